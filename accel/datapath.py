@@ -1,0 +1,140 @@
+"""The hardware that the allocator decides: engines, their memories, the DRAM port, and who computes what.
+
+An engine of kind `planes` is `dm x dn` dot-product units of `dk` bits: `dm` output channels by `dn` lanes. A lane
+is a column of the feature map (`LaneMode.COLUMN`) or a frame of the batch (`LaneMode.BATCH`). Memories are whole
+RAMB36 in simple dual-port mode, all rows (lanes) of an engine side by side at one address.
+
+Units: widths in bits, depths in words. What it leaves out: kind `dsp`, several feature-map layouts per engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+from foldwright.errors import ConfigError
+from foldwright.jsonform import STRICT
+
+__all__ = ["MAX_ENGINES", "Arithmetic", "Datapath", "Engine", "LaneMode"]
+
+MAX_ENGINES = 8
+_WIDEST_WORD = 1024
+
+
+class Arithmetic(Enum):
+    """What a unit does with a pair of bits before it counts."""
+
+    XNOR = "xnor"  # weight planes stand for -1 / +1
+    AND = "and"  # weight planes stand for 0 / 1
+
+
+class LaneMode(Enum):
+    """What the `dn` lanes of an engine carry."""
+
+    COLUMN = "column"  # dn neighbouring columns of one frame
+    BATCH = "batch"  # the same pixel of dn frames
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One array of dot-product units with its memories and its result path.
+
+    `planes_per_word` lists how many activation planes a word may hold; a layer uses one entry `pa` of it, and
+    then a word covers `dk / pa` channels. With several entries the weight words pass a selecting multiplexer.
+    `drain_lanes` lanes of results leave per cycle. `levels` is the number of thresholds per channel (0: results
+    leave raw). `window_bits` is the size of the window register of the tap-packing line buffer, 0 without one.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    dm: int
+    dk: int
+    dn: int
+    arithmetic: Arithmetic = Arithmetic.XNOR
+    lanes: LaneMode = LaneMode.COLUMN
+    planes_per_word: tuple[int, ...] = (1,)
+    drain_lanes: int = 1
+    acc_bits: int = 16
+    levels: int = 1
+    window_bits: int = 0
+    weight_words: int = 512
+    map_words: int = 512
+    threshold_words: int = 64
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{name} is {value}, allowed {low}..{high}"
+            for name, value, low, high in (
+                ("dm", self.dm, 1, 512),
+                ("dk", self.dk, 4, _WIDEST_WORD),
+                ("dn", self.dn, 1, 128),
+                ("drain_lanes", self.drain_lanes, 1, self.dn),
+                ("acc_bits", self.acc_bits, 4, 48),
+                ("levels", self.levels, 0, 255),
+                ("window_bits", self.window_bits, 0, 65536),
+                ("weight_words", self.weight_words, 1, 2**24),
+                ("map_words", self.map_words, 1, 2**24),
+                ("threshold_words", self.threshold_words, 1, 2**16),
+            )
+            if not low <= value <= high
+        ]
+        pa = self.planes_per_word
+        if not pa or any(p not in (1, 2, 4, 8) or self.dk % p for p in pa) or list(pa) != sorted(set(pa)):
+            wrong.append(f"planes_per_word is {pa}, allowed are ascending values of 1, 2, 4, 8 that divide dk={self.dk}")
+        if wrong:
+            raise ConfigError(f"engine {self.dm}x{self.dk}x{self.dn}: " + "; ".join(wrong))
+
+    @property
+    def shape(self) -> str:
+        return f"{self.dm}x{self.dk}x{self.dn}"
+
+    @property
+    def units(self) -> int:
+        return self.dm * self.dn
+
+    @property
+    def bit_macs_per_cycle(self) -> int:
+        return self.dm * self.dk * self.dn
+
+    @property
+    def weight_width_bits(self) -> int:
+        """Width of a weight word: all rows, each replicated over the planes that every layer packs."""
+        return self.dm * self.dk // min(self.planes_per_word)
+
+    @property
+    def map_width_bits(self) -> int:
+        """Width of a feature-map word: all lanes."""
+        return self.dn * self.dk
+
+
+@dataclass(frozen=True, slots=True)
+class Datapath:
+    """Engines, which layer runs on which, frames per round, and the DRAM port.
+
+    A *round* is `batch_frames` frames that pass together; an engine with batch lanes carries them side by side,
+    one with column lanes one after another. `assignment[i]` is the engine of layer `i`.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+    FORMAT: ClassVar[str] = "foldwright.datapath/1"
+
+    engines: tuple[Engine, ...]
+    assignment: tuple[int, ...]
+    batch_frames: int = 1
+    dram_bits_per_cycle: int = 32
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if not 1 <= len(self.engines) <= MAX_ENGINES:
+            wrong.append(f"{len(self.engines)} engines, allowed 1..{MAX_ENGINES}")
+        if any(not 0 <= e < len(self.engines) for e in self.assignment):
+            wrong.append(f"assignment {self.assignment} names an engine that is not there")
+        elif set(self.assignment) != set(range(len(self.engines))):
+            wrong.append(f"assignment {self.assignment} leaves an engine without a layer")
+        if not 1 <= self.batch_frames <= 1024:
+            wrong.append(f"batch_frames is {self.batch_frames}, allowed 1..1024")
+        if not 1 <= self.dram_bits_per_cycle <= 1024:
+            wrong.append(f"dram_bits_per_cycle is {self.dram_bits_per_cycle}, allowed 1..1024")
+        if wrong:
+            raise ConfigError("datapath: " + "; ".join(wrong))
