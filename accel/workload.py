@@ -24,7 +24,17 @@ from foldwright.jsonform import STRICT, plain
 if TYPE_CHECKING:
     import networkx as nx
 
-__all__ = ["IMAGE", "ActKind", "Layer", "LayerKind", "Pool", "PoolKind", "ResultKind", "WeightKind", "Workload"]
+__all__ = [
+    "IMAGE",
+    "ActKind",
+    "Layer",
+    "LayerKind",
+    "Pool",
+    "PoolKind",
+    "ResultKind",
+    "WeightKind",
+    "Workload",
+]
 
 IMAGE = "image"
 """Name by which a layer refers to the workload's own input tensor."""
@@ -130,7 +140,9 @@ class Layer:
         wrong = [f"{key} is {value}, must be at least 1" for key, value in positive.items() if value < 1]
         if not wrong:
             if self.in_channels % self.groups or self.out_channels % self.groups:
-                wrong.append(f"groups={self.groups} divides not both channels {self.in_channels}, {self.out_channels}")
+                wrong.append(
+                    f"groups={self.groups} divides not both channels {self.in_channels}, {self.out_channels}"
+                )
             if min(self.padding) < 0 or self.out_height < 1 or self.out_width < 1:
                 wrong.append(f"kernel {self.kernel} does not fit the {self.in_height}x{self.in_width} input")
             if not 1 <= len(self.inputs) <= 2:
@@ -220,12 +232,16 @@ class Workload:
                 raise ModelError(f"workload {self.name!r}: two layers are named {layer.name!r}")
             for producer in layer.inputs:
                 if producer not in shapes:
-                    raise ModelError(f"layer {layer.name!r} reads {producer!r}, which is not a layer before it")
+                    raise ModelError(
+                        f"layer {layer.name!r} reads {producer!r}, which is not a layer before it"
+                    )
             have = shapes[layer.inputs[0]]
             need = (layer.in_channels, layer.in_height, layer.in_width)
             flattened = layer.kind is LayerKind.MATMUL and need == (have[0] * have[1] * have[2], 1, 1)
             if have != need and not flattened:
-                raise ModelError(f"layer {layer.name!r} needs input {need}, but {layer.inputs[0]!r} gives {have}")
+                raise ModelError(
+                    f"layer {layer.name!r} needs input {need}, but {layer.inputs[0]!r} gives {have}"
+                )
             shapes[layer.name] = (layer.out_channels, layer.stored_height, layer.stored_width)
 
     @cached_property
@@ -277,5 +293,11 @@ class Workload:
             row["inputs"] = [self.index[p] for p in layer.inputs]
             del row["name"]
             rows.append(row)
-        image = [self.image_channels, self.image_height, self.image_width, self.image_bits, self.image_kind.value]
+        image = [
+            self.image_channels,
+            self.image_height,
+            self.image_width,
+            self.image_bits,
+            self.image_kind.value,
+        ]
         return hashlib.sha256(json.dumps([image, rows]).encode()).hexdigest()[:16]

@@ -11,7 +11,7 @@ import dataclasses
 import enum
 import json
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from foldwright.errors import ConfigError, InputError
 
@@ -84,7 +84,7 @@ def from_json(cls: type[T], text: str, where: str) -> T:
                 f"{where}: format is {got!r}, but {form!r} is needed; write the file again with this version"
             )
     try:
-        return cast(T, TypeAdapter(cls).validate_json(json.dumps(body), strict=True))
+        return TypeAdapter(cls).validate_json(json.dumps(body), strict=True)
     except ValidationError as error:
         raise ConfigError(_mistakes(where, error.errors())) from None
     except InputError as error:

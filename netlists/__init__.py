@@ -2,5 +2,6 @@
 
 if __name__ != "foldwright.netlists":
     raise ImportError(
-        f"'netlists' was imported as {__name__!r}: import it as 'foldwright.netlists', so that no module is loaded twice"
+        f"'netlists' was imported as {__name__!r}: import it as 'foldwright.netlists', "
+        "so that no module is loaded twice"
     )
