@@ -1,0 +1,18 @@
+"""Fixtures for every room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import support
+
+__all__ = ["shared"]
+
+
+@pytest.fixture(name="shared")
+def shared() -> Callable[[str], Path]:
+    """Returns the finder of files beside the checkout; see `tests.support.shared`."""
+    return support.shared
