@@ -1,0 +1,147 @@
+"""How one layer runs on one engine: planes, words, blocks and cycles (njit, integers only).
+
+A *block* is `dm` output channels by `dn` lanes. Its accumulation takes
+
+    T = weight_planes * ceil(act_bits / pa) * taps * ceil((C / groups) / (dk / pa))        cycles,
+
+one weight word and one aligned column group a cycle; with tap packing the taps move into the words:
+`ceil(C * taps / (dk / pa))`. Blocks follow each other every `max(T + residual reads, drain)` cycles, where drain is
+`ceil(dn / drain_lanes)` lanes times the words that a lane writes. Source: the architecture in `docs/`.
+
+A mapping is an int64 row; the constants `M_*` name its entries. `M_PA` is 0 where the engine cannot run the layer.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from foldwright.accel.tables import (
+    E_AND,
+    E_BATCH,
+    E_DK,
+    E_DM,
+    E_DN,
+    E_DRAIN,
+    E_PA_MASK,
+    E_WINDOW,
+    L_A_BITS,
+    L_GROUPS,
+    L_IN_C,
+    L_IN_H,
+    L_IN_W,
+    L_IS_IMAGE_IN,
+    L_KH,
+    L_KW,
+    L_OUT_BITS,
+    L_OUT_C,
+    L_OUT_H,
+    L_OUT_W,
+    L_PAD_L,
+    L_RAW,
+    L_RESIDUAL,
+    L_SW,
+    L_W_BITS,
+    L_W_KIND,
+    W_BINARY,
+    W_ODD,
+    W_SIGNED,
+    W_TERNARY,
+)
+
+__all__ = ["MAPPING_FIELDS", "map_layer", "map_layers", "map_words", "weight_planes"]
+
+IntArray = npt.NDArray[np.int64]
+
+# Entries of a mapping row.
+(
+    M_PA, M_PACKED, M_T, M_INTERVAL, M_DRAIN, M_BLOCKS, M_ROWS, M_GROUPS_PER_ROW, M_CYCLES,
+    M_WEIGHT_WORDS_PER_BLOCK, M_WEIGHT_WORD_BITS,
+) = range(11)  # fmt: skip
+MAPPING_FIELDS = 11
+
+
+@njit(cache=True)
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@njit(cache=True)
+def weight_planes(kind: int, bits: int, is_and: int) -> int:
+    """Returns the weight planes of a layer on an XNOR or an AND engine; 0 where they do not go together."""
+    if is_and:
+        if kind == W_BINARY or kind == W_TERNARY:
+            return 2
+        return bits + 1 if kind == W_ODD else bits
+    if kind == W_BINARY:
+        return 1
+    if kind == W_TERNARY:
+        return 2
+    return 0 if kind == W_SIGNED else bits
+
+
+@njit(cache=True)
+def map_words(layer: IntArray, batch: int, pa: int, dk: int, dn: int, is_batch: int) -> int:
+    """Returns the words (of all lanes) that hold this layer's input for `batch` frames.
+
+    Column lanes: bank = floor((x + pad) / stride) mod dn, with (x + pad) mod stride in the address.
+    """
+    groups = layer[L_GROUPS]
+    per_pixel = groups * ceil_div(layer[L_IN_C] // groups, dk // pa) * ceil_div(layer[L_A_BITS], pa)
+    if is_batch:
+        return per_pixel * layer[L_IN_H] * layer[L_IN_W] * ceil_div(batch, dn)
+    stride = layer[L_SW]
+    columns = stride * ceil_div(ceil_div(layer[L_IN_W] + layer[L_PAD_L], stride), dn)
+    return per_pixel * layer[L_IN_H] * columns * batch
+
+
+@njit(cache=True)
+def map_layer(layer: IntArray, engine: IntArray, batch: int, out: IntArray) -> None:
+    """Writes the fastest mapping of a layer on an engine into `out` (MAPPING_FIELDS,).
+
+    Among equal block times the fewest planes per word win, which need the least weight memory.
+    """
+    out[:] = 0
+    planes = weight_planes(layer[L_W_KIND], layer[L_W_BITS], engine[E_AND])
+    if planes == 0:
+        return
+    groups, taps = layer[L_GROUPS], layer[L_KH] * layer[L_KW]
+    channels = layer[L_IN_C] // groups
+    window = channels * taps * layer[L_A_BITS]
+    may_pack = layer[L_IS_IMAGE_IN] == 1 and groups == 1 and taps > 1 and window <= engine[E_WINDOW]
+    lowest = engine[E_PA_MASK] & -engine[E_PA_MASK]
+    best = np.int64(0)
+    for log_pa in range(4):
+        pa = 1 << log_pa
+        if not engine[E_PA_MASK] & pa:
+            continue
+        plane_steps = planes * ceil_div(layer[L_A_BITS], pa)
+        for packed in range(2 if may_pack else 1):
+            word_steps = ceil_div(channels * taps, engine[E_DK] // pa) if packed else taps * ceil_div(channels, engine[E_DK] // pa)
+            cycles = plane_steps * word_steps
+            if best == 0 or cycles < best:
+                best = cycles
+                out[M_PA], out[M_PACKED], out[M_T] = pa, packed, cycles
+                out[M_WEIGHT_WORDS_PER_BLOCK] = ceil_div(planes * word_steps, pa // lowest)
+    out[M_WEIGHT_WORD_BITS] = engine[E_DM] * engine[E_DK] // lowest
+    writes = 1 if layer[L_RAW] else ceil_div(layer[L_OUT_BITS], out[M_PA])
+    out[M_DRAIN] = ceil_div(engine[E_DN], engine[E_DRAIN]) * writes
+    residual_reads = writes if layer[L_RESIDUAL] > -2 else 0
+    out[M_INTERVAL] = max(out[M_T] + residual_reads, out[M_DRAIN])
+    out[M_BLOCKS] = groups * ceil_div(layer[L_OUT_C] // groups, engine[E_DM])
+    out[M_ROWS] = layer[L_OUT_H]
+    if engine[E_BATCH]:
+        out[M_GROUPS_PER_ROW] = layer[L_OUT_W] * ceil_div(batch, engine[E_DN])
+    else:
+        out[M_GROUPS_PER_ROW] = batch * ceil_div(layer[L_OUT_W], engine[E_DN])
+    out[M_CYCLES] = out[M_BLOCKS] * out[M_ROWS] * out[M_GROUPS_PER_ROW] * out[M_INTERVAL]
+
+
+@njit(cache=True)
+def map_layers(layers: IntArray, engines: IntArray, assignment: IntArray, batch: int) -> IntArray:
+    """Returns the mapping rows of all layers on their engines, int64 (layers, MAPPING_FIELDS)."""
+    out = np.zeros((len(layers), MAPPING_FIELDS), dtype=np.int64)
+    for i in range(len(layers)):
+        map_layer(layers[i], engines[assignment[i]], batch, out[i])
+    return out
