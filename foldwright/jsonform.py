@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from foldwright.errors import ConfigError, InputError
 
-__all__ = ["MAX_JSON_BYTES", "STRICT", "from_json", "plain", "read_json", "to_json"]
+__all__ = ["MAX_JSON_BYTES", "STRICT", "from_json", "parse_json", "plain", "read_json", "to_json"]
 
 STRICT: Any = {"extra": "forbid", "allow_inf_nan": False}
 MAX_JSON_BYTES = 64 * 2**20
@@ -61,6 +61,18 @@ def _no_constants(text: str) -> float:
     raise ValueError(f"{text} is not a number that a file may hold")
 
 
+def parse_json(text: str, where: str) -> Any:
+    """Returns the plain value of a JSON text; refuses NaN, infinities and duplicate keys.
+
+    Raises:
+        ConfigError: the text is not JSON.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: not valid JSON: {error}") from None
+
+
 def from_json(cls: type[T], text: str, where: str) -> T:
     """Returns the value that `text` holds.
 
@@ -72,10 +84,7 @@ def from_json(cls: type[T], text: str, where: str) -> T:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    try:
-        body = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: not valid JSON: {error}") from None
+    body = parse_json(text, where)
     form = getattr(cls, "FORMAT", None)
     if form is not None:
         got = body.pop("format", None) if isinstance(body, dict) else None
