@@ -33,8 +33,8 @@ __all__ = [
     "site_table",
 ]
 
-MAX_TILES_PER_SIDE = 2048
-MAX_SITES = 2**20
+_MAX_TILES = 2048
+_MAX_SITES = 2**20
 _MAX_SITES_PER_TILE = 16
 _KINDS_TOKEN = re.compile(r"([A-Z][A-Z0-9_]*)(?:\*(\d{1,4}))?")
 _RANGE_TOKEN = re.compile(r"(\d{1,4})(?:\.\.(\d{1,4})(?:/(\d{1,4}))?)?")
@@ -57,8 +57,8 @@ def expand_kinds(text: str) -> tuple[str, ...]:
         if match is None:
             raise FabricError(f"{token!r} is no run of columns or rows; write a kind such as CLB or CLB*4")
         kinds.extend([match[1]] * int(match[2] or 1))
-        if len(kinds) > MAX_TILES_PER_SIDE:
-            raise FabricError(f"more than {MAX_TILES_PER_SIDE} columns or rows; check the counts after '*'")
+        if len(kinds) > _MAX_TILES:
+            raise FabricError(f"more than {_MAX_TILES} columns or rows; check the counts after '*'")
     if not kinds:
         raise FabricError("no columns or rows given; write their kinds, for example 'IO CLB*4 IO'")
     return tuple(kinds)
@@ -76,8 +76,8 @@ def expand_range(text: str) -> tuple[int, ...]:
         if match is None:
             raise FabricError(f"{token.strip()!r} is not a range; write 7, 4..58 or 4..58/9")
         first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
-        if last < first or step < 1 or last >= MAX_TILES_PER_SIDE:
-            raise FabricError(f"range {token.strip()!r} is empty or leaves 0..{MAX_TILES_PER_SIDE - 1}")
+        if last < first or step < 1 or last >= _MAX_TILES:
+            raise FabricError(f"range {token.strip()!r} is empty or leaves 0..{_MAX_TILES - 1}")
         numbers.extend(range(first, last + 1, step))
     if sorted(set(numbers)) != numbers:
         raise FabricError(f"range {text!r} is not ascending or names a number twice")
@@ -125,7 +125,7 @@ class SiteRule:
         wrong = []
         if bool(self.column) == bool(self.at):
             wrong.append("give either column (a kind) or at (numbers), not both and not neither")
-        if not 1 <= self.height <= MAX_TILES_PER_SIDE or not 1 <= self.stacked <= _MAX_SITES_PER_TILE:
+        if not 1 <= self.height <= _MAX_TILES or not 1 <= self.stacked <= _MAX_SITES_PER_TILE:
             wrong.append(f"height is {self.height}, stacked is {self.stacked}; both must be positive")
         if not 1 <= len(self.offsets) <= _MAX_SITES_PER_TILE or min(self.offsets, default=0) < 0:
             wrong.append(f"offsets is {self.offsets}, allowed are up to {_MAX_SITES_PER_TILE} values >= 0")
@@ -241,8 +241,8 @@ def _rule_mistakes(fabric: Fabric, rule: SiteRule) -> list[str]:
     if rule.at and expand_range(rule.at)[-1] + max(rule.offsets) >= fabric.width:
         wrong.append(f"sites {rule.kind!r}: at {rule.at!r} leaves the {fabric.width} columns")
     tiles = len(_tile_columns(fabric, rule)) * len(_tile_rows(fabric, rule))
-    if tiles * len(rule.offsets) * rule.stacked > MAX_SITES:
-        wrong.append(f"sites {rule.kind!r}: more than {MAX_SITES} sites; check columns, rows and offsets")
+    if tiles * len(rule.offsets) * rule.stacked > _MAX_SITES:
+        wrong.append(f"sites {rule.kind!r}: more than {_MAX_SITES} sites; check columns, rows and offsets")
     return wrong
 
 

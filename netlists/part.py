@@ -35,7 +35,7 @@ __all__ = [
 RESOURCES = ("lut", "ff", "bram36", "dsp")
 """Names of what a part offers and a design uses, in the order of every table."""
 
-MAX_PART_BYTES = 2**20
+_MAX_PART_BYTES = 2**20
 _SHOWN_MISTAKES = 8
 _FAMILIES = ("xc7", "ecp5")
 _PARTS = Path(__file__).parent / "parts"
@@ -234,8 +234,8 @@ def _read_part(path: Path) -> Part:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_PART_BYTES:
-            raise PartError(f"{path}: {path.stat().st_size} bytes, more than the {MAX_PART_BYTES} allowed")
+        if path.stat().st_size > _MAX_PART_BYTES:
+            raise PartError(f"{path}: {path.stat().st_size} bytes, more than the {_MAX_PART_BYTES} allowed")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PartError(f"{path}: cannot be read: {error.strerror}") from None
