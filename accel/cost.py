@@ -1,0 +1,292 @@
+"""What a datapath takes of a part: LUTs, flip-flops, block RAMs (njit kernels with thin dataclass faces).
+
+The count of LUTs and of flip-flops is a sum of terms, each a coefficient times a feature of the engine:
+
+| term | feature | what it stands for |
+|---|---|---|
+| unit.dk | dm dn dk | gates and counters of the dot-product units |
+| unit.acc | dm dn acc_bits | accumulators |
+| unit | dm dn | final adder and control of a unit |
+| shadow.acc | dm dn acc_bits | shadow registers and the chain along which they drain |
+| aligner.bits | dn dk, column lanes only | the group register that shifts one lane per tap |
+| result.acc | r dm levels acc_bits | comparators, r lanes drained per cycle |
+| result | r dm | codes, packing and write enables |
+| threshold.ram | LUTs of the threshold memories | exact: 3 bits x 64 words in 4 LUTs on 7-series |
+| select.bits | dm dk, several planes_per_word only | multiplexer between the word layouts |
+| window.bits | dn window_bits | window registers of the tap-packing line buffer |
+| control | 1 | sequencer, address generators |
+| fixed | 1 per datapath | DMA, AXI and clocks: assumed, nothing of it is built yet |
+
+Coefficients are thousandths, one set per (technology of the RTL, family of the part), in
+`cost_coefficients.json`; `source` there says where they come from. Block RAMs are exact: the best geometry of the
+part for each memory of an engine. LUTs are LUT6 on 7-series and LUT4 on ECP5.
+
+What it leaves out: DSPs (no engine uses them), routing, the packing of LUTs into slices, the line memory of a
+tap-packing window, which only a schedule knows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
+from foldwright.errors import ConfigError, nearest
+from foldwright.netlists.part import BlockRam, Part
+
+__all__ = [
+    "COMPONENTS",
+    "COST_FIELDS",
+    "FIXED_BRAM36",
+    "TERMS",
+    "Breakdown",
+    "CostCoefficients",
+    "Utilization",
+    "block_rams_of",
+    "bram36_of_engine",
+    "coefficients_for",
+    "cost",
+    "cost_breakdown",
+    "cost_row",
+    "features_of",
+    "geometry_table",
+    "lut_of_engine",
+    "sum_of_terms",
+]
+
+IntArray = npt.NDArray[np.int64]
+
+TERMS = (
+    "unit.dk", "unit.acc", "unit", "shadow.acc", "aligner.bits", "result.acc", "result", "threshold.ram",
+    "select.bits", "window.bits", "control",
+)  # fmt: skip
+"""Terms of one engine, in the order of a coefficient array; `fixed` follows once per datapath."""
+
+COMPONENTS = ("units", "shadow", "aligner", "results", "thresholds", "select", "window", "control", "fixed")
+_COMPONENT_OF = (0, 0, 0, 1, 2, 3, 3, 4, 5, 6, 7)  # of each term
+
+FIXED_BRAM36 = 8
+"""Block RAMs of DMA and program memory: assumed, nothing of it is built yet."""
+
+_MILLI = 1000
+
+# Entries of a cost row.
+C_DM, C_DK, C_DN, C_AND, C_BATCH, C_PA_MASK, C_DRAIN, C_ACC, C_LEVELS, C_WINDOW, C_THRESHOLD_WORDS = range(11)
+COST_FIELDS = 11
+
+
+def cost_row(engine: Engine) -> IntArray:
+    """Returns what the cost of an engine's logic depends on, int64 (COST_FIELDS,)."""
+    return np.array(
+        [
+            engine.dm,
+            engine.dk,
+            engine.dn,
+            engine.arithmetic is Arithmetic.AND,
+            engine.lanes is LaneMode.BATCH,
+            sum(engine.planes_per_word),
+            engine.drain_lanes,
+            engine.acc_bits,
+            engine.levels,
+            engine.window_bits,
+            engine.threshold_words,
+        ],
+        dtype=np.int64,
+    )
+
+
+@njit(cache=True)
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@njit(cache=True)
+def features_of(row: IntArray, out: IntArray) -> None:
+    """Writes the feature of every term of one engine into `out`, int64 (TERMS,)."""
+    dm, dk, dn, acc = row[C_DM], row[C_DK], row[C_DN], row[C_ACC]
+    result_units = row[C_DRAIN] * dm
+    several = row[C_PA_MASK] & (row[C_PA_MASK] - 1) != 0
+    out[0] = dm * dn * dk
+    out[1] = dm * dn * acc
+    out[2] = dm * dn
+    out[3] = dm * dn * acc
+    out[4] = 0 if row[C_BATCH] else dn * dk
+    out[5] = result_units * row[C_LEVELS] * acc
+    out[6] = result_units
+    out[7] = result_units * row[C_LEVELS] * _ceil_div(acc, 3) * 4 * _ceil_div(row[C_THRESHOLD_WORDS], 64)
+    out[8] = dm * dk if several else 0
+    out[9] = dn * row[C_WINDOW]
+    out[10] = 1
+
+
+@njit(cache=True)
+def sum_of_terms(row: IntArray, coefficients: IntArray) -> int:
+    """Returns the rounded sum of all terms of one engine; `coefficients` in thousandths, int64 (TERMS,)."""
+    features = np.zeros(len(coefficients), dtype=np.int64)
+    features_of(row, features)
+    total = np.int64(0)
+    for i in range(len(coefficients)):
+        total += features[i] * coefficients[i]
+    return int((total + _MILLI // 2) // _MILLI)
+
+
+@njit(cache=True)
+def lut_of_engine(rows: IntArray, coefficients: IntArray) -> IntArray:
+    """Returns the LUTs (or flip-flops, by the coefficients) of many engines at once.
+
+    Args:
+        rows: int64 (engines, COST_FIELDS), see `cost_row`.
+        coefficients: thousandths, int64 (TERMS,), see `coefficients_for`.
+    """
+    out = np.empty(len(rows), dtype=np.int64)
+    for i in range(len(rows)):
+        out[i] = sum_of_terms(rows[i], coefficients)
+    return out
+
+
+@njit(cache=True)
+def block_rams_of(width_bits: int, depth_words: int, geometries: IntArray) -> int:
+    """Returns the whole blocks of a memory, all of it in the one geometry that takes fewest.
+
+    Args:
+        geometries: int64 (n, 3), rows of (width, depth, halves of a block it takes), see `geometry_table`.
+    """
+    if width_bits <= 0 or depth_words <= 0:
+        return 0
+    best = np.int64(2**62)
+    for i in range(len(geometries)):
+        halves = (
+            _ceil_div(width_bits, geometries[i, 0])
+            * _ceil_div(depth_words, geometries[i, 1])
+            * geometries[i, 2]
+        )
+        best = min(best, halves)
+    return int((best + 1) // 2)
+
+
+@lru_cache(maxsize=64)
+def geometry_table(block_ram: BlockRam) -> IntArray:
+    """Returns the geometries of a part's block RAM as rows of (width, depth, halves), read-only."""
+    whole = [(w, d, 2) for w, d in block_ram.geometries]
+    half = [(w, d, 1) for w, d in block_ram.half_geometries]
+    table = np.array(whole + half, dtype=np.int64)
+    table.setflags(write=False)
+    return table
+
+
+def bram36_of_engine(engine: Engine, part: Part) -> int:
+    """Returns the block RAMs of an engine's weight and feature-map memories."""
+    table = geometry_table(part.block_ram)
+    weights = block_rams_of(engine.weight_width_bits, engine.weight_words, table)
+    return int(weights + block_rams_of(engine.map_width_bits, engine.map_words, table))
+
+
+@dataclass(frozen=True, slots=True)
+class CostCoefficients:
+    """The coefficients of one technology on one family, in thousandths, and where they come from."""
+
+    technology: str
+    family: str
+    source: str
+    lut: IntArray  # int64 (TERMS,)
+    ff: IntArray  # int64 (TERMS,)
+    fixed_lut: int
+    fixed_ff: int
+
+
+@dataclass(frozen=True, slots=True)
+class Utilization:
+    """What a design takes of a part, in the part's own units."""
+
+    lut: int
+    ff: int
+    bram36: int
+    dsp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """One line of the report: an engine's component, or what the datapath needs once."""
+
+    owner: str
+    component: str
+    lut: int
+    ff: int
+    bram36: int
+
+
+@lru_cache(maxsize=1)
+def _all_coefficients() -> dict[tuple[str, str], CostCoefficients]:
+    body = json.loads((Path(__file__).parent / "cost_coefficients.json").read_text(encoding="utf-8"))
+    sets = {}
+    for entry in body["sets"]:
+        key = (entry["technology"], entry["family"])
+        fixed = entry["lut"]["fixed"] // _MILLI, entry["ff"]["fixed"] // _MILLI
+        sets[key] = CostCoefficients(*key, body["source"], _array(entry["lut"]), _array(entry["ff"]), *fixed)
+    return sets
+
+
+def _array(terms: Mapping[str, int]) -> IntArray:
+    array = np.array([terms.get(name, 0) for name in TERMS], dtype=np.int64)
+    array.setflags(write=False)
+    return array
+
+
+def coefficients_for(part: Part, technology: str = "") -> CostCoefficients:
+    """Returns the coefficients for a part; without a technology the cheapest RTL its family can take.
+
+    Raises:
+        ConfigError: the technology is unknown or not for this family.
+    """
+    sets = _all_coefficients()
+    technology = technology or ("xc7" if part.family == "xc7" else "generic")
+    if (technology, part.family) not in sets:
+        known = [t for t, family in sets if family == part.family]
+        raise ConfigError(
+            f"technology {technology!r} is not for family {part.family!r}; {nearest(technology, known)}"
+        )
+    return sets[technology, part.family]
+
+
+def cost(datapath: Datapath, part: Part, technology: str = "") -> Utilization:
+    """Returns what a datapath takes of a part, the fixed share of DMA and AXI included."""
+    rows = cost_breakdown(datapath, part, technology)
+    lut, ff, bram36 = (sum(getattr(row, name) for row in rows) for name in ("lut", "ff", "bram36"))
+    return Utilization(lut, ff, bram36, dsp=0)
+
+
+def cost_breakdown(datapath: Datapath, part: Part, technology: str = "") -> list[Breakdown]:
+    """Returns the cost by engine and component; the lines sum up to `cost`."""
+    coefficients = coefficients_for(part, technology)
+    lines = []
+    for i, engine in enumerate(datapath.engines):
+        lines += _engine_lines(f"engine {i}", engine, part, coefficients)
+    lines.append(Breakdown("datapath", "fixed", coefficients.fixed_lut, coefficients.fixed_ff, FIXED_BRAM36))
+    return lines
+
+
+def _engine_lines(owner: str, engine: Engine, part: Part, coefficients: CostCoefficients) -> list[Breakdown]:
+    row = cost_row(engine)
+    lut, ff = (_by_component(row, c) for c in (coefficients.lut, coefficients.ff))
+    lines = [
+        Breakdown(owner, name, lut[c], ff[c], 0) for c, name in enumerate(COMPONENTS[:-1]) if lut[c] or ff[c]
+    ]
+    lines.append(Breakdown(owner, "memories", 0, 0, bram36_of_engine(engine, part)))
+    return lines
+
+
+def _by_component(row: IntArray, coefficients: IntArray) -> list[int]:
+    """Returns whole numbers per component that add up to the rounded total."""
+    features = np.zeros(len(TERMS), dtype=np.int64)
+    features_of(row, features)
+    sums = np.zeros(len(COMPONENTS), dtype=np.int64)
+    np.add.at(sums, np.array(_COMPONENT_OF), features * coefficients)
+    whole: Sequence[int] = [int(s) for s in np.diff((np.cumsum(sums) + _MILLI // 2) // _MILLI, prepend=0)]
+    return list(whole)
