@@ -18,8 +18,8 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | fixed | 1 per datapath | DMA, AXI and clocks: assumed, nothing of it is built yet |
 
 Coefficients are thousandths, one set per (technology of the RTL, family of the part), in
-`cost_coefficients.json`; `source` there says where they come from. Block RAMs are exact: the best geometry of the
-part for each memory of an engine. LUTs are LUT6 on 7-series and LUT4 on ECP5.
+`cost_coefficients.json`; `source` there says where they come from. Block RAMs are exact: the best geometry of
+the part for each memory of an engine. LUTs are LUT6 on 7-series and LUT4 on ECP5.
 
 What it leaves out: DSPs (no engine uses them), routing, the packing of LUTs into slices, the line memory of a
 tap-packing window, which only a schedule knows.
@@ -44,6 +44,17 @@ from foldwright.netlists.part import BlockRam, Part
 __all__ = [
     "COMPONENTS",
     "COST_FIELDS",
+    "C_ACC",
+    "C_AND",
+    "C_BATCH",
+    "C_DK",
+    "C_DM",
+    "C_DN",
+    "C_DRAIN",
+    "C_LEVELS",
+    "C_PA_MASK",
+    "C_THRESHOLD_WORDS",
+    "C_WINDOW",
     "FIXED_BRAM36",
     "TERMS",
     "Breakdown",
@@ -61,7 +72,7 @@ __all__ = [
     "sum_of_terms",
 ]
 
-IntArray = npt.NDArray[np.int64]
+_IntArray = npt.NDArray[np.int64]
 
 TERMS = (
     "unit.dk", "unit.acc", "unit", "shadow.acc", "aligner.bits", "result.acc", "result", "threshold.ram",
@@ -82,7 +93,7 @@ C_DM, C_DK, C_DN, C_AND, C_BATCH, C_PA_MASK, C_DRAIN, C_ACC, C_LEVELS, C_WINDOW,
 COST_FIELDS = 11
 
 
-def cost_row(engine: Engine) -> IntArray:
+def cost_row(engine: Engine) -> _IntArray:
     """Returns what the cost of an engine's logic depends on, int64 (COST_FIELDS,)."""
     return np.array(
         [
@@ -108,7 +119,7 @@ def _ceil_div(a: int, b: int) -> int:
 
 
 @njit(cache=True)
-def features_of(row: IntArray, out: IntArray) -> None:
+def features_of(row: _IntArray, out: _IntArray) -> None:
     """Writes the feature of every term of one engine into `out`, int64 (TERMS,)."""
     dm, dk, dn, acc = row[C_DM], row[C_DK], row[C_DN], row[C_ACC]
     result_units = row[C_DRAIN] * dm
@@ -127,7 +138,7 @@ def features_of(row: IntArray, out: IntArray) -> None:
 
 
 @njit(cache=True)
-def sum_of_terms(row: IntArray, coefficients: IntArray) -> int:
+def sum_of_terms(row: _IntArray, coefficients: _IntArray) -> int:
     """Returns the rounded sum of all terms of one engine; `coefficients` in thousandths, int64 (TERMS,)."""
     features = np.zeros(len(coefficients), dtype=np.int64)
     features_of(row, features)
@@ -138,7 +149,7 @@ def sum_of_terms(row: IntArray, coefficients: IntArray) -> int:
 
 
 @njit(cache=True)
-def lut_of_engine(rows: IntArray, coefficients: IntArray) -> IntArray:
+def lut_of_engine(rows: _IntArray, coefficients: _IntArray) -> _IntArray:
     """Returns the LUTs (or flip-flops, by the coefficients) of many engines at once.
 
     Args:
@@ -152,7 +163,7 @@ def lut_of_engine(rows: IntArray, coefficients: IntArray) -> IntArray:
 
 
 @njit(cache=True)
-def block_rams_of(width_bits: int, depth_words: int, geometries: IntArray) -> int:
+def block_rams_of(width_bits: int, depth_words: int, geometries: _IntArray) -> int:
     """Returns the whole blocks of a memory, all of it in the one geometry that takes fewest.
 
     Args:
@@ -172,7 +183,7 @@ def block_rams_of(width_bits: int, depth_words: int, geometries: IntArray) -> in
 
 
 @lru_cache(maxsize=64)
-def geometry_table(block_ram: BlockRam) -> IntArray:
+def geometry_table(block_ram: BlockRam) -> _IntArray:
     """Returns the geometries of a part's block RAM as rows of (width, depth, halves), read-only."""
     whole = [(w, d, 2) for w, d in block_ram.geometries]
     half = [(w, d, 1) for w, d in block_ram.half_geometries]
@@ -195,8 +206,8 @@ class CostCoefficients:
     technology: str
     family: str
     source: str
-    lut: IntArray  # int64 (TERMS,)
-    ff: IntArray  # int64 (TERMS,)
+    lut: _IntArray  # int64 (TERMS,)
+    ff: _IntArray  # int64 (TERMS,)
     fixed_lut: int
     fixed_ff: int
 
@@ -233,7 +244,7 @@ def _all_coefficients() -> dict[tuple[str, str], CostCoefficients]:
     return sets
 
 
-def _array(terms: Mapping[str, int]) -> IntArray:
+def _array(terms: Mapping[str, int]) -> _IntArray:
     array = np.array([terms.get(name, 0) for name in TERMS], dtype=np.int64)
     array.setflags(write=False)
     return array
@@ -282,7 +293,7 @@ def _engine_lines(owner: str, engine: Engine, part: Part, coefficients: CostCoef
     return lines
 
 
-def _by_component(row: IntArray, coefficients: IntArray) -> list[int]:
+def _by_component(row: _IntArray, coefficients: _IntArray) -> list[int]:
     """Returns whole numbers per component that add up to the rounded total."""
     features = np.zeros(len(TERMS), dtype=np.int64)
     features_of(row, features)
