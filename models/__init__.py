@@ -1,7 +1,34 @@
-"""Small quantized networks of our own."""
+"""Small quantized networks of our own; `README.md` says what they are, `train_digits` how they were made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foldwright.errors import ModelError, nearest
 
 if __name__ != "foldwright.models":
     raise ImportError(
         f"'models' was imported as {__name__!r}: import it as 'foldwright.models', "
         "so that no module is loaded twice"
     )
+
+__all__ = ["NAMES", "TEST_SET", "model_path"]
+
+NAMES = ("digits_w1a2", "digits_w2a2_balanced")
+"""The networks that `model_path` knows."""
+
+_FOLDER = Path(__file__).resolve().parent
+
+TEST_SET = _FOLDER / "digits_test.npz"
+"""The 500 held-out images: `input`, uint8 (500, 1, 8, 8), and `label`, uint8 (500,)."""
+
+
+def model_path(name: str) -> Path:
+    """Returns the ONNX file of a network of ours.
+
+    Raises:
+        ModelError: no network has this name.
+    """
+    if name not in NAMES:
+        raise ModelError(f"no network of ours is named {name!r}; {nearest(name, NAMES)}")
+    return _FOLDER / f"{name}.onnx"
