@@ -1,0 +1,148 @@
+"""The cost model: block RAMs by hand, sums that add up, coefficients that reproduce the committed table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from foldwright.accel.cost import (
+    COMPONENTS,
+    FIXED_BRAM36,
+    TERMS,
+    Utilization,
+    block_rams_of,
+    bram36_of_engine,
+    coefficients_for,
+    cost,
+    cost_breakdown,
+    cost_row,
+    features_of,
+    geometry_table,
+    lut_of_engine,
+)
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
+from foldwright.errors import ConfigError
+from foldwright.netlists.part import load_part
+
+__all__: list[str] = []
+
+XC7 = load_part("xc7z020")
+ECP5 = load_part("lfe5u-85f")
+SMALL = Engine(4, 64, 4)
+
+
+def one(engine: Engine) -> Datapath:
+    return Datapath(engines=(engine,), assignment=(0,))
+
+
+def features(engine: Engine) -> dict[str, int]:
+    out = np.zeros(len(TERMS), dtype=np.int64)
+    features_of(cost_row(engine), out)
+    return dict(zip(TERMS, out.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "blocks"),
+    [
+        (72, 512, 1),  # exactly one RAMB36
+        (73, 512, 2),  # three RAMB18 of 36x512
+        (36, 512, 1),  # one RAMB18, counted as a whole block
+        (36, 1024, 1),
+        (36, 1025, 2),  # three RAMB18 of 36x512
+        (1, 32768, 1),
+        (1, 32769, 2),  # three RAMB18 of 1x16384
+        (512, 512, 8),  # 15 RAMB18 of 36x512
+        (512, 513, 15),  # 29 of 18x1024 beat 30 of 36x512
+        (256, 4096, 29),  # 57 x 1 of 9x2048 two deep = 58; 64 of 4x4096; 114 of 36x512 ...
+        (64, 0, 0),
+        (0, 64, 0),
+    ],
+)
+def test_block_rams_of_7_series_are_those_found_by_hand(width: int, depth: int, blocks: int) -> None:
+    assert block_rams_of(width, depth, geometry_table(XC7.block_ram)) == blocks
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "blocks"),
+    [
+        (36, 512, 1),
+        (37, 512, 2),
+        (72, 512, 2),  # an EBR is half a RAMB36
+        (18, 1025, 2),  # two of 9x2048; two of 18x1024
+        (64, 1024, 4),
+    ],
+)
+def test_block_rams_of_ecp5_are_those_found_by_hand(width: int, depth: int, blocks: int) -> None:
+    assert block_rams_of(width, depth, geometry_table(ECP5.block_ram)) == blocks
+
+
+def test_an_engine_takes_the_blocks_of_both_its_memories() -> None:
+    engine = Engine(8, 72, 4, weight_words=600, map_words=512)
+    # Weights 576 x 600: 32 RAMB18 of 18x1024 (36x512 needs 32 too); maps 288 x 512: 8 RAMB18.
+    assert bram36_of_engine(engine, XC7) == 16 + 4
+    # Half the width where every layer packs two planes and a weight word serves both.
+    packed = replace(engine, planes_per_word=(2,))
+    assert packed.weight_width_bits == 288
+    assert bram36_of_engine(packed, XC7) == 8 + 4
+
+
+def test_features_of_a_column_engine_are_those_found_by_hand() -> None:
+    engine = Engine(4, 64, 6, drain_lanes=2, acc_bits=17, levels=3, window_bits=100, threshold_words=65)
+    got = features(engine)
+    assert got["unit.dk"] == 4 * 64 * 6
+    assert got["unit.acc"] == got["shadow.acc"] == 4 * 6 * 17
+    assert got["unit"] == 24
+    assert got["aligner.bits"] == 6 * 64
+    assert got["window.bits"] == 600
+    assert got["select.bits"] == 0
+
+
+def test_batch_lanes_need_no_aligner_and_one_word_layout_no_multiplexer() -> None:
+    assert features(replace(SMALL, lanes=LaneMode.BATCH))["aligner.bits"] == 0
+    assert features(replace(SMALL, planes_per_word=(2,)))["select.bits"] == 0
+    assert features(replace(SMALL, planes_per_word=(1, 2)))["select.bits"] > 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"dm": 5}, {"dk": 68}, {"dn": 5}, {"acc_bits": 17}, {"levels": 2}, {"drain_lanes": 2}]
+)
+@pytest.mark.parametrize("technology", ["xc7", "generic"])
+def test_every_enlargement_costs_luts_and_flip_flops(change: dict[str, int], technology: str) -> None:
+    small, large = (cost(one(e), XC7, technology) for e in (SMALL, replace(SMALL, **change)))
+    assert large.lut > small.lut
+    assert large.ff > small.ff
+
+
+def test_lines_of_the_report_sum_up_to_the_cost() -> None:
+    engines = (
+        Engine(7, 68, 5, planes_per_word=(1, 2), window_bits=147, levels=3),
+        Engine(10, 384, 3, arithmetic=Arithmetic.AND, lanes=LaneMode.BATCH),
+    )
+    datapath = Datapath(engines=engines, assignment=(0, 1, 0))
+    for part in (XC7, ECP5):
+        lines = cost_breakdown(datapath, part)
+        total = cost(datapath, part)
+        assert total == Utilization(
+            sum(x.lut for x in lines), sum(x.ff for x in lines), sum(x.bram36 for x in lines), 0
+        )
+        assert {x.owner for x in lines} == {"engine 0", "engine 1", "datapath"}
+        assert {x.component for x in lines} <= {*COMPONENTS, "memories"}
+        rows = np.stack([cost_row(e) for e in engines])
+        coefficients = coefficients_for(part)
+        assert total.lut == lut_of_engine(rows, coefficients.lut).sum() + coefficients.fixed_lut
+        assert total.ff == lut_of_engine(rows, coefficients.ff).sum() + coefficients.fixed_ff
+
+
+def test_block_rams_include_the_fixed_ones_once() -> None:
+    datapath = Datapath(engines=(SMALL, SMALL), assignment=(0, 1))
+    assert cost(datapath, XC7).bram36 == 2 * bram36_of_engine(SMALL, XC7) + FIXED_BRAM36
+
+
+def test_hand_mapped_logic_is_only_for_7_series() -> None:
+    with pytest.raises(ConfigError, match="technology 'xc7' is not for family 'ecp5'; known: generic"):
+        cost(one(SMALL), ECP5, "xc7")
+    with pytest.raises(ConfigError, match="did you mean 'generic'"):
+        cost(one(SMALL), XC7, "generc")
+    assert cost(one(SMALL), XC7).lut < cost(one(SMALL), XC7, "generic").lut
