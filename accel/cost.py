@@ -21,8 +21,7 @@ Coefficients are thousandths, one set per (technology of the RTL, family of the 
 `cost_coefficients.json`; `source` there says where they come from. Block RAMs are exact: the best geometry of
 the part for each memory of an engine. LUTs are LUT6 on 7-series and LUT4 on ECP5.
 
-What it leaves out: DSPs (no engine uses them), routing, the packing of LUTs into slices, the line memory of a
-tap-packing window, which only a schedule knows.
+What it leaves out: DSPs (no engine uses them), routing, the packing of LUTs into slices.
 """
 
 from __future__ import annotations
@@ -193,10 +192,14 @@ def geometry_table(block_ram: BlockRam) -> _IntArray:
 
 
 def bram36_of_engine(engine: Engine, part: Part) -> int:
-    """Returns the block RAMs of an engine's weight and feature-map memories."""
+    """Returns the block RAMs of an engine's weight, feature-map and line memories."""
     table = geometry_table(part.block_ram)
-    weights = block_rams_of(engine.weight_width_bits, engine.weight_words, table)
-    return int(weights + block_rams_of(engine.map_width_bits, engine.map_words, table))
+    memories = (
+        (engine.weight_width_bits, engine.weight_words),
+        (engine.map_width_bits, engine.map_words),
+        (engine.line_width_bits, engine.line_words),
+    )
+    return sum(int(block_rams_of(width, depth, table)) for width, depth in memories)
 
 
 @dataclass(frozen=True, slots=True)

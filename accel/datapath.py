@@ -43,7 +43,8 @@ class Engine:
     `planes_per_word` lists how many activation planes a word may hold; a layer uses one entry `pa` of it, and
     then a word covers `dk / pa` channels. With several entries the weight words pass a selecting multiplexer.
     `drain_lanes` lanes of results leave per cycle. `levels` is the number of thresholds per channel (0: results
-    leave raw). `window_bits` is the size of the window register of the tap-packing line buffer, 0 without one.
+    leave raw). `window_bits` is the size of the window register of the tap-packing line buffer, 0 without one; the
+    line memory beside it holds `line_words` words of `dn` pixels of `line_bits`.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -61,6 +62,8 @@ class Engine:
     weight_words: int = 512
     map_words: int = 512
     threshold_words: int = 64
+    line_bits: int = 0
+    line_words: int = 0
 
     def __post_init__(self) -> None:
         wrong = [
@@ -76,12 +79,16 @@ class Engine:
                 ("weight_words", self.weight_words, 1, 2**24),
                 ("map_words", self.map_words, 1, 2**24),
                 ("threshold_words", self.threshold_words, 1, 2**16),
+                ("line_bits", self.line_bits, 0, 4096),
+                ("line_words", self.line_words, 0, 2**20),
             )
             if not low <= value <= high
         ]
         pa = self.planes_per_word
         if not pa or any(p not in (1, 2, 4, 8) or self.dk % p for p in pa) or list(pa) != sorted(set(pa)):
-            wrong.append(f"planes_per_word is {pa}, allowed are ascending values of 1, 2, 4, 8 that divide dk={self.dk}")
+            wrong.append(
+                f"planes_per_word is {pa}, allowed are ascending values of 1, 2, 4, 8 that divide dk={self.dk}"
+            )
         if wrong:
             raise ConfigError(f"engine {self.dm}x{self.dk}x{self.dn}: " + "; ".join(wrong))
 
@@ -106,6 +113,11 @@ class Engine:
     def map_width_bits(self) -> int:
         """Width of a feature-map word: all lanes."""
         return self.dn * self.dk
+
+    @property
+    def line_width_bits(self) -> int:
+        """Width of a line-memory word: one pixel for every lane."""
+        return self.dn * self.line_bits
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,9 @@ IntArray = npt.NDArray[np.int64]
 ) = range(11)  # fmt: skip
 MAPPING_FIELDS = 11
 
+FETCH_STAGES = 5
+RESULT_STAGES = 7
+
 
 @njit(cache=True)
 def ceil_div(a: int, b: int) -> int:
@@ -118,7 +121,11 @@ def map_layer(layer: IntArray, engine: IntArray, batch: int, out: IntArray) -> N
             continue
         plane_steps = planes * ceil_div(layer[L_A_BITS], pa)
         for packed in range(2 if may_pack else 1):
-            word_steps = ceil_div(channels * taps, engine[E_DK] // pa) if packed else taps * ceil_div(channels, engine[E_DK] // pa)
+            word_steps = (
+                ceil_div(channels * taps, engine[E_DK] // pa)
+                if packed
+                else taps * ceil_div(channels, engine[E_DK] // pa)
+            )
             cycles = plane_steps * word_steps
             if best == 0 or cycles < best:
                 best = cycles
@@ -136,6 +143,19 @@ def map_layer(layer: IntArray, engine: IntArray, batch: int, out: IntArray) -> N
     else:
         out[M_GROUPS_PER_ROW] = batch * ceil_div(layer[L_OUT_W], engine[E_DN])
     out[M_CYCLES] = out[M_BLOCKS] * out[M_ROWS] * out[M_GROUPS_PER_ROW] * out[M_INTERVAL]
+
+
+@njit(cache=True)
+def result_latency(engine: IntArray, mapping: IntArray) -> int:
+    """Returns the cycles from a layer's last operand word to its last result in memory.
+
+    Operand fetch and aligner, a level of the adder tree per factor of four, accumulator, shadow register, then the
+    drain of the last block through thresholds and packing.
+    """
+    tree, width = np.int64(0), engine[E_DK]
+    while width > 1:
+        width, tree = ceil_div(width, 4), tree + 1
+    return FETCH_STAGES + tree + RESULT_STAGES + mapping[M_DRAIN]
 
 
 @njit(cache=True)

@@ -1,0 +1,223 @@
+"""What is on chip when: words, lifetimes and first-fit addresses in the memories of each engine (njit).
+
+Each engine has three memories: weights, feature maps, and the line memory of a tap-packing window. An engine's layers
+take *slots* 0..n-1 in order, round after round, so a lifetime is a cyclic interval of slots, kept as a bit mask (hence
+at most 63 layers an engine). Pinned weights and tensors handed from engine to engine (twice: one is filled while the
+other is read) live always. Addresses are first fit, largest first, ties by position: deterministic, and fragmentation
+is counted because depth is the highest address in use.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from foldwright.accel.cost import block_rams_of
+from foldwright.accel.mapping import M_PA, M_PACKED, ceil_div, map_words
+from foldwright.accel.tables import (
+    E_BATCH,
+    E_DK,
+    E_DM,
+    E_DN,
+    E_PA_MASK,
+    L_A_BITS,
+    L_IN_C,
+    L_INPUT,
+    L_OUT_BITS,
+    L_OUT_C,
+    L_RESIDUAL,
+    L_STORED_H,
+    L_STORED_W,
+)
+from foldwright.accel.tiles import (
+    P_LEAD,
+    P_LINE_WORDS,
+    P_MAP_WORDS,
+    P_OUT_DRAM,
+    P_PINNED,
+    P_STAGE_WORDS,
+    P_WEIGHT_WORDS,
+)
+
+__all__ = [
+    "ITEM_FIELDS",
+    "MAX_SLOTS",
+    "MEMORY_LINE",
+    "MEMORY_MAP",
+    "MEMORY_WEIGHT",
+    "bram36_in_use",
+    "first_fit",
+    "live_items",
+]
+
+IntArray = npt.NDArray[np.int64]
+
+MAX_SLOTS = 63
+MEMORY_WEIGHT, MEMORY_MAP, MEMORY_LINE = 0, 1, 2
+
+# Entries of an item row. I_WHAT: what the words hold.
+I_ENGINE, I_MEMORY, I_WORDS, I_MASK, I_ADDRESS, I_LAYER, I_WHAT = range(7)
+ITEM_FIELDS = 7
+HOLDS_WEIGHTS, HOLDS_INPUT, HOLDS_STAGE, HOLDS_TENSOR = range(4)
+
+
+@njit(cache=True)
+def slots_of(assignment: IntArray, engines: int) -> tuple[IntArray, IntArray]:
+    """Returns (slot of each layer on its engine, layers of each engine)."""
+    slot = np.zeros(len(assignment), dtype=np.int64)
+    count = np.zeros(engines, dtype=np.int64)
+    for i in range(len(assignment)):
+        slot[i] = count[assignment[i]]
+        count[assignment[i]] += 1
+    return slot, count
+
+
+@njit(cache=True)
+def _cyclic_mask(first: int, last: int, count: int) -> int:
+    """Returns the mask of slots first..last, counted modulo `count`."""
+    if last - first + 1 >= count:
+        return (1 << count) - 1
+    mask = 0
+    for s in range(first, last + 1):
+        mask |= 1 << (s % count)
+    return mask
+
+
+@njit(cache=True)
+def live_items(
+    layers: IntArray, engines: IntArray, mappings: IntArray, assignment: IntArray, batch: int, plans: IntArray
+) -> IntArray:
+    """Returns everything that takes words, int64 (items, ITEM_FIELDS), addresses not yet given."""
+    n = len(layers)
+    slot, count = slots_of(assignment, len(engines))
+    items = np.zeros((n * 4 + n * len(engines), ITEM_FIELDS), dtype=np.int64)
+    k = 0
+    for i in range(n):
+        e, all_slots = assignment[i], (1 << count[assignment[i]]) - 1
+        lead = min(plans[i, P_LEAD], count[e] - 1)
+        ahead = _cyclic_mask(slot[i] - lead + count[e], slot[i] + count[e], count[e])
+        weights = all_slots if plans[i, P_PINNED] else ahead
+        k = _add(items, k, e, MEMORY_WEIGHT, plans[i, P_WEIGHT_WORDS], weights, i, HOLDS_WEIGHTS)
+        k = _add(items, k, e, MEMORY_MAP, plans[i, P_MAP_WORDS], ahead, i, HOLDS_INPUT)
+        k = _add(items, k, e, MEMORY_LINE, plans[i, P_LINE_WORDS], ahead, i, HOLDS_INPUT)
+        if plans[i, P_OUT_DRAM]:
+            during = _cyclic_mask(slot[i], slot[i] + 1, count[e])
+            k = _add(items, k, e, MEMORY_MAP, plans[i, P_STAGE_WORDS], during, i, HOLDS_STAGE)
+        else:
+            k = _add_tensor(items, k, layers, engines, mappings, assignment, batch, i, slot, count)
+    return items[:k]
+
+
+@njit(cache=True)
+def _add(
+    items: IntArray, k: int, engine: int, memory: int, words: int, mask: int, layer: int, what: int
+) -> int:
+    if words == 0:
+        return k
+    items[k, I_ENGINE], items[k, I_MEMORY], items[k, I_WORDS], items[k, I_MASK] = engine, memory, words, mask
+    items[k, I_LAYER], items[k, I_WHAT] = layer, what
+    return k + 1
+
+
+@njit(cache=True)
+def _add_tensor(
+    items: IntArray, k: int, layers: IntArray, engines: IntArray, mappings: IntArray, assignment: IntArray,
+    batch: int, producer: int, slot: IntArray, count: IntArray,
+) -> int:  # fmt: skip
+    """Adds the output tensor of a layer to the memory of every engine that reads it."""
+    for e in range(len(engines)):
+        words, last = 0, -1
+        for c in range(producer + 1, len(layers)):
+            if assignment[c] != e:
+                continue
+            if layers[c, L_INPUT] == producer:
+                pa = mappings[c, M_PA]
+                words = max(
+                    words,
+                    map_words(layers[c], batch, pa, engines[e, E_DK], engines[e, E_DN], engines[e, E_BATCH]),
+                )
+                last = c
+            if layers[c, L_RESIDUAL] == producer:
+                words = max(words, _residual_words(layers[c], engines[e], mappings[c, M_PA], batch))
+                last = c
+        if last < 0:
+            continue
+        if e == assignment[producer]:
+            k = _add(
+                items,
+                k,
+                e,
+                MEMORY_MAP,
+                words,
+                _cyclic_mask(slot[producer], slot[last], count[e]),
+                producer,
+                HOLDS_TENSOR,
+            )
+        else:
+            k = _add(items, k, e, MEMORY_MAP, 2 * words, (1 << count[e]) - 1, producer, HOLDS_TENSOR)
+    return k
+
+
+@njit(cache=True)
+def _residual_words(layer: IntArray, engine: IntArray, pa: int, batch: int) -> int:
+    """Returns the words of the second operand, laid out as the layer's own results."""
+    per_pixel = ceil_div(layer[L_OUT_C], engine[E_DK] // pa) * ceil_div(layer[L_OUT_BITS], pa)
+    if engine[E_BATCH]:
+        return per_pixel * layer[L_STORED_H] * layer[L_STORED_W] * ceil_div(batch, engine[E_DN])
+    return per_pixel * layer[L_STORED_H] * ceil_div(layer[L_STORED_W], engine[E_DN]) * batch
+
+
+@njit(cache=True)
+def first_fit(items: IntArray, engines: int) -> IntArray:
+    """Gives every item its address and returns the depths, int64 (engines, 3): weights, maps, line."""
+    depth = np.zeros((engines, 3), dtype=np.int64)
+    order = np.argsort(-items[:, I_WORDS], kind="mergesort")
+    n = len(items)
+    for a in range(n):
+        item = order[a]
+        address, moved = 0, True
+        while moved:
+            moved = False
+            for b in range(a):
+                other = order[b]
+                if (
+                    items[other, I_ENGINE] != items[item, I_ENGINE]
+                    or items[other, I_MEMORY] != items[item, I_MEMORY]
+                ):
+                    continue
+                if not items[other, I_MASK] & items[item, I_MASK]:
+                    continue
+                start, end = items[other, I_ADDRESS], items[other, I_ADDRESS] + items[other, I_WORDS]
+                if address < end and start < address + items[item, I_WORDS]:
+                    address, moved = end, True
+        items[item, I_ADDRESS] = address
+        e, memory = items[item, I_ENGINE], items[item, I_MEMORY]
+        depth[e, memory] = max(depth[e, memory], address + items[item, I_WORDS])
+    return depth
+
+
+@njit(cache=True)
+def memory_widths(layers: IntArray, engines: IntArray, mappings: IntArray, assignment: IntArray) -> IntArray:
+    """Returns the word widths, int64 (engines, 3): weights, maps, line."""
+    out = np.zeros((len(engines), 3), dtype=np.int64)
+    for e in range(len(engines)):
+        lowest = engines[e, E_PA_MASK] & -engines[e, E_PA_MASK]
+        out[e, MEMORY_WEIGHT] = engines[e, E_DM] * engines[e, E_DK] // lowest
+        out[e, MEMORY_MAP] = engines[e, E_DN] * engines[e, E_DK]
+    for i in range(len(layers)):
+        if mappings[i, M_PACKED]:
+            bits = engines[assignment[i], E_DN] * layers[i, L_IN_C] * layers[i, L_A_BITS]
+            out[assignment[i], MEMORY_LINE] = max(out[assignment[i], MEMORY_LINE], bits)
+    return out
+
+
+@njit(cache=True)
+def bram36_in_use(widths: IntArray, depth: IntArray, geometries: IntArray) -> int:
+    """Returns the block RAMs of all memories; `geometries` as in `cost.geometry_table`."""
+    total = 0
+    for e in range(len(widths)):
+        for memory in range(3):
+            if depth[e, memory] > 0:
+                total += block_rams_of(widths[e, memory], depth[e, memory], geometries)
+    return total

@@ -1,0 +1,254 @@
+"""The schedule: what each layer decides, where everything lies on chip, and every tile's load, compute and store.
+
+A `Schedule` is what the simulator found for the decisions of all layers: one round in steady state, cycles counted
+from the first event of that round. It is the input of reports and of the program that an export writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from foldwright.accel.cost import geometry_table
+from foldwright.accel.datapath import Datapath
+from foldwright.accel.evaluate import MAX_TILES, expand, total_traffic
+from foldwright.accel.mapping import M_PA, M_PACKED, map_layers
+from foldwright.accel.memory import (
+    I_ADDRESS,
+    I_ENGINE,
+    I_LAYER,
+    I_MASK,
+    I_MEMORY,
+    I_WHAT,
+    I_WORDS,
+    MEMORY_LINE,
+    MEMORY_MAP,
+    MEMORY_WEIGHT,
+    bram36_in_use,
+    first_fit,
+    live_items,
+    memory_widths,
+)
+from foldwright.accel.simulate import (
+    EVENT_FIELDS,
+    MEASURED_ROUNDS,
+    V_END,
+    V_ENGINE,
+    V_KIND,
+    V_LAYER,
+    V_ROUND,
+    V_START,
+    V_TILE,
+    run_events,
+    steady_cycles,
+)
+from foldwright.accel.tables import L_A_BITS, L_IN_C, L_INPUT, engine_table, layer_table
+from foldwright.accel.tiles import tile_options
+from foldwright.accel.workload import Workload
+from foldwright.errors import ConfigError
+from foldwright.jsonform import STRICT
+from foldwright.netlists.part import Part
+
+__all__ = [
+    "LayerDecision",
+    "MemoryBlock",
+    "NetworkTables",
+    "Schedule",
+    "TileEvent",
+    "build_schedule",
+    "network_tables",
+]
+
+IntArray = npt.NDArray[np.int64]
+NetworkTables = tuple[IntArray, IntArray, IntArray, IntArray, IntArray, IntArray, IntArray, IntArray]
+
+MEMORY_NAMES = ("weights", "maps", "line")
+HOLDS_NAMES = ("weights", "input", "stage", "tensor")
+EVENT_NAMES = ("load_weights", "load_input", "compute", "store")
+ORDER_NAMES = ("weights", "rows")
+
+
+@dataclass(frozen=True, slots=True)
+class LayerDecision:
+    """The decisions of one layer: tile, outer loop, where weights and output live, how far ahead it is loaded."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    layer: str
+    tile_blocks: int
+    tile_rows: int
+    outer_loop: str  # of ORDER_NAMES
+    weights_pinned: bool
+    prefetch_lead: int  # layers
+    output_on_chip: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBlock:
+    """Words of one memory that hold one thing during some slots (positions of an engine's layers in a round)."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    engine: int
+    memory: str  # of MEMORY_NAMES
+    layer: str
+    holds: str  # of HOLDS_NAMES
+    address: int
+    words: int
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TileEvent:
+    """One transfer or one computation of one tile, in cycles from the start of the round shown."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    kind: str  # of EVENT_NAMES
+    engine: int
+    layer: str
+    round: int
+    tile: int
+    start_cycle: int
+    end_cycle: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Decisions, addresses and events of a round in steady state."""
+
+    __pydantic_config__: ClassVar = STRICT
+    FORMAT: ClassVar[str] = "foldwright.schedule/1"
+
+    decisions: tuple[LayerDecision, ...]
+    cycles_per_round: int
+    latency_cycles: int
+    loaded_bits: int
+    stored_bits: int
+    bram36: int
+    blocks: tuple[MemoryBlock, ...]
+    events: tuple[TileEvent, ...]
+
+
+def network_tables(workload: Workload, datapath: Datapath, part: Part, pool_bram36: int) -> NetworkTables:
+    """Returns the integer tables of a workload on a datapath, with every layer's Pareto-optimal tiles.
+
+    Raises:
+        ConfigError: an engine cannot run a layer assigned to it, or the assignment is for another workload.
+    """
+    if len(datapath.assignment) != len(workload.layers):
+        raise ConfigError(
+            f"datapath assigns {len(datapath.assignment)} layers, but {workload.name!r} has {len(workload.layers)}"
+        )
+    layers, engines = layer_table(workload), engine_table(datapath.engines)
+    assignment = np.array(datapath.assignment, dtype=np.int64)
+    mappings = map_layers(layers, engines, assignment, datapath.batch_frames)
+    for layer, mapping, e in zip(workload.layers, mappings, datapath.assignment, strict=True):
+        if mapping[M_PA] == 0:
+            raise ConfigError(
+                f"layer {layer.name!r} has {layer.weight_kind.value} weights, which the {datapath.engines[e].arithmetic.value} "
+                f"engine {e} cannot run; use an engine with arithmetic 'and'"
+            )
+    tiles = np.empty((len(layers), MAX_TILES, 3), dtype=np.int64)
+    for i, row in enumerate(layers):
+        options = tile_options(
+            row, engines[assignment[i]], mappings[i], datapath.batch_frames, datapath.dram_bits_per_cycle,
+            int(row[L_INPUT] < 0), MAX_TILES,
+        )  # fmt: skip
+        tiles[i, : len(options)], tiles[i, len(options) :] = options, options[-1]
+    widths = memory_widths(layers, engines, mappings, assignment)
+    numbers = np.array([datapath.batch_frames, datapath.dram_bits_per_cycle, pool_bram36], dtype=np.int64)
+    return layers, engines, mappings, assignment, widths, geometry_table(part.block_ram), tiles, numbers
+
+
+def build_schedule(workload: Workload, tables: NetworkTables, choices: IntArray) -> tuple[Schedule, IntArray]:
+    """Returns the schedule of complete choices and the depth of every memory, int64 (engines, 3)."""
+    layers, engines, mappings, assignment, widths, geometries, _, numbers = tables
+    plans = expand(*tables, choices)
+    items = live_items(layers, engines, mappings, assignment, numbers[0], plans)
+    depth = first_fit(items, len(engines))
+    cycles, latency = steady_cycles(layers, plans, assignment, len(engines), numbers[1])
+    load, store = total_traffic(plans)
+    schedule = Schedule(
+        decisions=decisions_of(workload, tables, choices),
+        cycles_per_round=int(cycles),
+        latency_cycles=int(latency),
+        loaded_bits=int(load),
+        stored_bits=int(store),
+        bram36=int(bram36_in_use(widths, depth, geometries)),
+        blocks=_blocks(workload, items),
+        events=_events(workload, tables, plans),
+    )
+    return schedule, depth
+
+
+def decisions_of(workload: Workload, tables: NetworkTables, choices: IntArray) -> tuple[LayerDecision, ...]:
+    """Returns the choices in words."""
+    tiles, out = tables[6], []
+    for i, layer in enumerate(workload.layers):
+        weights, output, tile = (int(c) for c in choices[3 * i : 3 * i + 3])
+        blocks, rows, order = (int(v) for v in tiles[i, tile])
+        lead = 0 if weights == 3 else weights
+        out.append(
+            LayerDecision(layer.name, blocks, rows, ORDER_NAMES[order], weights == 3, lead, output == 1)
+        )
+    return tuple(out)
+
+
+def _blocks(workload: Workload, items: IntArray) -> tuple[MemoryBlock, ...]:
+    return tuple(
+        MemoryBlock(
+            engine=int(item[I_ENGINE]),
+            memory=MEMORY_NAMES[item[I_MEMORY]],
+            layer=workload.layers[item[I_LAYER]].name,
+            holds=HOLDS_NAMES[item[I_WHAT]],
+            address=int(item[I_ADDRESS]),
+            words=int(item[I_WORDS]),
+            slots=tuple(s for s in range(64) if int(item[I_MASK]) >> s & 1),
+        )
+        for item in items
+    )
+
+
+def _events(workload: Workload, tables: NetworkTables, plans: IntArray) -> tuple[TileEvent, ...]:
+    """Returns the events that touch one round's span of time in steady state."""
+    layers, engines, _, assignment, *_, numbers = tables
+    rounds = len(engines) + 1 + MEASURED_ROUNDS
+    room = np.empty((200_000, EVENT_FIELDS), dtype=np.int64)
+    ends, count = run_events(layers, plans, assignment, len(engines), numbers[1], rounds, room)
+    begin, end = int(ends[-2]), int(ends[-1])
+    shown = [e for e in room[:count] if e[V_END] > begin and e[V_START] < end]
+    return tuple(
+        TileEvent(
+            kind=EVENT_NAMES[e[V_KIND]],
+            engine=int(e[V_ENGINE]),
+            layer=workload.layers[e[V_LAYER]].name,
+            round=int(e[V_ROUND]),
+            tile=int(e[V_TILE]),
+            start_cycle=int(e[V_START]) - begin,
+            end_cycle=int(e[V_END]) - begin,
+        )
+        for e in sorted(shown, key=lambda e: (e[V_START], e[V_ENGINE], e[V_KIND]))
+    )
+
+
+def with_memories(datapath: Datapath, workload: Workload, tables: NetworkTables, depth: IntArray) -> Datapath:
+    """Returns the datapath with the memory depths that a schedule needs."""
+    layers, _, mappings, assignment, *_ = tables
+    engines = []
+    for e, engine in enumerate(datapath.engines):
+        mine = [i for i in range(len(layers)) if assignment[i] == e]
+        packed = [int(layers[i, L_IN_C] * layers[i, L_A_BITS]) for i in mine if mappings[i, M_PACKED]]
+        engines.append(
+            replace(
+                engine,
+                weight_words=max(1, int(depth[e, MEMORY_WEIGHT])),
+                map_words=max(1, int(depth[e, MEMORY_MAP])),
+                line_words=int(depth[e, MEMORY_LINE]),
+                line_bits=max(packed, default=0),
+            )
+        )
+    return replace(datapath, engines=tuple(engines))

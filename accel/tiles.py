@@ -1,0 +1,277 @@
+"""How a layer on an engine may be cut into tiles, and what each way costs in words, bits and cycles (njit).
+
+A tile is `blocks` blocks of output channels by `rows` output rows, whole rows wide. The reduction is never cut (an
+engine has no path to reload partial sums) and a row is never cut. Two loop orders exist: weights outside (`ORDER_WEIGHTS`:
+each weight tile stays while all rows pass) and rows outside (`ORDER_ROWS`). Every ceil class is enumerated, not only
+divisors; a class is represented by its smallest tile. Rows already on chip are not loaded again (halo reuse).
+
+A plan row (int64, PLAN_FIELDS; constants `P_*`) is a layer with its decisions, ready for `memory` and `simulate`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from foldwright.accel.mapping import (
+    M_BLOCKS,
+    M_GROUPS_PER_ROW,
+    M_INTERVAL,
+    M_PA,
+    M_PACKED,
+    M_ROWS,
+    M_WEIGHT_WORD_BITS,
+    M_WEIGHT_WORDS_PER_BLOCK,
+    ceil_div,
+    map_words,
+)
+from foldwright.accel.tables import (
+    E_BATCH,
+    E_DK,
+    E_DM,
+    E_DN,
+    L_A_BITS,
+    L_IN_C,
+    L_IN_H,
+    L_IN_W,
+    L_KH,
+    L_OUT_BITS,
+    L_OUT_C,
+    L_OUT_H,
+    L_PAD_T,
+    L_POOL_K,
+    L_POOL_PAD,
+    L_POOL_S,
+    L_SH,
+    L_STORED_H,
+    L_STORED_W,
+)
+
+__all__ = [
+    "ORDER_ROWS",
+    "ORDER_WEIGHTS",
+    "PLAN_FIELDS",
+    "ceil_classes",
+    "input_rows",
+    "plan_row",
+    "stored_rows",
+    "tile_options",
+]
+
+IntArray = npt.NDArray[np.int64]
+
+ORDER_WEIGHTS, ORDER_ROWS = 0, 1
+
+# Entries of a plan row.
+(
+    P_ENGINE, P_BLOCKS, P_ROWS, P_TILE_BLOCKS, P_TILE_ROWS, P_ORDER, P_PINNED, P_LEAD, P_IN_DRAM, P_OUT_DRAM,
+    P_CYCLES_PER_BLOCK_ROW, P_WEIGHT_BITS_PER_BLOCK, P_IN_BITS_PER_ROW, P_OUT_BITS_PER_ROW, P_IN_H, P_KH, P_SH, P_PAD_T,
+    P_STORED_H, P_POOL_K, P_POOL_S, P_POOL_PAD, P_WEIGHT_WORDS, P_MAP_WORDS, P_LINE_WORDS, P_STAGE_WORDS, P_LATENCY,
+    P_RESIDUAL_DRAM,
+) = range(28)  # fmt: skip
+PLAN_FIELDS = 28
+
+
+@njit(cache=True)
+def ceil_classes(size: int) -> IntArray:
+    """Returns the smallest tile of every class of ceil(size / tile), ascending, int64 (classes,)."""
+    out = np.empty(2 * int(np.sqrt(size)) + 2, dtype=np.int64)
+    n, parts = 0, size
+    while parts >= 1:
+        tile = ceil_div(size, parts)
+        real = ceil_div(size, tile)
+        out[n] = tile
+        n += 1
+        # The next class has fewer parts: the tile one larger than this class allows.
+        largest = size if real == 1 else ceil_div(size, real - 1) - 1
+        parts = 0 if largest >= size else ceil_div(size, largest + 1)
+    return out[:n]
+
+
+@njit(cache=True)
+def input_rows(plan: IntArray, row_from: int, row_to: int, have: int) -> tuple[int, int]:
+    """Returns (rows to load, highest row then on chip) for output rows row_from..row_to when rows below `have` are there."""
+    low = max(0, row_from * plan[P_SH] - plan[P_PAD_T])
+    high = min(plan[P_IN_H], (row_to - 1) * plan[P_SH] - plan[P_PAD_T] + plan[P_KH])
+    return max(0, high - max(low, have)), max(high, have)
+
+
+@njit(cache=True)
+def stored_rows(plan: IntArray, rows: int) -> int:
+    """Returns how many rows behind the pooling are complete after `rows` output rows of the convolution."""
+    if rows >= plan[P_ROWS]:
+        return plan[P_STORED_H]
+    done = (rows + plan[P_POOL_PAD] - plan[P_POOL_K]) // plan[P_POOL_S] + 1
+    return min(max(done, 0), plan[P_STORED_H])
+
+
+@njit(cache=True)
+def plan_row(
+    layer: IntArray,
+    engine: IntArray,
+    mapping: IntArray,
+    batch: int,
+    tile: IntArray,
+    flags: IntArray,
+    out: IntArray,
+) -> None:
+    """Writes the plan row of a layer with its decisions.
+
+    Args:
+        tile: (blocks, rows, order).
+        flags: (engine index, pinned, lead, input from DRAM, output to DRAM, residual from DRAM).
+    """
+    out[:] = 0
+    out[P_ENGINE], out[P_PINNED], out[P_LEAD], out[P_IN_DRAM], out[P_OUT_DRAM], out[P_RESIDUAL_DRAM] = flags
+    out[P_BLOCKS], out[P_ROWS] = mapping[M_BLOCKS], mapping[M_ROWS]
+    out[P_TILE_BLOCKS], out[P_TILE_ROWS], out[P_ORDER] = tile
+    out[P_CYCLES_PER_BLOCK_ROW] = mapping[M_GROUPS_PER_ROW] * mapping[M_INTERVAL]
+    out[P_WEIGHT_BITS_PER_BLOCK] = mapping[M_WEIGHT_WORDS_PER_BLOCK] * mapping[M_WEIGHT_WORD_BITS]
+    out[P_IN_BITS_PER_ROW] = batch * layer[L_IN_C] * layer[L_IN_W] * layer[L_A_BITS]
+    out[P_OUT_BITS_PER_ROW] = batch * layer[L_OUT_C] * layer[L_STORED_W] * layer[L_OUT_BITS]
+    out[P_IN_H], out[P_KH], out[P_SH], out[P_PAD_T] = layer[L_IN_H], layer[L_KH], layer[L_SH], layer[L_PAD_T]
+    out[P_STORED_H], out[P_POOL_K] = layer[L_STORED_H], layer[L_POOL_K]
+    out[P_POOL_S], out[P_POOL_PAD] = layer[L_POOL_S], layer[L_POOL_PAD]
+    many_blocks, many_rows = out[P_TILE_BLOCKS] < out[P_BLOCKS], out[P_TILE_ROWS] < out[P_ROWS]
+    if out[P_PINNED]:
+        out[P_WEIGHT_WORDS] = out[P_BLOCKS] * mapping[M_WEIGHT_WORDS_PER_BLOCK]
+    else:
+        out[P_WEIGHT_WORDS] = (
+            (2 if many_blocks else 1) * out[P_TILE_BLOCKS] * mapping[M_WEIGHT_WORDS_PER_BLOCK]
+        )
+    if out[P_IN_DRAM]:
+        _input_buffer(layer, engine, mapping, batch, many_rows, out)
+    if out[P_OUT_DRAM]:
+        lanes_deep = layer[L_STORED_W] * ceil_div(batch, engine[E_DN])
+        if not engine[E_BATCH]:
+            lanes_deep = batch * ceil_div(layer[L_STORED_W], engine[E_DN])
+        words = ceil_div(out[P_TILE_BLOCKS] * engine[E_DM] * layer[L_OUT_BITS], engine[E_DK])
+        rows = (
+            min(layer[L_STORED_H], ceil_div(out[P_TILE_ROWS], layer[L_POOL_S]) + 1)
+            if many_rows
+            else layer[L_STORED_H]
+        )
+        out[P_STAGE_WORDS] = (2 if many_blocks or many_rows else 1) * words * rows * lanes_deep
+
+
+@njit(cache=True)
+def _input_buffer(
+    layer: IntArray, engine: IntArray, mapping: IntArray, batch: int, many_rows: bool, out: IntArray
+) -> None:
+    """Sizes the buffer of an input that comes from DRAM: a ring of rows, or the whole tensor."""
+    rows = layer[L_IN_H]
+    if many_rows:
+        rows = min(rows, (out[P_TILE_ROWS] - 1) * layer[L_SH] + layer[L_KH] + out[P_TILE_ROWS] * layer[L_SH])
+    if mapping[M_PACKED]:
+        columns = layer[L_IN_W] * ceil_div(batch, engine[E_DN])
+        if not engine[E_BATCH]:
+            columns = batch * ceil_div(layer[L_IN_W], engine[E_DN])
+        out[P_LINE_WORDS] = rows * columns
+    else:
+        total = map_words(layer, batch, mapping[M_PA], engine[E_DK], engine[E_DN], engine[E_BATCH])
+        out[P_MAP_WORDS] = rows * (total // layer[L_IN_H])
+
+
+@njit(cache=True)
+def traffic_bits(plan: IntArray) -> tuple[int, int]:
+    """Returns (bits loaded, bits stored) by one round of a layer."""
+    parts_m = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS])
+    parts_y = ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
+    load = 0
+    if not plan[P_PINNED]:
+        sweeps = parts_y if plan[P_ORDER] == ORDER_ROWS and parts_m > 1 else 1
+        load += sweeps * plan[P_BLOCKS] * plan[P_WEIGHT_BITS_PER_BLOCK]
+    if plan[P_IN_DRAM]:
+        sweeps = parts_m if plan[P_ORDER] == ORDER_WEIGHTS and parts_y > 1 else 1
+        rows, _ = input_rows(plan, 0, plan[P_ROWS], 0)
+        load += sweeps * rows * plan[P_IN_BITS_PER_ROW]
+    if plan[P_RESIDUAL_DRAM]:
+        load += plan[P_STORED_H] * plan[P_OUT_BITS_PER_ROW]
+    return load, plan[P_STORED_H] * plan[P_OUT_BITS_PER_ROW] if plan[P_OUT_DRAM] else 0
+
+
+@njit(cache=True)
+def standalone_cycles(plan: IntArray, dram_bits: int) -> int:
+    """Returns the cycles of a layer alone: the longer of compute and DRAM, the first load and the last store exposed."""
+    load, store = traffic_bits(plan)
+    compute = plan[P_BLOCKS] * plan[P_ROWS] * plan[P_CYCLES_PER_BLOCK_ROW]
+    first = 0
+    if not plan[P_PINNED]:
+        first += plan[P_TILE_BLOCKS] * plan[P_WEIGHT_BITS_PER_BLOCK]
+    if plan[P_IN_DRAM]:
+        first += input_rows(plan, 0, plan[P_TILE_ROWS], 0)[0] * plan[P_IN_BITS_PER_ROW]
+    last = 0
+    if plan[P_OUT_DRAM]:
+        last = plan[P_OUT_BITS_PER_ROW] * plan[P_STORED_H]
+        last = ceil_div(last * plan[P_TILE_BLOCKS] * plan[P_TILE_ROWS], plan[P_BLOCKS] * plan[P_ROWS])
+    first, last = ceil_div(first, dram_bits), ceil_div(last, dram_bits)
+    return max(compute + first + last, ceil_div(load + store, dram_bits))
+
+
+@njit(cache=True)
+def tile_options(
+    layer: IntArray,
+    engine: IntArray,
+    mapping: IntArray,
+    batch: int,
+    dram_bits: int,
+    from_image: int,
+    most: int,
+) -> IntArray:
+    """Returns the tiles of a layer that are Pareto-optimal in some residency, int64 (options, 3): blocks, rows, order.
+
+    For each of the contexts (weights pinned or not, input and output on chip or in DRAM) a tile stays that no other
+    beats in weight words, map words and cycles together, large tiles first. Where more than `most` remain, an even
+    selection of them is kept, ends included; the last is the smallest tile, the one that always fits if any does.
+    """
+    block_tiles, row_tiles = ceil_classes(mapping[M_BLOCKS]), ceil_classes(layer[L_OUT_H])
+    count = len(block_tiles) * len(row_tiles) * 2
+    tiles = np.empty((count, 3), dtype=np.int64)
+    n = 0
+    for b in block_tiles[::-1]:  # large tiles first: among equals the one with the fewest steps stays
+        for r in row_tiles[::-1]:
+            for order in range(2):
+                if order == 1 and (b == block_tiles[-1] or r == row_tiles[-1]):
+                    continue  # the orders differ only where both loops are cut
+                tiles[n, 0], tiles[n, 1], tiles[n, 2] = b, r, order
+                n += 1
+    tiles = tiles[:n]
+    keep = np.zeros(n, dtype=np.bool_)
+    row = np.empty(PLAN_FIELDS, dtype=np.int64)
+    cost = np.empty((n, 3), dtype=np.int64)
+    for context in range(8):
+        in_dram = 1 if from_image else (context >> 1) & 1
+        for t in range(n):
+            flags = np.array([0, context & 1, 0, in_dram, context >> 2, 0])
+            plan_row(layer, engine, mapping, batch, tiles[t], flags, row)
+            cost[t, 0], cost[t, 2] = row[P_WEIGHT_WORDS], standalone_cycles(row, dram_bits)
+            cost[t, 1] = row[P_MAP_WORDS] + row[P_STAGE_WORDS] + row[P_LINE_WORDS]
+        _mark_pareto(cost, keep)
+    keep[n - 1] = True
+    return _thin(tiles[keep], most)
+
+
+@njit(cache=True)
+def _mark_pareto(cost: IntArray, keep: npt.NDArray[np.bool_]) -> None:
+    for t in range(len(cost)):
+        if keep[t]:
+            continue
+        beaten = False
+        for u in range(len(cost)):
+            worse = (cost[t] >= cost[u]).all()
+            if worse and ((cost[t] > cost[u]).any() or u < t):
+                beaten = True
+                break
+        keep[t] = not beaten
+
+
+@njit(cache=True)
+def _thin(tiles: IntArray, most: int) -> IntArray:
+    n = len(tiles)
+    if n <= most:
+        return tiles
+    out = np.empty((most, 3), dtype=np.int64)
+    for k in range(most):
+        out[k] = tiles[k * (n - 1) // (most - 1)]
+    return out
