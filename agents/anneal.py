@@ -1,0 +1,213 @@
+"""Simulated annealing over choices, in one loop that runs compiled where the problem's cost is.
+
+A proposal changes one decision to any other candidate, moves it to a neighbouring candidate, changes two
+decisions, or swaps the candidates of two. What breaks a budget is rejected. The temperature falls
+geometrically from a fraction of the typical cost difference of single changes to one at which only ties pass.
+A run starts from the fallback, later runs from the best solution at a lower temperature or from where a
+random walk leads; each is twice as long as the one before it, and the last one fits into what the stop
+leaves.
+
+Source: S. Kirkpatrick, C. D. Gelatt, M. P. Vecchi, "Optimization by Simulated Annealing", Science 220 (1983);
+starting temperature from sampled differences as in S. R. White, "Concepts of scale in simulated annealing"
+(1984). Iterations are evaluations of complete choices.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numba.extending import register_jitable
+
+from foldwright.agents.params import require_range
+from foldwright.agents.result import Result
+from foldwright.agents.search import Search
+from foldwright.agents.stop import NO_COST, StopRule
+from foldwright.envs.problem import INFEASIBLE, Choices, Problem
+from foldwright.jsonform import STRICT
+
+__all__ = ["AnnealParams", "solve"]
+
+_SAMPLES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class AnnealParams:
+    """Options of the annealer.
+
+    Attributes:
+        start_temperature: First temperature, in medians of the sampled cost differences.
+        reheat_temperature: First temperature of runs that start from the best solution, in the same unit.
+        end_temperature: Last temperature, in the same unit.
+        run_length: Proposals of the first run, per decision.
+        step_share: Share of proposals that move a decision to a neighbouring candidate.
+        pair_share: Share of proposals that change two decisions.
+        swap_share: Share of proposals that swap the candidates of two decisions.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    start_temperature: float = 1.0
+    reheat_temperature: float = 0.2
+    end_temperature: float = 0.001
+    run_length: int = 200
+    step_share: float = 0.2
+    pair_share: float = 0.25
+    swap_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        where = "solver 'anneal': option "
+        require_range(where + "'start_temperature'", self.start_temperature, 1e-9, 1e9)
+        require_range(where + "'reheat_temperature'", self.reheat_temperature, 1e-9, 1e9)
+        require_range(where + "'end_temperature'", self.end_temperature, 1e-12, self.start_temperature)
+        require_range(where + "'run_length'", self.run_length, 1, 10**9)
+        for name in ("step_share", "pair_share", "swap_share"):
+            require_range(where + repr(name), getattr(self, name), 0.0, 1.0)
+        shares = self.step_share + self.pair_share + self.swap_share
+        require_range(where + "'step_share' + 'pair_share' + 'swap_share'", shares, 0.0, 1.0 + 1e-9)
+
+
+@register_jitable
+def _propose(sizes: Any, free: Any, shares: Any, choices: Any, rng: Any) -> tuple[int, int]:
+    """Changes one or two decisions in place; returns them, twice the same where it is one.
+
+    `shares` are cumulative: below [0] swap two, below [1] change two, below [2] step one, else change one.
+    """
+    kind = rng.random()
+    first = free[int(rng.random() * len(free))]
+    second = first
+    if kind < shares[1]:
+        while second == first:
+            second = free[int(rng.random() * len(free))]
+    if kind < shares[0]:
+        old = choices[first]
+        choices[first] = min(choices[second], sizes[first] - 1)
+        choices[second] = min(old, sizes[second] - 1)
+    elif shares[1] <= kind < shares[2]:
+        upwards = choices[first] == 0 or (choices[first] < sizes[first] - 1 and rng.random() < 0.5)
+        choices[first] += 1 if upwards else -1
+    else:
+        _change(sizes, choices, first, rng)
+        if second != first:
+            _change(sizes, choices, second, rng)
+    return first, second
+
+
+@register_jitable
+def _change(sizes: Any, choices: Any, decision: int, rng: Any) -> None:
+    candidate = int(rng.random() * (sizes[decision] - 1))
+    choices[decision] = candidate + 1 if candidate >= choices[decision] else candidate
+
+
+def _anneal(
+    cost: Any, tables: Any, sizes: Any, free: Any, shares: Any, choices: Any, heat: Any, rng: Any, best: Any,
+    best_cost: int, trace: Any, limit: int,
+) -> int:  # fmt: skip
+    """Makes up to `limit` proposals from `choices`; `heat` is (temperature, factor a proposal, cost)."""
+    old = choices.copy()
+    current = int(heat[2])
+    used = 0
+    trace[0, 0] = 0
+    while used < limit and trace[0, 0] + 1 < len(trace):
+        first, second = _propose(sizes, free, shares, choices, rng)
+        value = cost(*tables, choices)
+        used += 1
+        delta = value - current
+        if value != INFEASIBLE and (delta <= 0 or rng.random() < math.exp(-delta / heat[0])):
+            old[first], old[second] = choices[first], choices[second]
+            current = value
+            if value < best_cost:
+                best_cost = value
+                best[:] = choices
+                trace[0, 0] += 1
+                trace[trace[0, 0], 0] = used
+                trace[trace[0, 0], 1] = value
+        else:
+            choices[first], choices[second] = old[first], old[second]
+        heat[0] *= heat[1]
+    heat[2] = current
+    return used
+
+
+class _Annealer:
+    """Runs of the loop on a search's problem."""
+
+    def __init__(self, search: Search, params: AnnealParams) -> None:
+        self._search, self._params = search, params
+        pairs = len(search.free) > 1
+        swap, pair = (params.swap_share, params.pair_share) if pairs else (0.0, 0.0)
+        self._shares = np.array([swap, swap + pair, swap + pair + params.step_share])
+        self._heat = np.array([1.0, 1.0, 0.0])
+        self._median = 1.0
+        self._loop = search.bind(
+            _anneal, search.sizes, search.free, self._shares, search.fallback, self._heat, search.rng
+        )
+
+    def walk(self, start: Choices, cost: int) -> tuple[Choices, int]:
+        """Walks at random among legal choices and measures the median cost difference of its steps."""
+        search = self._search
+        choices, differences = start.copy(), []
+        for _ in range(_SAMPLES):
+            if search.done:
+                break
+            before = choices.copy()
+            _change(search.sizes, choices, search.rng.choice(search.free), search.rng)
+            after = search.evaluate(choices)
+            if after == INFEASIBLE:
+                choices[:] = before
+            elif cost == INFEASIBLE:
+                cost = after
+            else:
+                differences += [abs(after - cost)] if after != cost else []
+                cost = after
+        if differences:
+            self._median = float(np.median(differences))
+        return choices, cost
+
+    def run(self, choices: Choices, cost: int, temperature: float, length: int) -> None:
+        """Anneals from `choices` over `length` proposals, or what the stop leaves of them."""
+        search = self._search
+        ratio = self._params.end_temperature / temperature
+        self._heat[:] = temperature * self._median, min(1.0, ratio) ** (1 / length), cost
+        while length > 0 and not search.done:
+            length -= search.run(
+                self._loop,
+                search.sizes,
+                search.free,
+                self._shares,
+                choices,
+                self._heat,
+                search.rng,
+                most=length,
+            )
+
+
+def _next_length(search: Search, length: int) -> int:
+    """Returns the length of the next run: what the stop leaves, where that is less than two such runs."""
+    left = search.expected_evaluations()
+    return left if 0 < left < 2 * length else length
+
+
+def solve(problem: Problem, *, stop: StopRule, seed: int, params: AnnealParams | None = None) -> Result:
+    """Anneals in runs of doubling length until the stop."""
+    params = params or AnnealParams()
+    search = Search(problem, "anneal", stop, seed, params)
+    annealer = _Annealer(search, params)
+    search.start()
+    length, temperature = params.run_length * max(1, len(search.free)), params.start_temperature
+    cost = search.best_cost if search.best_cost < NO_COST else INFEASIBLE
+    choices, cost = annealer.walk(search.fallback, cost)
+    runs = 0
+    while not search.done:
+        if cost == INFEASIBLE:  # a problem whose fallback breaks a budget: look on for a legal start
+            choices, cost = annealer.walk(choices, cost)
+            continue
+        annealer.run(choices, cost, temperature, _next_length(search, length))
+        length, runs = 2 * length, runs + 1
+        temperature = params.reheat_temperature if runs % 2 else params.start_temperature
+        choices, cost = search.best.copy(), search.best_cost
+        if runs % 2 == 0:
+            choices, cost = annealer.walk(search.fallback, problem.cost_of(search.fallback))
+    return search.result()

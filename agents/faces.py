@@ -1,0 +1,46 @@
+"""What a problem may offer beyond the `Problem` interface, so that solvers run faster or prove more.
+
+Each face is one method. A solver asks with `isinstance` and does without where the face is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+from foldwright.envs.problem import Choices
+
+__all__ = ["WithCpModel", "WithExact", "WithKernel"]
+
+
+@runtime_checkable
+class WithKernel(Protocol):
+    """A problem whose cost is one compiled function."""
+
+    def kernel(self) -> tuple[Any, tuple[Any, ...]]:
+        """Returns a numba function and its tables: `cost_of(choices) == function(*tables, choices)`.
+
+        The function takes arrays and integers and returns an int64: the cost, or `INFEASIBLE`.
+        """
+
+
+@runtime_checkable
+class WithExact(Protocol):
+    """A problem with an exact method of its own, such as a dynamic programme."""
+
+    def solve_exact(self, stop: Callable[[int], bool]) -> tuple[Choices | None, int, str]:
+        """Returns the best choices found, a proven bound, and a status.
+
+        The status is "optimal", "feasible", "infeasible" or "unknown".
+
+        The method calls `stop` now and then with the units of work done so far, and ends when it returns
+        true.
+        """
+
+
+@runtime_checkable
+class WithCpModel(Protocol):
+    """A problem that can be stated as a CP-SAT model."""
+
+    def cp_model(self) -> Any:
+        """Returns the model as a `foldwright.envs.cp_problem.CpProblem`."""

@@ -1,0 +1,150 @@
+"""Greedy construction, descent and restarts by perturbation (iterated local search).
+
+Construction takes the decisions in their order; each gets the candidate whose fallback completion costs
+least. That is one *sweep* from the fallback: a sweep visits decisions in some order and gives each its best
+candidate while all others stay. More sweeps descend to a local optimum of single changes. Then a few random
+decisions of the best solution are changed, and the descent starts again in a random order, with ties broken
+at random, until the stop.
+
+Iterations are evaluations of complete choices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from foldwright.agents.params import require_range
+from foldwright.agents.result import Result
+from foldwright.agents.search import Search
+from foldwright.agents.stop import NO_COST, StopRule
+from foldwright.envs.problem import INFEASIBLE, Choices, Problem
+from foldwright.jsonform import STRICT
+
+__all__ = ["GreedyParams", "solve"]
+
+
+@dataclass(frozen=True, slots=True)
+class GreedyParams:
+    """Options of the greedy solver.
+
+    Attributes:
+        kick_share: Share of the decisions that a perturbation changes; at least two are.
+        restarts: Perturbations after the first descent; 0 ends with it, -1 goes on until the stop.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    kick_share: float = 0.15
+    restarts: int = -1
+
+    def __post_init__(self) -> None:
+        require_range("solver 'greedy': option 'kick_share'", self.kick_share, 0.0, 1.0)
+        require_range("solver 'greedy': option 'restarts'", self.restarts, -1, 10**9)
+
+
+def _sweep(
+    cost: Any, tables: Any, sizes: Any, order: Any, choices: Any, state: Any, rng: Any, best: Any,
+    best_cost: int, trace: Any, limit: int,
+) -> int:  # fmt: skip
+    """Visits decisions in order from `state[0]` on; `state` is (next position, cost, whether ties are drawn).
+
+    Stops between decisions once `limit` would be passed, or inside the first one where it alone passes it.
+    """
+    used = 0
+    trace[0, 0] = 0
+    while state[0] < len(order):
+        decision = order[state[0]]
+        if used > 0 and (used + sizes[decision] > limit or trace[0, 0] + 1 >= len(trace)):
+            break
+        kept, kept_cost, ties = choices[decision], state[1], 1
+        current = kept
+        for candidate in range(sizes[decision]):
+            if candidate == current or used >= limit:
+                continue
+            choices[decision] = candidate
+            value = cost(*tables, choices)
+            used += 1
+            if value == INFEASIBLE:
+                continue
+            better = kept_cost == INFEASIBLE or value < kept_cost
+            if not better and value == kept_cost and state[2] == 1:
+                ties += 1
+                better = rng.random() * ties < 1.0
+            elif better:
+                ties = 1
+            if better:
+                kept, kept_cost = candidate, value
+        choices[decision] = kept
+        state[1] = kept_cost
+        state[0] += 1
+        if kept_cost != INFEASIBLE and kept_cost < best_cost:
+            best_cost = kept_cost
+            best[:] = choices
+            trace[0, 0] += 1
+            trace[trace[0, 0], 0] = used
+            trace[trace[0, 0], 1] = kept_cost
+    return used
+
+
+class _Descent:
+    """Sweeps over a search's problem."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+        self._state = np.array([0, INFEASIBLE, 0], dtype=np.int64)
+        self._loop = search.bind(_sweep, search.sizes, search.free, search.fallback, self._state, search.rng)
+
+    def sweep(self, choices: Choices, cost: int, order: Choices, random_ties: bool) -> int:
+        """Improves choices in place by one sweep, or by what the stop leaves of it; returns their cost."""
+        search = self._search
+        self._state[:] = (0, cost, int(random_ties))
+        while self._state[0] < len(order) and not search.done:
+            search.run(self._loop, search.sizes, order, choices, self._state, search.rng)
+        return int(self._state[1])
+
+    def descend(self, choices: Choices, cost: int) -> int:
+        """Sweeps in random orders until nothing improves; returns the cost of the choices."""
+        while not self._search.done:
+            order = self._search.rng.permutation(self._search.free)
+            after = self.sweep(choices, cost, order, random_ties=True)
+            if after == cost:
+                break
+            cost = after
+        return cost
+
+
+def _kick(search: Search, share: float) -> tuple[Choices, int]:
+    """Returns the best choices with a few decisions changed, as far as they stay legal, and their cost."""
+    choices, cost = search.best.copy(), search.best_cost
+    count = min(len(search.free), max(2, round(share * len(search.free))))
+    for decision in search.rng.choice(search.free, count, replace=False):
+        if search.done:
+            break
+        before = choices[decision]
+        choices[decision] = search.rng.integers(search.sizes[decision])
+        after = search.evaluate(choices)
+        if after == INFEASIBLE:
+            choices[decision] = before
+        else:
+            cost = after
+    return choices, cost
+
+
+def solve(problem: Problem, *, stop: StopRule, seed: int, params: GreedyParams | None = None) -> Result:
+    """Constructs, descends, then perturbs and descends until the stop."""
+    params = params or GreedyParams()
+    search = Search(problem, "greedy", stop, seed, params)
+    descent = _Descent(search)
+    search.start()
+    choices = search.fallback.copy()
+    cost = search.best_cost if search.best_cost < NO_COST else INFEASIBLE
+    cost = descent.sweep(choices, cost, search.free, random_ties=False)
+    descent.descend(choices, cost)
+    kicks = 0
+    while not search.done and kicks != params.restarts:
+        descent.descend(*_kick(search, params.kick_share))
+        kicks += 1
+    return search.result()

@@ -1,0 +1,78 @@
+"""The solvers by name, behind one signature; a solver's module is imported when it is first called."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from foldwright.agents.params import make_params
+from foldwright.agents.result import Result
+from foldwright.agents.stop import StopRule
+from foldwright.envs.problem import Problem
+from foldwright.errors import ConfigError, nearest
+
+__all__ = ["SOLVERS", "Solver", "get_solver"]
+
+
+@dataclass(frozen=True, slots=True)
+class Solver:
+    """A solver: `solver(problem, stop=..., seed=..., params=...) -> Result`.
+
+    Attributes:
+        summary: What it does, in one line.
+        module: Where its `solve` and its option set stand.
+        params: The name of its option set in that module.
+    """
+
+    name: str
+    summary: str
+    module: str
+    params: str
+
+    def make_params(self, given: Mapping[str, Any] | None = None) -> Any:
+        """Returns the solver's option set from names and values; see `agents.params.make_params`."""
+        return make_params(getattr(importlib.import_module(self.module), self.params), given, self.name)
+
+    def __call__(self, problem: Problem, *, stop: StopRule, seed: int = 0, params: Any = None) -> Result:
+        """Searches for a solution of `problem` until `stop` or a proof.
+
+        Args:
+            params: The solver's option set, or a mapping of its option names to values.
+
+        Raises:
+            ConfigError: the options are wrong, or the solver does not suit the problem.
+        """
+        if seed < 0:
+            raise ConfigError(f"solver {self.name!r}: seed is {seed}, allowed are whole numbers from 0")
+        options = self.make_params(params)
+        found: Result = importlib.import_module(self.module).solve(
+            problem, stop=stop, seed=seed, params=options
+        )
+        return found
+
+
+_ALL = (
+    Solver("random", "samples allowed choices", "foldwright.agents.random_search", "NoParams"),
+    Solver("greedy", "construction, descent, perturbation", "foldwright.agents.greedy", "GreedyParams"),
+    Solver("anneal", "simulated annealing in a compiled loop", "foldwright.agents.anneal", "AnnealParams"),
+    Solver(
+        "cp-sat", "OR-tools on the problem's model, with bounds", "foldwright.agents.cpsat", "CpSatParams"
+    ),
+    Solver("exact", "the problem's exact method, or enumeration", "foldwright.agents.exact", "NoParams"),
+)
+SOLVERS: Mapping[str, Solver] = MappingProxyType({solver.name: solver for solver in _ALL})
+"""Every solver by its name."""
+
+
+def get_solver(name: str) -> Solver:
+    """Returns the solver of a name.
+
+    Raises:
+        ConfigError: there is none; with the nearest name.
+    """
+    if name not in SOLVERS:
+        raise ConfigError(f"no solver {name!r}; {nearest(name, SOLVERS)}")
+    return SOLVERS[name]
