@@ -5,7 +5,7 @@ column holds more than three nets, then one ternary adder finishes. The counters
 
 | counter | nets in -> out | LUT | how |
 |---|---|---|---|
-| (7;3) | 7 -> 3 | 2 | five bits enter both LUTs, the sixth one LUT and the carry data, the last the carry input |
+| (7;3) | 7 -> 3 | 2 | five bits on both LUTs, the sixth on one and the carry data, the last as carry in |
 | (6,0,7;5) | 13 -> 5 | 4 | the same twice on one CARRY4; two columns apart |
 | (3;2) | 3 -> 2 | 1 | full adder in one LUT6_2 |
 

@@ -1,0 +1,113 @@
+"""The array of `dm x dn` units and the shadow chain through which their results leave.
+
+Weight words enter row by row, activation words lane by lane. Control bits come with the words they belong to and are
+delayed here once for all units. Where `load` came with the last word of a block, all accumulators move into shadow
+registers in one cycle, and the next block may follow without a gap; from then on `drain_lanes` lanes leave per cycle,
+lane 0 first, all `dm` channels of a lane side by side.
+
+The interval between loads must be at least `drain_cycles`, or results are overwritten.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib.wiring import Component, In, Out
+
+from foldwright.accel.datapath import Engine
+from foldwright.accel.rtl.unit import Unit, select_bits
+
+__all__ = ["UnitArray", "delayed"]
+
+_FANOUT = {"max_fanout": "256"}  # asks the vendor's tool to copy a control register instead of one slow net
+
+
+def delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
+    """Returns a value some cycles later."""
+    for k in range(cycles):
+        later = Signal(len(value), name=f"{name}_{k + 1}", attrs=_FANOUT if k == cycles - 1 else {})
+        m.d.sync += later.eq(value)
+        value = later
+    return value
+
+
+class UnitArray(Component):  # type: ignore[misc,unused-ignore]
+    """All units of an engine with their shadow chain.
+
+    `results` holds the first lanes of a block `latency` cycles after its last word; `load_next` is set two cycles
+    before, for what must be ready then. `results` is lane by lane, a lane `dm` accumulators.
+    """
+
+    def __init__(self, engine: Engine, technology: str = "generic") -> None:
+        self.engine, self.technology = engine, technology
+        e = engine
+        self._units = [
+            [
+                Unit(
+                    e.dk,
+                    e.acc_bits,
+                    arithmetic=e.arithmetic,
+                    planes_per_word=e.planes_per_word,
+                    technology=technology,
+                )
+                for _ in range(e.dn)
+            ]
+            for _ in range(e.dm)
+        ]
+        self.unit_latency = self._units[0][0].latency
+        self.latency = self.unit_latency + 1
+        self.drain_cycles = -(-e.dn // e.drain_lanes)
+        super().__init__(
+            {
+                "weights": In(e.dm * e.dk),
+                "acts": In(e.dn * e.dk),
+                "planes": In(max(1, (len(e.planes_per_word) - 1).bit_length())),
+                **{name: In(1) for name in ("negate", "zero", "shift", "clear", "load")},
+                "results": Out(e.drain_lanes * e.dm * e.acc_bits),
+                "load_next": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        unit = self._units[0][0]
+        minus = self.negate & ~self.zero
+        control = {
+            "negate": delayed(m, minus, unit.negate_stage, "negate"),
+            "zero": delayed(m, self.zero, unit.latency - 2, "zero"),
+            "minus": delayed(m, minus, unit.latency - 1, "minus"),
+            "shift": delayed(m, self.shift, unit.latency - 1, "shift"),
+            "clear": delayed(m, self.clear, unit.latency - 1, "clear"),
+        }
+        m.d.comb += self.load_next.eq(delayed(m, self.load, unit.latency - 1, "load_next"))
+        load = delayed(m, self.load_next, 1, "load")
+        for row, units in enumerate(self._units):
+            for lane, unit in enumerate(units):
+                m.submodules[f"unit_{row}_{lane}"] = unit
+                self._connect(m, unit, row, lane)
+                m.d.comb += [getattr(unit, name).eq(value) for name, value in control.items()]
+            self._chain(m, row, [unit.acc for unit in units], load)
+        return m
+
+    def _connect(self, m: Module, unit: Unit, row: int, lane: int) -> None:
+        dk = self.engine.dk
+        m.d.comb += [
+            unit.weights.eq(self.weights[row * dk : (row + 1) * dk]),
+            unit.acts.eq(self.acts[lane * dk : (lane + 1) * dk]),
+            unit.planes.eq(self.planes),
+        ]
+
+    def _chain(self, m: Module, row: int, accs: list[Value], load: Value) -> None:
+        e = self.engine
+        shadow = [Signal(e.acc_bits, name=f"shadow_{row}_{lane}") for lane in range(e.dn)]
+        for lane, acc in enumerate(accs):
+            behind = lane + e.drain_lanes
+            following = shadow[behind] if behind < e.dn else Const(0, e.acc_bits)
+            if behind < e.dn:
+                m.d.sync += shadow[lane].eq(select_bits(m, load, acc, following, self.technology))
+            else:  # nothing follows: what leaves behind the last lane is not used, so no multiplexer
+                m.d.sync += shadow[lane].eq(acc)
+        for lane in range(e.drain_lanes):
+            low = (lane * e.dm + row) * e.acc_bits
+            m.d.comb += self.results[low : low + e.acc_bits].eq(Cat(shadow[lane]))
