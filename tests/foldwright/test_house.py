@@ -169,7 +169,8 @@ REPORT_HEAVY = f"import sys; print(sorted({set(HEAVY)!r} & set(sys.modules)))"
         "import foldwright",
         "import foldwright.cli",
         "import foldwright.cli as c; c.cli.main(['--help'], standalone_mode=False)",
-        "from foldwright.cli import cli\nfor v in cli.commands: cli.main([v, '--help'], standalone_mode=False)",
+        "from foldwright.cli import cli as c\n"
+        "for v in c.commands: c.main([v, '--help'], standalone_mode=False)",
     ],
 )
 def test_importing_and_help_load_nothing_heavy(code: str) -> None:
