@@ -131,7 +131,9 @@ def merge_options(file: Mapping[str, Any], where: str, options: Mapping[str, Any
 
 
 def _mistakes(error: ValidationError, where: str, from_options: set[str]) -> str:
-    lines = [_mistake(e, where, from_options) for e in error.errors()]
+    name_first = ("extra_forbidden", "missing")
+    errors = sorted(error.errors(), key=lambda e: e["type"] not in name_first)
+    lines = [_mistake(e, where, from_options) for e in errors]
     shown = lines[:_SHOWN_MISTAKES]
     if len(lines) > len(shown):
         shown.append(f"and {len(lines) - len(shown)} more")
@@ -147,9 +149,8 @@ def _mistake(e: Any, where: str, from_options: set[str]) -> str:
         "" if not path else f"--{key.replace('_', '-')}: " if key in from_options else _in_file(where, path)
     )
     if e["type"] == "missing":
-        return f"{key} is missing: give --{key.replace('_', '-')}" + (
-            f" or {key} in {where}" if where else ""
-        )
+        option = "MODEL" if key == "model" else f"--{key}"
+        return f"{key} is missing: give {option} or, in a --config file, {key} = ..."
     if e["type"] == "extra_forbidden":
         return f"{place}unknown key; {nearest(key, OptimizeOptions.model_fields)}"
     message = e["msg"].removeprefix("Value error, ")
