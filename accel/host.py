@@ -68,9 +68,7 @@ def program(
         needed.add(id(producers[value]))
         stack.extend(producers[value].inputs)
     nodes = tuple(node for node in graph.nodes if id(node) in needed)
-    return HostProgram(
-        nodes, constants, graph.input_name, wanted, graph.opset, _names(nodes, lowered, grid, wanted)
-    )
+    return HostProgram(nodes, constants, graph.input_name, wanted, graph.opset, _names(nodes, lowered, grid))
 
 
 def _names(nodes: tuple[Node, ...], lowered: Lowered, grid: Grid | None) -> tuple[str, ...]:
