@@ -7,16 +7,22 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | unit.dk | dm dn dk | gates and counters of the dot-product units |
 | unit.acc | dm dn acc_bits | accumulators |
 | unit | dm dn | final adder and control of a unit |
-| shadow.acc | dm dn acc_bits | shadow registers and the chain along which they drain |
+| unit.planes | dm dn (pa - 1) bits(dk), several planes_per_word only | segment sums with a selected weight |
+| shadow.acc | dm (dn - r) acc_bits | shadow registers and the chain along which they drain |
 | aligner.bits | dn dk, column lanes only | the group register that shifts one lane per tap |
-| result.acc | r dm levels acc_bits | comparators, r lanes drained per cycle |
-| result | r dm | codes, packing and write enables |
-| threshold.ram | LUTs of the threshold memories | exact: 3 bits x 64 words in 4 LUTs on 7-series |
+| aligner.lane | dk, column lanes only | what is left of the next group |
+| result.acc | r dm A acc_bits | one comparison per stage of the threshold search |
+| result.choice | r dm (2^A - 1 - A) acc_bits | multiplexers that choose among a stage's thresholds |
+| result | r dm A | codes |
+| threshold.bits | dm ((2^A - 1) acc_bits + 1) | words read from the threshold memories |
+| threshold.ram64 | 3 bits x 64 words | threshold memories in LUTs, 7-series |
+| threshold.ram16 | 4 bits x 16 words | threshold memories in LUTs, ECP5 |
 | select.bits | dm dk, several planes_per_word only | multiplexer between the word layouts |
 | window.bits | dn window_bits | window registers of the tap-packing line buffer |
 | control | 1 | sequencer, address generators |
 | fixed | 1 per datapath | DMA, AXI and clocks: assumed, nothing of it is built yet |
 
+r is drain_lanes, pa the largest planes_per_word, A = bits(levels) the stages of the threshold search.
 Coefficients are thousandths, one set per (technology of the RTL, family of the part), in
 `cost_coefficients.json`; `source` there says where they come from. Block RAMs are exact: the best geometry of
 the part for each memory of an engine. LUTs are LUT6 on 7-series and LUT4 on ECP5.
@@ -74,13 +80,14 @@ __all__ = [
 _IntArray = npt.NDArray[np.int64]
 
 TERMS = (
-    "unit.dk", "unit.acc", "unit", "shadow.acc", "aligner.bits", "result.acc", "result", "threshold.ram",
+    "unit.dk", "unit.acc", "unit", "unit.planes", "shadow.acc", "aligner.bits", "aligner.lane",
+    "result.acc", "result.choice", "result", "threshold.bits", "threshold.ram64", "threshold.ram16",
     "select.bits", "window.bits", "control",
 )  # fmt: skip
 """Terms of one engine, in the order of a coefficient array; `fixed` follows once per datapath."""
 
 COMPONENTS = ("units", "shadow", "aligner", "results", "thresholds", "select", "window", "control", "fixed")
-_COMPONENT_OF = (0, 0, 0, 1, 2, 3, 3, 4, 5, 6, 7)  # of each term
+_COMPONENT_OF = (0, 0, 0, 0, 1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 6, 7)  # of each term
 
 FIXED_BRAM36 = 8
 """Block RAMs of DMA and program memory: assumed, nothing of it is built yet."""
@@ -118,22 +125,39 @@ def _ceil_div(a: int, b: int) -> int:
 
 
 @njit(cache=True)
+def _bits(value: int) -> int:
+    """Returns the bits of a number, 0 for 0."""
+    bits = 0
+    while value >> bits:
+        bits += 1
+    return bits
+
+
+@njit(cache=True)
 def features_of(row: _IntArray, out: _IntArray) -> None:
     """Writes the feature of every term of one engine into `out`, int64 (TERMS,)."""
-    dm, dk, dn, acc = row[C_DM], row[C_DK], row[C_DN], row[C_ACC]
-    result_units = row[C_DRAIN] * dm
+    dm, dk, dn, acc, drain = row[C_DM], row[C_DK], row[C_DN], row[C_ACC], row[C_DRAIN]
+    stages, most_planes = _bits(row[C_LEVELS]), 1 << (_bits(row[C_PA_MASK]) - 1)
     several = row[C_PA_MASK] & (row[C_PA_MASK] - 1) != 0
+    out[:] = 0
     out[0] = dm * dn * dk
     out[1] = dm * dn * acc
     out[2] = dm * dn
-    out[3] = dm * dn * acc
-    out[4] = 0 if row[C_BATCH] else dn * dk
-    out[5] = result_units * row[C_LEVELS] * acc
-    out[6] = result_units
-    out[7] = result_units * row[C_LEVELS] * _ceil_div(acc, 3) * 4 * _ceil_div(row[C_THRESHOLD_WORDS], 64)
-    out[8] = dm * dk if several else 0
-    out[9] = dn * row[C_WINDOW]
-    out[10] = 1
+    out[3] = dm * dn * (most_planes - 1) * _bits(dk) if several else 0
+    out[4] = dm * (dn - drain) * acc
+    if not row[C_BATCH]:
+        out[5], out[6] = dn * dk, dk
+    out[7] = drain * dm * stages * acc
+    out[8] = drain * dm * ((1 << stages) - 1 - stages) * acc
+    out[9] = drain * dm * stages
+    for stage in range(stages):
+        width = dm * ((acc << stage) + (stage == stages - 1))  # the flip bit lies with the last stage
+        out[10] += width
+        out[11] += _ceil_div(width, 3) * _ceil_div(row[C_THRESHOLD_WORDS], 64)
+        out[12] += _ceil_div(width, 4) * _ceil_div(row[C_THRESHOLD_WORDS], 16)
+    out[13] = dm * dk if several else 0
+    out[14] = dn * row[C_WINDOW]
+    out[15] = 1
 
 
 @njit(cache=True)

@@ -92,11 +92,18 @@ def test_features_of_a_column_engine_are_those_found_by_hand() -> None:
     engine = Engine(4, 64, 6, drain_lanes=2, acc_bits=17, levels=3, window_bits=100, threshold_words=65)
     got = features(engine)
     assert got["unit.dk"] == 4 * 64 * 6
-    assert got["unit.acc"] == got["shadow.acc"] == 4 * 6 * 17
-    assert got["unit"] == 24
-    assert got["aligner.bits"] == 6 * 64
+    assert (got["unit.acc"], got["unit"], got["unit.planes"]) == (4 * 6 * 17, 24, 0)
+    assert got["shadow.acc"] == 4 * 4 * 17  # the last two lanes have none behind them
+    assert (got["aligner.bits"], got["aligner.lane"]) == (6 * 64, 64)
+    # Three thresholds: two stages, one and two thresholds, a flip bit beside the second stage.
+    assert (got["result.acc"], got["result.choice"], got["result"]) == (8 * 2 * 17, 8 * 17, 8 * 2)
+    assert got["threshold.bits"] == 4 * 17 + 4 * (2 * 17 + 1)
+    # 68 and 140 bits wide, 65 words deep: two layers of 23 + 47 blocks of 3x64, five of 17 + 35 of 4x16.
+    assert (got["threshold.ram64"], got["threshold.ram16"]) == (2 * 70, 5 * 52)
     assert got["window.bits"] == 600
     assert got["select.bits"] == 0
+    # Two words, of 1 or 2 planes: 24 units, one segment above the first, 64 takes seven bits.
+    assert features(replace(engine, planes_per_word=(1, 2)))["unit.planes"] == 24 * 7
 
 
 def test_batch_lanes_need_no_aligner_and_one_word_layout_no_multiplexer() -> None:
