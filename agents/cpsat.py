@@ -2,12 +2,12 @@
 
 A model may leave things out (`CpProblem.is_relaxation`). Every solution it finds is scored by `cost_of`; when
 the model is solved but the problem is not, the scored choices are forbidden, only objectives below the best
-cost are kept, and the search goes on in another round, until the model is empty: then the best solution is
-proven best.
+cost are kept, and the search goes on in another round until the model is empty. Where the model holds every
+legal solution (`CpProblem.is_complete`) the best one is then proven best; elsewhere only the first round bounds.
 
-Under a rule that counts work the result is reproducible: one worker, or several that are interleaved, and
-`max_deterministic_time`. Under one that counts CPU seconds a thread watches the clock. Iterations are scored
-solutions.
+Under a rule that counts work one worker gives a reproducible result; several report other solutions on the way
+each time, even interleaved. Under a rule that counts CPU seconds a thread watches the clock. Iterations are
+scored solutions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ from foldwright.agents.faces import WithCpModel
 from foldwright.agents.params import require_range
 from foldwright.agents.result import Result
 from foldwright.agents.search import Search
-from foldwright.agents.stop import Evaluations, StopRule, any_of, is_reproducible, unit_limit
+from foldwright.agents.stop import (
+    NO_COST,
+    Evaluations,
+    StopRule,
+    any_of,
+    is_reproducible,
+    unit_limit,
+    without_counts,
+)
 from foldwright.envs.cp_problem import CpProblem
 from foldwright.envs.problem import Choices, Problem
 from foldwright.errors import ConfigError, VerificationError
@@ -36,6 +44,7 @@ from foldwright.jsonform import STRICT
 __all__ = ["CpSatParams", "solve"]
 
 _WATCH_SECONDS = 0.002
+_HINT_EVALUATIONS = 5000
 _MAX_SEED = 2**31 - 1
 
 
@@ -44,7 +53,7 @@ class CpSatParams:
     """Options of the CP-SAT solver.
 
     Attributes:
-        workers: Threads of CP-SAT; several cost CPU time at the same rate.
+        workers: Threads of CP-SAT; the CPU time of all counts, and more than one is not reproducible.
         hint: What the first solution is suggested to be: the fallback, or a greedy descent from it.
         linearization_level: CP-SAT's own: 0 none, 1 some, 2 all constraints enter the linear relaxation.
     """
@@ -90,6 +99,7 @@ class _Rounds:
         self._cp: CpProblem = search.problem.cp_model()
         self._units = unit_limit(stop)
         self._used_units = 0.0
+        self._bounds_hold = self._cp.is_relaxation
         self.empty = False
 
     def hint(self, choices: Choices) -> None:
@@ -111,9 +121,12 @@ class _Rounds:
                 f"{self._search.problem.name}: CP-SAT refuses the model: {self._cp.model.validate()}"
             )
         self.empty = status == cp_model.INFEASIBLE
-        if self._cp.is_relaxation:
+        if self._bounds_hold and self.empty and self._search.best_cost == NO_COST:
+            self._search.exclude_all()
+        elif self._bounds_hold:
             self._take_bound(math.inf if self.empty else solver.best_objective_bound)
         self._rule_out(scorer.scored)
+        self._bounds_hold &= self._cp.is_complete
 
     def _solver(self) -> cp_model.CpSolver:
         solver = cp_model.CpSolver()
@@ -121,10 +134,9 @@ class _Rounds:
         settings.num_workers = self._params.workers
         settings.random_seed = self._search.seed % _MAX_SEED
         settings.linearization_level = self._params.linearization_level
-        settings.interleave_search = self._params.workers > 1 and is_reproducible(self._stop)
         if self._units is not None:
             settings.max_deterministic_time = max(0.0, self._units - self._used_units)
-        if self._cp.is_relaxation:
+        if self._bounds_hold:
             solver.best_bound_callback = self._take_bound
         return solver
 
@@ -138,7 +150,7 @@ class _Rounds:
         model = self._cp.model
         if scored:
             model.add_forbidden_assignments(self._cp.decisions, [tuple(map(int, c)) for c in scored])
-        if self._cp.is_relaxation:
+        if self._cp.is_relaxation and self._search.best_cost < NO_COST:
             model.add(self._cp.objective <= self._search.best_cost - 1)
         model.clear_hints()
 
@@ -168,15 +180,16 @@ class _Rounds:
         return self._units is not None and self._used_units >= self._units
 
 
-def _suggest(search: Search, stop: StopRule, how: str) -> None:
-    """Finds the first solution to suggest; its evaluations count."""
+def _suggest(search: Search, how: str) -> None:
+    """Finds the first solution to suggest; its evaluations are counted among the scored solutions."""
     if how == "greedy":
+        stop = any_of(Evaluations(_HINT_EVALUATIONS), search.stop)
         found = greedy.solve(
             search.problem, stop=stop, seed=search.seed, params=greedy.GreedyParams(restarts=0)
         )
+        search.iterations += found.iterations
         if found.has_solution:
             search.evaluate(np.array(found.choices, dtype=np.int64))
-        search.iterations += found.iterations
 
 
 def solve(problem: Problem, *, stop: StopRule, seed: int, params: CpSatParams | None = None) -> Result:
@@ -191,14 +204,15 @@ def solve(problem: Problem, *, stop: StopRule, seed: int, params: CpSatParams | 
             f"solver 'cp-sat': {problem.name!r} ({problem.kind}) has no CP-SAT model; use 'anneal' or 'exact'"
         )
     search = Search(problem, "cp-sat", stop, seed, params)
+    search.stop = without_counts(stop)  # work is counted in CP-SAT's units, not in scored solutions
     if params.hint == "greedy":
         greedy.solve(problem, stop=Evaluations(1), seed=seed)  # warm-up
     search.start()
     if not search.done:
-        _suggest(search, any_of(stop), params.hint)
+        _suggest(search, params.hint)
         rounds = _Rounds(search, params, stop)
-        if params.hint != "none":
+        if params.hint != "none" and search.best_cost < NO_COST:
             rounds.hint(search.best)
         while not (search.done or rounds.empty or rounds.out_of_units):
             rounds.play()
-    return search.result()
+    return search.result(reproducible=params.workers == 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
@@ -34,15 +35,14 @@ def make_params(cls: type[P], given: Mapping[str, Any] | P | None, solver: str) 
     if not isinstance(given, Mapping):
         raise ConfigError(f"solver {solver!r}: params is {given!r}, needed is a mapping or a {cls.__name__}")
     known = [f.name for f in fields(cls)]  # type: ignore[arg-type]  # every P is a dataclass
-    unknown = [
-        f"no option {key!r}; {nearest(key, known) or 'it has none'}" for key in given if key not in known
-    ]
+    remedy = {key: nearest(key, known) if known else "it has no options" for key in given}
+    unknown = [f"no option {key!r}; {remedy[key]}" for key in given if key not in known]
     if unknown:
         raise ConfigError(f"solver {solver!r}: " + "; ".join(unknown))
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(cls).validate_python(dict(given), strict=True)
+        return TypeAdapter(cls).validate_json(json.dumps(dict(given), default=repr), strict=True)
     except ValidationError as error:
         wrong = [
             f"option {'.'.join(map(str, e['loc']))!r} is {e['input']!r}: {e['msg']}" for e in error.errors()

@@ -54,6 +54,7 @@ class Search:
         self.problem = problem
         self.solver = solver
         self.stop = stop
+        self._told = stop
         self.seed = seed
         self.params = params
         self.rng = np.random.default_rng(seed)
@@ -174,8 +175,8 @@ class Search:
             warmup_seconds=self._warmup_seconds,
             seed=self.seed,
             params={f.name: getattr(self.params, f.name) for f in fields(self.params)},
-            stop=repr(self.stop),
-            reproducible=reproducible and is_reproducible(self.stop),
+            stop=repr(self._told),
+            reproducible=reproducible and is_reproducible(self._told),
             versions=versions(),
             history=tuple(self._history),
             bound_history=tuple(self._bounds),

@@ -32,6 +32,7 @@ __all__ = [
     "evaluation_limit",
     "is_reproducible",
     "unit_limit",
+    "without_counts",
 ]
 
 EVALUATIONS_PER_UNIT = 1000
@@ -187,6 +188,12 @@ def unit_limit(rule: StopRule) -> float | None:
     units = [part.units for part in _parts(rule) if isinstance(part, DeterministicTime)]
     units += [part.count / EVALUATIONS_PER_UNIT for part in _parts(rule) if isinstance(part, Evaluations)]
     return min(units, default=None)
+
+
+def without_counts(rule: StopRule) -> StopRule:
+    """Returns a rule without its parts that count work; it may be one that never ends a search."""
+    counting = (Evaluations, DeterministicTime)
+    return AnyOf(tuple(part for part in _parts(rule) if not isinstance(part, counting)))
 
 
 def cpu_limit(rule: StopRule) -> float | None:

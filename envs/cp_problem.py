@@ -17,12 +17,16 @@ class CpProblem:
     """A CP-SAT model that minimises, over one integer variable per decision of the problem.
 
     Attributes:
-        model: An `ortools.sat.python.cp_model.CpModel` with its objective set; the solver works on a copy.
+        model: An `ortools.sat.python.cp_model.CpModel` with its objective set, made anew for each call: the
+            solver adds to it.
         decisions: Per decision the variable whose value is the candidate chosen.
         objective: The expression that is minimised, in the problem's unit of cost.
-        is_relaxation: Every legal solution of the problem is one of the model and costs at least its
-            objective; then the model's bound is a bound of the problem.
+        is_relaxation: No legal solution costs less than the model's least objective, so that the model's bound
+            is the problem's.
         note: What the model leaves out, in words; part of the bound's proof.
+        is_complete: Moreover every legal solution is one of the model's and costs at least its own objective,
+            so that the bound still holds for the rest when solutions already scored are forbidden. False where
+            dominated candidates are dropped.
     """
 
     model: Any
@@ -30,3 +34,4 @@ class CpProblem:
     objective: Any
     is_relaxation: bool
     note: str
+    is_complete: bool = False
