@@ -8,6 +8,15 @@ import numpy as np
 import onnx
 import pytest
 
+from foldwright import load_network
+from foldwright.accel.bitplanes import (
+    act_code,
+    and_product,
+    pack_activations,
+    pack_weights,
+    weight_code,
+    xnor_product,
+)
 from foldwright.errors import ModelError
 from foldwright.models import NAMES, TEST_SET, model_path
 
@@ -21,6 +30,44 @@ def test_set() -> tuple[np.ndarray, np.ndarray]:
         return arrays["input"], arrays["label"]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_integer_reference_classifies_the_held_out_images(
+    name: str, test_set: tuple[np.ndarray, np.ndarray]
+) -> None:
+    images, labels = test_set
+    logits = load_network(model_path(name)).run(images)
+    correct = int((logits.argmax(axis=1) == labels).sum())
+    assert correct == CORRECT[name]
+    assert correct >= 0.975 * len(labels)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bit_planes_of_every_layer_give_the_reference_accumulators(
+    name: str, test_set: tuple[np.ndarray, np.ndarray]
+) -> None:
+    network = load_network(model_path(name))
+    for layer_name, trace in network.trace(test_set[0][:3]).items():
+        entry = network.layers[layer_name]
+        layer = entry.layer
+        rows = windows(trace.input, layer.kernel, layer.stride, layer.padding)
+        weights = entry.weights.reshape(layer.out_channels, layer.in_channels, -1).transpose(0, 2, 1)
+        packed = pack_weights(weights, weight_code(layer.weight_kind, layer.weight_bits))
+        acts = pack_activations(rows, act_code(layer.act_kind, layer.act_bits))
+        expected = trace.accumulator.transpose(1, 0, 2, 3).reshape(layer.out_channels, -1)
+        np.testing.assert_array_equal(xnor_product(packed, acts), expected)
+        np.testing.assert_array_equal(and_product(packed, acts), expected)
+
+
+def windows(
+    x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], pads: tuple[int, int, int, int]
+) -> np.ndarray:
+    """Returns (frames * rows * columns, taps, channels), zeros in the padding."""
+    x = np.pad(x, ((0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])))
+    views = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(2, 3))
+    views = views[:, :, :: stride[0], :: stride[1]].transpose(0, 2, 3, 4, 5, 1)
+    return views.reshape(-1, kernel[0] * kernel[1], x.shape[1])
+
+
 def of_batch(path: Path, batch: int) -> onnx.ModelProto:
     """Returns the model for another batch: its shapes are all written down, the batch first in each."""
     model = onnx.load(path)
@@ -32,7 +79,7 @@ def of_batch(path: Path, batch: int) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_qonnx_execution_classifies_the_held_out_images(
+def test_qonnx_execution_and_the_integer_reference_agree(
     name: str, test_set: tuple[np.ndarray, np.ndarray]
 ) -> None:
     pytest.importorskip("qonnx")
@@ -44,7 +91,8 @@ def test_qonnx_execution_classifies_the_held_out_images(
     (logits,) = execute_onnx(model, {"input": images.astype(np.float32)}).values()
     correct = int((logits.argmax(axis=1) == labels).sum())
     assert correct == CORRECT[name]
-    assert correct >= 0.975 * len(labels)
+    reference = load_network(model_path(name)).run(images)
+    np.testing.assert_allclose(reference, logits, rtol=1e-4, atol=1e-4)
 
 
 def test_the_test_set_is_500_images_of_5_bits_with_every_digit(
