@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from foldwright import load_network
 from foldwright.accel.onnx_export import export_qonnx, to_model
 from foldwright.accel.onnx_steps import (
     INPUT,
@@ -236,3 +237,35 @@ def test_an_unwritable_path_is_one_sentence(tmp_path: Path) -> None:
     graph = Graph("g", (1, 3), [Step("relu", Relu())])
     with pytest.raises(ModelError, match=r"cannot be written: No such file or directory"):
         export_qonnx(graph, tmp_path / "absent" / "g.onnx")
+
+
+@pytest.mark.parametrize("quantizer", [DorefaWeight(1), DorefaWeight(3), BalancedQuantizer(2)], ids=repr)
+def test_the_importer_reads_a_residual_network_that_the_exporter_wrote(
+    quantizer: Quantizer, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(8)
+    x = rng.integers(0, 4, (5, 4, 6, 6)).astype(np.float32)
+    first, second = (quantizer.to_integers(rng.normal(size=(4, 4, 3, 3))) for _ in range(2))
+    last = quantizer.to_integers(rng.normal(size=(3, 4 * 3 * 3)))
+    thirds = quant_node(ACT.levels, 1 / 3)
+    graph = Graph(
+        "residual",
+        (1, 4, 6, 6),
+        [
+            Step("in", Quant(1.0, 2)),
+            Step("conv1", Conv(*exact_weights(quantizer, first), padding=(1,) * 4)),
+            Step("norm1", batch_norm(rng, 4, 8.0 * first.scale)),
+            Step("act1", thirds),
+            Step("conv2", Conv(*exact_weights(quantizer, second), padding=(1,) * 4)),
+            Step("norm2", batch_norm(rng, 4, 2.0 * second.scale)),
+            Step("act2", thirds),
+            Step("sum", Add(), ("act2", "act1")),
+            Step("pool", Pool(PoolKind.MAX, (2, 2), (2, 2))),
+            Step("flat", Flatten()),
+            Step("dense", Dense(*exact_weights(quantizer, last))),
+        ],
+    )
+    path = export_qonnx(graph, tmp_path / "residual.onnx")
+    expected = np.concatenate([execute(path, frame[None]) for frame in x])
+    np.testing.assert_allclose(load_network(path).run(x), expected, rtol=1e-4, atol=1e-4)
+    assert len(np.unique(expected.round(3))) > 5
