@@ -1,13 +1,14 @@
 """Turns column groups read from the feature map into what the lanes need, one lane further per tap.
 
-The map's banks hold neighbouring columns, so a read gives `dn` columns of an aligned group. Output lane j of tap offset
-o (`kx // stride`) needs column j + o: the first tap of a phase takes a group as it is (`start`), every further tap
-shifts all lanes by one, and the vacated last lane fills from the next group: from the word being read (`fill`), or
-from what is left of it. So a phase of one tap takes one read, of up to `dn + 1` taps two. A `mask` bit clears a column
-of the word being read (padding); it uses the registers' reset and costs no LUT per bit.
+The map's banks hold neighbouring columns, so a read gives `dn` columns of an aligned group. Output lane j of
+tap offset o (`kx // stride`) needs column j + o: the first tap of a phase takes a group as it is (`start`),
+every further tap shifts all lanes by one, and the vacated last lane fills from the next group: from the word
+being read (`fill`), or from what is left of it. So a phase of one tap takes one read, of up to `dn + 1` taps
+two. A `mask` bit clears a column of the word being read (padding); it uses the registers' reset and costs no
+LUT per bit.
 
-`reach` is the most taps of one phase: `ceil(kernel / stride)`; the rest of the next group needs `reach - 2` lanes of
-registers. With reach 1, as for batch lanes, the aligner is one masked register.
+`reach` is the most taps of one phase: `ceil(kernel / stride)`; the rest of the next group needs `reach - 2`
+lanes of registers. With reach 1, as for batch lanes, the aligner is one masked register.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The array of `dm x dn` units and the shadow chain through which their results leave.
 
-Weight words enter row by row, activation words lane by lane. Control bits come with the words they belong to and are
-delayed here once for all units. Where `load` came with the last word of a block, all accumulators move into shadow
-registers in one cycle, and the next block may follow without a gap; from then on `drain_lanes` lanes leave per cycle,
-lane 0 first, all `dm` channels of a lane side by side.
+Weight words enter row by row, activation words lane by lane. Control bits come with the words they belong to
+and are delayed here once for all units. Where `load` came with the last word of a block, all accumulators
+move into shadow registers in one cycle, and the next block may follow without a gap; from then on
+`drain_lanes` lanes leave per cycle, lane 0 first, all `dm` channels of a lane side by side.
 
 The interval between loads must be at least `drain_cycles`, or results are overwritten.
 """
@@ -35,8 +35,8 @@ def delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
 class UnitArray(Component):  # type: ignore[misc,unused-ignore]
     """All units of an engine with their shadow chain.
 
-    `results` holds the first lanes of a block `latency` cycles after its last word; `load_next` is set two cycles
-    before, for what must be ready then. `results` is lane by lane, a lane `dm` accumulators.
+    `results` holds the first lanes of a block `latency` cycles after its last word; `load_next` is set two
+    cycles before, for what must be ready then. `results` is lane by lane, a lane `dm` accumulators.
     """
 
     def __init__(self, engine: Engine, technology: str = "generic") -> None:

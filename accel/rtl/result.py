@@ -1,12 +1,13 @@
 """The result path: accumulators to codes by binary search over each channel's thresholds.
 
-A code is the number of thresholds that the accumulator reaches, searched in A = bit_length(levels) pipelined stages,
-one bit per stage from the highest. Stage j chooses among 2^j thresholds, which stay in a LUT RAM of their own,
-addressed by the block of output channels j cycles later than stage 0, so that blocks may follow each other.
+A code is the number of thresholds that the accumulator reaches, searched in A = bit_length(levels) pipelined
+stages, one bit per stage from the highest. Stage j chooses among 2^j thresholds, which stay in a LUT RAM of
+their own, addressed by the block of output channels j cycles later than stage 0, so that blocks may follow
+each other.
 
-The comparison is that of the difference's sign modulo 2^acc_bits: offsets of the accumulator (XNOR constants) cost
-nothing, as long as accumulators and thresholds of a channel span less than 2^(acc_bits - 1). Where a channel's `flip`
-bit is set all bits of the code are inverted (falling channels).
+The comparison is that of the difference's sign modulo 2^acc_bits: offsets of the accumulator (XNOR constants)
+cost nothing, as long as accumulators and thresholds of a channel span less than 2^(acc_bits - 1). Where a
+channel's `flip` bit is set all bits of the code are inverted (falling channels).
 
 A threshold word holds, channel by channel, the 2^A - 1 thresholds ascending and the flip bit on top.
 What it leaves out: pooling, scale and shift, the residual add, packing of codes into words.
@@ -96,7 +97,7 @@ class ResultPath(Component):  # type: ignore[misc,unused-ignore]
     def _table(
         self, m: Module, stage: int, order: list[int], address: Value, last: bool
     ) -> tuple[list[list[Value]], list[Value]]:
-        """Returns the thresholds of a stage, per channel in the order of the bits found, and the flip bits."""
+        """Returns per channel the thresholds of a stage, in the order of the bits found, and the flip bit."""
         e, width = self.engine, self.engine.acc_bits
         whole = threshold_bits(e)
         row = len(order) * width + last

@@ -1,0 +1,158 @@
+"""The program of an engine: 32-bit words that set a field and, at the end of a layer tile, run it.
+
+A word is `field << 24 | data`. `GO` runs the loops with the fields as they stand and waits until the last
+results have left the array; fields keep their values, the two tables must be written again before each `GO`.
+`HALT` stops.
+
+The loops of a tile, outermost first, with what each adds:
+
+| loop | count | map address | weight index | other |
+|---|---|---|---|---|
+| convolution group | `GROUPS` | `MAP_PER_GROUP` | goes on | |
+| block of channels | `BLOCKS` | | `WEIGHTS_PER_BLOCK` | thresholds: next word |
+| row | `ROWS` | `MAP_PER_ROW` | | input row `ROW_STEP` |
+| column group | `COLUMNS` | `MAP_PER_COLUMN` | | data group `COLUMN_STEP` |
+| step (pair of planes) | step table | the entry's | the entry's | negate, shift |
+| kernel row | `KERNEL_ROWS` | `MAP_PER_KERNEL_ROW` | +1 each | input row 1 |
+| channel word | `WORDS` | 1 | +1 each | |
+| tap | slot table | the entry's | +1 each | start, fill, read, data group |
+
+Weights lie in the order in which they are used, so their index counts up within a step. An idle step counts
+nothing for its duration: it shifts accumulators once more, or fills a block up to the drain's interval. Rows
+outside 0 .. `ROW_LIMIT` - 1 and columns outside a slot's edges read as zero. All numbers are taken modulo the
+width of their registers, so bases may be negative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+__all__ = [
+    "DATA_BITS",
+    "DURATION_BITS",
+    "GROUP_BITS",
+    "LANE_BITS",
+    "SLOTS",
+    "STEPS",
+    "WORD_BITS",
+    "Field",
+    "Slot",
+    "Step",
+    "TileProgram",
+    "words_of",
+]
+
+WORD_BITS = 32
+DATA_BITS = 24
+STEPS = 64
+SLOTS = 32
+GROUP_BITS = 15
+LANE_BITS = 8
+DURATION_BITS = 8
+
+
+class Field(IntEnum):
+    """What a program word sets."""
+
+    HALT = 0
+    GO = 1
+    GROUPS = 2
+    BLOCKS = 3
+    ROWS = 4
+    COLUMNS = 5
+    KERNEL_ROWS = 6
+    WORDS = 7
+    MAP_BASE = 8
+    MAP_PER_GROUP = 9
+    MAP_PER_ROW = 10
+    MAP_PER_COLUMN = 11
+    MAP_PER_KERNEL_ROW = 12
+    WEIGHT_BASE = 13
+    WEIGHTS_PER_BLOCK = 14
+    ROW_START = 15
+    ROW_STEP = 16
+    ROW_LIMIT = 17
+    COLUMN_START = 18
+    COLUMN_STEP = 19
+    THRESHOLD_BASE = 20
+    PLANES = 21  # position in planes_per_word
+    STEP_MAP = 32
+    STEP_WEIGHT = 33
+    STEP_FLAGS = 34  # last, idle, negate, shift, duration; adds the entry
+    SLOT_MAP = 40
+    SLOT_LOW = 41  # first data group << 8 | lane that is not padding
+    SLOT_HIGH = 42  # data group << 8 | lane where padding begins
+    SLOT_FLAGS = 43  # last, start, fill, read, data group; adds the entry
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One pass over all taps for one pair of planes, or `idle` for `duration` cycles."""
+
+    map_offset: int = 0
+    weight_offset: int = 0
+    negate: bool = False
+    shift: bool = False
+    idle: bool = False
+    duration: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One tap of a kernel row. `low` and `high` are (data group, lane), a half-open range of real columns."""
+
+    map_offset: int
+    data_group: int
+    start: bool
+    fill: bool
+    low: tuple[int, int]
+    high: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TileProgram:
+    """Everything that one `GO` needs. `fields` holds the plain registers."""
+
+    fields: dict[Field, int]
+    steps: tuple[Step, ...]
+    slots: tuple[Slot, ...]
+
+    @property
+    def block_cycles(self) -> int:
+        """Cycles of one block, which is also the interval between blocks."""
+        inner = self.fields[Field.KERNEL_ROWS] * self.fields[Field.WORDS] * len(self.slots)
+        return sum(step.duration if step.idle else inner for step in self.steps)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of one run."""
+        f = self.fields
+        return f[Field.GROUPS] * f[Field.BLOCKS] * f[Field.ROWS] * f[Field.COLUMNS]
+
+
+def words_of(tiles: list[TileProgram]) -> list[int]:
+    """Returns the program memory's words for tiles that run one after another."""
+    words: list[int] = []
+    for tile in tiles:
+        words += [_word(field, value) for field, value in tile.fields.items()]
+        for k, step in enumerate(tile.steps):
+            last = k == len(tile.steps) - 1
+            flags = last | step.idle << 1 | step.negate << 2 | step.shift << 3 | step.duration << 4
+            words += [_word(Field.STEP_MAP, step.map_offset), _word(Field.STEP_WEIGHT, step.weight_offset)]
+            words.append(_word(Field.STEP_FLAGS, flags))
+        for k, slot in enumerate(tile.slots):
+            last = k == len(tile.slots) - 1
+            flags = last | slot.start << 1 | slot.fill << 2 | slot.data_group << 3
+            words += [_word(Field.SLOT_MAP, slot.map_offset), _word(Field.SLOT_LOW, _edge(slot.low))]
+            words += [_word(Field.SLOT_HIGH, _edge(slot.high)), _word(Field.SLOT_FLAGS, flags)]
+        words.append(_word(Field.GO, 0))
+    return [*words, _word(Field.HALT, 0)]
+
+
+def _edge(position: tuple[int, int]) -> int:
+    return (position[0] % (1 << GROUP_BITS)) << LANE_BITS | position[1]
+
+
+def _word(field: Field, value: int) -> int:
+    return field << DATA_BITS | value % (1 << DATA_BITS)
