@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -43,6 +43,7 @@ TENSORS = hnp.arrays(
 
 
 @pytest.mark.parametrize("quantizer", QUANTIZERS, ids=repr)
+@settings(max_examples=40)
 @given(x=TENSORS)
 def test_integers_are_levels_and_times_scale_give_forward(quantizer: Quantizer, x: np.ndarray) -> None:
     quantized = quantizer.to_integers(x)
@@ -54,6 +55,7 @@ def test_integers_are_levels_and_times_scale_give_forward(quantizer: Quantizer, 
 
 
 @pytest.mark.parametrize("quantizer", QUANTIZERS, ids=repr)
+@settings(max_examples=40)
 @given(x=TENSORS)
 def test_quantizers_keep_order(quantizer: Quantizer, x: np.ndarray) -> None:
     integers = quantizer.to_integers(x).integers.ravel()
