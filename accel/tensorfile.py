@@ -28,6 +28,8 @@ def read_array(path: str | Path, name: str) -> np.ndarray:
     try:
         with zipfile.ZipFile(path) as archive:
             return _member(archive, path, name)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such file\n  write one with numpy.savez(path, {name}=array)") from None
     except OSError as error:

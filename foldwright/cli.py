@@ -64,6 +64,22 @@ def _init(file: Path) -> None:
     click.echo(f"wrote {file}; edit it, then run: foldwright optimize --config {file}")
 
 
+@cli.command("run", short_help="Run a network in integers on an array of inputs.")
+@click.argument("model")
+@click.argument("inputs", type=_ANY_PATH)
+@click.option("--output", type=_ANY_PATH, required=True, help="The .npz file to write, array 'output'.")
+def _run(model: str, inputs: Path, output: Path) -> None:
+    """Run MODEL, an ONNX file or a name of `models`, on the array 'input' of INPUTS (.npz).
+
+    Everything that the accelerator computes is computed in integers, exactly.
+    """
+    from foldwright.accel.network import run_model
+    from foldwright.verbs.listing import find_model
+
+    run_model(find_model(model), inputs, output)
+    click.echo(f"wrote {output}")
+
+
 @cli.command("parts", short_help="List the FPGA parts.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def _parts(as_json: bool) -> None:
@@ -71,6 +87,15 @@ def _parts(as_json: bool) -> None:
     from foldwright.verbs.listing import print_parts
 
     print_parts(as_json)
+
+
+@cli.command("models", short_help="List the networks that come along.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def _models(as_json: bool) -> None:
+    """List the small quantized networks that come with Foldwright; verbs take them by name."""
+    from foldwright.verbs.listing import print_models
+
+    print_models(as_json)
 
 
 @cli.command("doctor", short_help="Say what is installed and what is missing.")

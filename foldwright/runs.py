@@ -10,6 +10,7 @@ at work.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -89,7 +90,8 @@ def _path_to_disk(path: Path) -> None:
 
 
 def _cannot(verb: str, path: Path, error: OSError) -> RunFolderError:
-    remedy = "free some space" if error.errno == 28 else "choose another --out or change its permissions"
+    remedies = {errno.ENOSPC: "free some space", errno.ENOENT: "make the folder first"}
+    remedy = remedies.get(error.errno or 0, "choose another place or change its permissions")
     return RunFolderError(f"{path}: cannot {verb}: {error.strerror or error}; {remedy}")
 
 

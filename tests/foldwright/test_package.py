@@ -77,7 +77,7 @@ def test_the_source_archive_holds_everything(archives: tuple[Path, Path]) -> Non
     assert sorted(wanted - names) == []
 
 
-@pytest.mark.parametrize("verb", ["parts", "doctor"])
+@pytest.mark.parametrize("verb", ["parts", "models", "doctor"])
 def test_verbs_run_from_the_wheel_in_another_folder(installed: Path, tmp_path: Path, verb: str) -> None:
     here = python(
         "-c", "import foldwright.cli as c; print(c.__file__)", cwd=tmp_path, path=(installed,)
