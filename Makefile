@@ -34,7 +34,7 @@ $(VENV)/venv.stamp: | tools/make_venv.py
 
 # What a user needs: no torch, no compiler, no tool of a vendor.
 $(VENV)/core.stamp: pyproject.toml $(VENV)/venv.stamp
-	@echo "installing Foldwright into $(VENV) (once, about 300 MB)"
+	@echo "installing Foldwright into $(VENV) (once, about 600 MB)"
 	@$(PIP) install --editable .
 	@touch $@
 
