@@ -23,13 +23,13 @@ INDEX = "https://pypi.org/simple"
 INDEX_FORM = "application/vnd.pypi.simple.v1+json"
 
 
-def newer_python():
+def newer_python() -> "str | None":
     """Returns the name of a suitable interpreter on the search path, or None."""
     names = ("python3.13", "python3.12", "python3.11")
     return next((name for name in names if run(name, "-c", "import venv")), None)
 
 
-def refuse_old_python():
+def refuse_old_python() -> None:
     """Ends with a message where this interpreter is too old."""
     if sys.version_info >= NEEDED:
         return
@@ -39,7 +39,7 @@ def refuse_old_python():
     sys.exit("Foldwright needs Python 3.11 or newer, but " + sys.executable + " is " + have + ": " + remedy)
 
 
-def run(*command):
+def run(*command: str) -> bool:
     """Runs a command silently and says whether it exists and succeeded."""
     try:
         return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
@@ -47,22 +47,22 @@ def run(*command):
         return False
 
 
-def pip_works(python):
+def pip_works(python: str) -> bool:
     return run(python, "-m", "pip", "--version")
 
 
-def install_from_wheel(python, wheel):
+def install_from_wheel(python: str, wheel: str) -> bool:
     """Installs pip from its own wheel, which Python can run without unpacking."""
     return run(python, os.path.join(wheel, "pip"), "install", "--no-index", wheel)
 
 
-def fetch(url, form="*/*"):
+def fetch(url: str, form: str = "*/*") -> "tuple[bytes, str]":
     request = urllib.request.Request(url, headers={"Accept": form})
     with urllib.request.urlopen(request, timeout=60) as reply:
         return reply.read(), reply.geturl()
 
 
-def download_pip(folder):
+def download_pip(folder: str) -> str:
     """Downloads the newest plain wheel of pip and compares it with the hash that the index gives."""
     body, page = fetch(os.environ.get("PIP_INDEX_URL", INDEX).rstrip("/") + "/pip/", INDEX_FORM)
     wheels = [
@@ -82,7 +82,7 @@ def download_pip(folder):
     return path
 
 
-def add_pip(python):
+def add_pip(python: str) -> bool:
     """Brings pip into an environment made without it, by the first way that works."""
     if run(sys.executable, "-m", "pip", "--python", python, "install", "pip") and pip_works(python):
         return True
@@ -96,7 +96,7 @@ def add_pip(python):
             return False
 
 
-def main(folder):
+def main(folder: str) -> None:
     """Makes `folder` a virtual environment with pip, or ends with the exact remedy."""
     refuse_old_python()
     python = os.path.join(folder, "bin", "python")

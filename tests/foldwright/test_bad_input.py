@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -39,7 +40,7 @@ def _write(name: str, data: bytes | str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_bytes(raw)
 
 
-def _npz(name: str, **arrays: np.ndarray) -> Callable[[Path], object]:
+def _npz(name: str, **arrays: Any) -> Callable[[Path], object]:
     return lambda folder: np.savez(folder / name, **arrays)
 
 
