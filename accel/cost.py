@@ -17,12 +17,17 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | threshold.bits | dm ((2^A - 1) acc_bits + 1) | words read from the threshold memories |
 | threshold.ram64 | 3 bits x 64 words | threshold memories in LUTs, 7-series |
 | threshold.ram16 | 4 bits x 16 words | threshold memories in LUTs, ECP5 |
-| select.bits | dm dk, several planes_per_word only | multiplexer between the word layouts |
-| window.bits | dn window_bits | window registers of the tap-packing line buffer |
-| control | 1 | sequencer, address generators |
-| fixed | 1 per datapath | DMA, AXI and clocks: assumed, nothing of it is built yet |
+| select.bits | dm dk / pa0 * log2(pa / pa0) | multiplexer of the weights between word layouts |
+| weight.bits | dm dk | registers behind the weight memory |
+| map.bits | dn dk | register behind the feature-map memory |
+| control.lane | dn | padding masks |
+| control | 1 | program reader, loops, address generators |
+| window.bits | dn window_bits | window registers of the tap-packing line buffer: assumed, not built yet |
+| pack | r dm A | packing of codes, pooling: assumed, not built yet |
+| fixed | 1 per datapath | DMA, AXI and clocks: assumed, not built yet |
 
-r is drain_lanes, pa the largest planes_per_word, A = bits(levels) the stages of the threshold search.
+r is drain_lanes, pa and pa0 the largest and smallest planes_per_word, A = bits(levels) the stages of the search.
+The control term holds for memories of about 1,000 words; a bit of address more or less is ten LUTs.
 Coefficients are thousandths, one set per (technology of the RTL, family of the part), in
 `cost_coefficients.json`; `source` there says where they come from. Block RAMs are exact: the best geometry of
 the part for each memory of an engine. LUTs are LUT6 on 7-series and LUT4 on ECP5.
@@ -47,6 +52,7 @@ from foldwright.errors import ConfigError, nearest
 from foldwright.netlists.part import BlockRam, Part
 
 __all__ = [
+    "ASSUMED_TERMS",
     "COMPONENTS",
     "COST_FIELDS",
     "C_ACC",
@@ -82,12 +88,17 @@ _IntArray = npt.NDArray[np.int64]
 TERMS = (
     "unit.dk", "unit.acc", "unit", "unit.planes", "shadow.acc", "aligner.bits", "aligner.lane",
     "result.acc", "result.choice", "result", "threshold.bits", "threshold.ram64", "threshold.ram16",
-    "select.bits", "window.bits", "control",
+    "select.bits", "weight.bits", "map.bits", "control.lane", "control", "window.bits", "pack",
 )  # fmt: skip
 """Terms of one engine, in the order of a coefficient array; `fixed` follows once per datapath."""
 
-COMPONENTS = ("units", "shadow", "aligner", "results", "thresholds", "select", "window", "control", "fixed")
-_COMPONENT_OF = (0, 0, 0, 0, 1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 6, 7)  # of each term
+ASSUMED_TERMS = ("window.bits", "pack")
+"""Terms of RTL that is not built yet: their coefficients are no measurement."""
+
+COMPONENTS = (
+    "units", "shadow", "aligner", "results", "thresholds", "operands", "control", "window", "packing", "fixed",
+)  # fmt: skip
+_COMPONENT_OF = (0, 0, 0, 0, 1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 7, 8)  # of each term
 
 FIXED_BRAM36 = 8
 """Block RAMs of DMA and program memory: assumed, nothing of it is built yet."""
@@ -137,13 +148,14 @@ def _bits(value: int) -> int:
 def features_of(row: _IntArray, out: _IntArray) -> None:
     """Writes the feature of every term of one engine into `out`, int64 (TERMS,)."""
     dm, dk, dn, acc, drain = row[C_DM], row[C_DK], row[C_DN], row[C_ACC], row[C_DRAIN]
-    stages, most_planes = _bits(row[C_LEVELS]), 1 << (_bits(row[C_PA_MASK]) - 1)
-    several = row[C_PA_MASK] & (row[C_PA_MASK] - 1) != 0
+    stages, log_most = _bits(row[C_LEVELS]), _bits(row[C_PA_MASK]) - 1
+    lowest = row[C_PA_MASK] & -row[C_PA_MASK]
+    log_lowest = _bits(lowest) - 1
     out[:] = 0
     out[0] = dm * dn * dk
     out[1] = dm * dn * acc
     out[2] = dm * dn
-    out[3] = dm * dn * (most_planes - 1) * _bits(dk) if several else 0
+    out[3] = dm * dn * ((1 << log_most) - 1) * _bits(dk) if log_most > log_lowest else 0
     out[4] = dm * (dn - drain) * acc
     if not row[C_BATCH]:
         out[5], out[6] = dn * dk, dk
@@ -155,9 +167,11 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
         out[10] += width
         out[11] += _ceil_div(width, 3) * _ceil_div(row[C_THRESHOLD_WORDS], 64)
         out[12] += _ceil_div(width, 4) * _ceil_div(row[C_THRESHOLD_WORDS], 16)
-    out[13] = dm * dk if several else 0
-    out[14] = dn * row[C_WINDOW]
-    out[15] = 1
+    out[13] = dm * dk // lowest * (log_most - log_lowest)
+    out[14], out[15] = dm * dk, dn * dk
+    out[16], out[17] = dn, 1
+    out[18] = dn * row[C_WINDOW]
+    out[19] = drain * dm * stages
 
 
 @njit(cache=True)

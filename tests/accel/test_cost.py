@@ -109,7 +109,10 @@ def test_features_of_a_column_engine_are_those_found_by_hand() -> None:
 def test_batch_lanes_need_no_aligner_and_one_word_layout_no_multiplexer() -> None:
     assert features(replace(SMALL, lanes=LaneMode.BATCH))["aligner.bits"] == 0
     assert features(replace(SMALL, planes_per_word=(2,)))["select.bits"] == 0
-    assert features(replace(SMALL, planes_per_word=(1, 2)))["select.bits"] > 0
+    # Four rows of 64 bits choose between layouts once; of 32 stored bits where every layer packs two planes.
+    assert features(replace(SMALL, planes_per_word=(1, 2)))["select.bits"] == 4 * 64
+    assert features(replace(SMALL, planes_per_word=(2, 4)))["select.bits"] == 4 * 32
+    assert features(replace(SMALL, planes_per_word=(1, 2, 4)))["select.bits"] == 2 * 4 * 64
 
 
 @pytest.mark.parametrize(
