@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,6 +28,7 @@ __all__ = [
     "NoImprovement",
     "StopRule",
     "TargetCost",
+    "Watched",
     "any_of",
     "cpu_limit",
     "evaluation_limit",
@@ -153,6 +155,21 @@ class AnyOf:
         return any(answers)
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Watched:
+    """A rule that also tells how the search stands, after every step; it changes no result."""
+
+    rule: StopRule
+    tell: Callable[[float, int, int], None]
+
+    def __call__(self, cpu_seconds: float, iterations: int, best_cost: int) -> bool:
+        self.tell(cpu_seconds, iterations, best_cost)
+        return self.rule(cpu_seconds, iterations, best_cost)
+
+    def __repr__(self) -> str:
+        return repr(self.rule)  # what a result records: watching leaves no trace
+
+
 def any_of(*rules: StopRule) -> StopRule:
     """Returns the rule that ends when any of `rules` does.
 
@@ -167,6 +184,8 @@ def any_of(*rules: StopRule) -> StopRule:
 def _parts(rule: StopRule) -> list[StopRule]:
     if isinstance(rule, AnyOf):
         return [part for inner in rule.rules for part in _parts(inner)]
+    if isinstance(rule, Watched):
+        return _parts(rule.rule)
     return [rule]
 
 
@@ -192,6 +211,8 @@ def unit_limit(rule: StopRule) -> float | None:
 
 def without_counts(rule: StopRule) -> StopRule:
     """Returns a rule without its parts that count work; it may be one that never ends a search."""
+    if isinstance(rule, Watched):
+        return Watched(without_counts(rule.rule), rule.tell)
     counting = (Evaluations, DeterministicTime)
     return AnyOf(tuple(part for part in _parts(rule) if not isinstance(part, counting)))
 
