@@ -122,7 +122,7 @@ class Emitter:
 
     def _store(self, value: str, flow: Flow) -> str:
         if isinstance(flow.origin, Mac):
-            return self._layer(flow, flow.origin)
+            return self._layer(value, flow, flow.origin)
         if flow.origin != value:
             return self.tensors[flow.origin]
         return self._take_image(flow)
@@ -142,14 +142,14 @@ class Emitter:
             )
         return IMAGE
 
-    def _layer(self, flow: Flow, mac: Mac) -> str:
+    def _layer(self, value: str, flow: Flow, mac: Mac) -> str:
         try:
             entry = _integer_layer(flow, mac, self._unique(mac.name), self)
         except UnsupportedFormError as error:
             raise ModelError(
                 f"{self.lowered.graph.path}: {mac.name!r}: {error}\n  change the quantizer behind it and export again"
             ) from None
-        self.layers.append(entry)
+        self.layers.append(replace(entry, value=value))
         if flow.grid is not None:
             self.grids[entry.name] = flow.grid
         if self.tensors[mac.source] == IMAGE:
@@ -249,6 +249,7 @@ def _integer_layer(flow: Flow, mac: Mac, name: str, emitter: Emitter) -> Integer
     )
     return IntegerLayer(
         layer=layer,
+        value="",
         weights=_read_only(weights),
         thresholds=None if thresholds is None else _read_only(thresholds),
         negate=_read_only(negate),

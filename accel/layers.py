@@ -43,6 +43,7 @@ class IntegerLayer:
     """
 
     layer: Layer
+    value: str  # name in the ONNX graph of the value that is stored
     weights: np.ndarray  # int32 (out, in / groups, kernel height, kernel width)
     thresholds: np.ndarray | None  # int64 (out, levels), ascending; None for raw
     negate: np.ndarray  # bool (out,)

@@ -99,7 +99,15 @@ class Network:
 
     def _run(self, frames: np.ndarray) -> np.ndarray:
         image = self.encode_image(frames)
-        tensors = {IMAGE: image, **{name: t.output for name, t in self.integer_tensors(image).items()}}
+        traces = self.integer_tensors(image)
+        return self.decode_output(frames, {IMAGE: image, **{name: t.output for name, t in traces.items()}})
+
+    def decode_output(self, frames: np.ndarray, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns the graph's output for stored tensors by name: the host steps after the accelerator.
+
+        Args:
+            frames: the graph's inputs that the tensors were made from; a host step may read them again.
+        """
         values = {name: bound.decode(tensors[bound.tensor]) for name, bound in self.bindings.items()}
         if not self.after.nodes:
             return values[self.after.wanted].astype(self.output_dtype)
