@@ -75,8 +75,11 @@ class Progress:
     def _show(self, always: bool = False) -> None:
         now = time.monotonic()
         if self._live.is_started and (always or now - self._shown >= _PAUSE_S):
+            from rich.text import Text
+
             self._shown = now
-            self._live.update(self._line("…", now - self._began), refresh=True)
+            line = Text(self._line("…", now - self._began), no_wrap=True, overflow="ellipsis")
+            self._live.update(line, refresh=True)
 
     def _finish(self, how: str) -> None:
         if not self._stage:
