@@ -1,12 +1,14 @@
 """Decisions of a whole network in, cycles and block RAMs out: the one kernel that scores schedules (njit).
 
-Each layer takes three decisions (`DECISIONS`): how its weights come (`WEIGHTS_LEAD_0..2` streamed, loaded at most that
-many layers ahead; `WEIGHTS_PINNED` on chip for good), where its output goes (`OUTPUT_DRAM`, `OUTPUT_CHIP`), and its tile (an index
-into `tiles`). A network with its hardware travels through the kernels as one `Network tables` tuple:
+Each layer takes three decisions (`DECISIONS`): how its weights come (0, 1, 2: streamed, loaded at most that many layers
+ahead; `WEIGHTS_PINNED` and `WEIGHTS_PINNED_AHEAD`: on chip for good, an input from DRAM loaded 0 or 1 layers ahead),
+where its output goes (`OUTPUT_DRAM`, `OUTPUT_CHIP`), and its tile (an index into `tiles`). A network with its hardware
+travels through the kernels as one tuple, `NetworkTables`:
 
     (layers, engines, mappings, assignment, widths, geometries, tiles, numbers)
 
-`tiles` is int64 (layers, MAX_TILES, 3); `geometries` as in `cost.geometry_table`; `numbers` is (batch, dram bits per cycle, pool of RAMB36).
+`tiles` is int64 (layers, MAX_TILES, 3), `geometries` as in `cost.geometry_table`, and `numbers` is (batch, DRAM bits per
+cycle, pool of RAMB36).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ __all__ = [
     "OUTPUT_CHIP",
     "OUTPUT_DRAM",
     "WEIGHTS_PINNED",
+    "WEIGHTS_PINNED_AHEAD",
     "bram36_of_choices",
     "cycles_of_choices",
     "expand",
@@ -37,7 +40,7 @@ IntArray = npt.NDArray[np.int64]
 DECISIONS = 3
 MAX_TILES = 64
 D_WEIGHTS, D_OUTPUT, D_TILE = range(DECISIONS)
-WEIGHTS_PINNED = 3
+WEIGHTS_PINNED, WEIGHTS_PINNED_AHEAD = 3, 4
 OUTPUT_DRAM, OUTPUT_CHIP = 0, 1
 TOO_BIG = -1
 
@@ -53,8 +56,8 @@ def expand(
     flags = np.zeros(6, dtype=np.int64)
     for i in range(n):
         weights = choices[DECISIONS * i + D_WEIGHTS]
-        flags[0], flags[1] = assignment[i], weights == WEIGHTS_PINNED
-        flags[2] = 0 if weights == WEIGHTS_PINNED else weights
+        flags[0], flags[1] = assignment[i], weights >= WEIGHTS_PINNED
+        flags[2] = weights - WEIGHTS_PINNED if weights >= WEIGHTS_PINNED else weights
         source, residual = layers[i, L_INPUT], layers[i, L_RESIDUAL]
         flags[3] = 1 if source < 0 else choices[DECISIONS * source + D_OUTPUT] == OUTPUT_DRAM
         flags[4] = choices[DECISIONS * i + D_OUTPUT] == OUTPUT_DRAM

@@ -5,7 +5,8 @@ A *block* is `dm` output channels by `dn` lanes. Its accumulation takes
     T = weight_planes * ceil(act_bits / pa) * taps * ceil((C / groups) / (dk / pa))        cycles,
 
 one weight word and one aligned column group a cycle; with tap packing the taps move into the words:
-`ceil(C * taps / (dk / pa))`. Blocks follow each other every `max(T + residual reads, drain)` cycles, where drain is
+`ceil(C * taps / (dk / pa))`. Accumulators shift by one position a cycle; a step from one group of `pa` activation planes
+to the next lower one shifts by more than the weight planes pass through, and the difference is idle. Blocks follow each other every `max(T + residual reads, drain)` cycles, where drain is
 `ceil(dn / drain_lanes)` lanes times the words that a lane writes. Source: the architecture in `docs/`.
 
 A mapping is an int64 row; the constants `M_*` name its entries. `M_PA` is 0 where the engine cannot run the layer.
@@ -34,6 +35,7 @@ from foldwright.accel.tables import (
     L_IS_IMAGE_IN,
     L_KH,
     L_KW,
+    L_ONE_PLANE,
     L_OUT_BITS,
     L_OUT_C,
     L_OUT_H,
@@ -74,7 +76,7 @@ def ceil_div(a: int, b: int) -> int:
 def weight_planes(kind: int, bits: int, is_and: int) -> int:
     """Returns the weight planes of a layer on an XNOR or an AND engine; 0 where they do not go together."""
     if is_and:
-        if kind == W_BINARY or kind == W_TERNARY:
+        if kind in (W_BINARY, W_TERNARY):
             return 2
         return bits + 1 if kind == W_ODD else bits
     if kind == W_BINARY:
@@ -82,6 +84,28 @@ def weight_planes(kind: int, bits: int, is_and: int) -> int:
     if kind == W_TERNARY:
         return 2
     return 0 if kind == W_SIGNED else bits
+
+
+@njit(cache=True)
+def weight_levels(kind: int, planes: int, is_and: int) -> int:
+    """Returns the weight planes of distinct weight; the two XNOR planes of a ternary weight count alike."""
+    return 1 if kind == W_TERNARY and not is_and else planes
+
+
+@njit(cache=True)
+def accumulator_bits(layer: IntArray, is_and: int) -> int:
+    """Returns the width an engine's accumulators need for a layer.
+
+    They hold sums of plane products before the constants are folded in, compared modulo a power of two, so the span of
+    the sum decides: taps * channels * (2^weight levels - 1) * (2^act_bits - 1), one bit for the sign.
+    """
+    planes = weight_planes(layer[L_W_KIND], layer[L_W_BITS], is_and)
+    weight_span = 2 if planes == 2 and layer[L_W_KIND] == W_TERNARY and not is_and else (1 << planes) - 1
+    depth = layer[L_KH] * layer[L_KW] * (layer[L_IN_C] // layer[L_GROUPS])
+    span, bits = depth * weight_span * ((1 << layer[L_A_BITS]) - 1), 1
+    while span > 0:
+        span, bits = span >> 1, bits + 1
+    return bits
 
 
 @njit(cache=True)
@@ -114,23 +138,26 @@ def map_layer(layer: IntArray, engine: IntArray, batch: int, out: IntArray) -> N
     window = channels * taps * layer[L_A_BITS]
     may_pack = layer[L_IS_IMAGE_IN] == 1 and groups == 1 and taps > 1 and window <= engine[E_WINDOW]
     lowest = engine[E_PA_MASK] & -engine[E_PA_MASK]
-    best = np.int64(0)
+    best = 0
     for log_pa in range(4):
         pa = 1 << log_pa
-        if not engine[E_PA_MASK] & pa:
+        if not engine[E_PA_MASK] & pa or (layer[L_ONE_PLANE] and pa > 1):
             continue
-        plane_steps = planes * ceil_div(layer[L_A_BITS], pa)
+        plane_groups = ceil_div(layer[L_A_BITS], pa)
+        idle = (plane_groups - 1) * max(0, pa - weight_levels(layer[L_W_KIND], planes, engine[E_AND]))
         for packed in range(2 if may_pack else 1):
             word_steps = (
                 ceil_div(channels * taps, engine[E_DK] // pa)
                 if packed
                 else taps * ceil_div(channels, engine[E_DK] // pa)
             )
-            cycles = plane_steps * word_steps
+            cycles = planes * plane_groups * word_steps + idle
             if best == 0 or cycles < best:
                 best = cycles
                 out[M_PA], out[M_PACKED], out[M_T] = pa, packed, cycles
                 out[M_WEIGHT_WORDS_PER_BLOCK] = ceil_div(planes * word_steps, pa // lowest)
+    if best == 0:
+        return
     out[M_WEIGHT_WORD_BITS] = engine[E_DM] * engine[E_DK] // lowest
     writes = 1 if layer[L_RAW] else ceil_div(layer[L_OUT_BITS], out[M_PA])
     out[M_DRAIN] = ceil_div(engine[E_DN], engine[E_DRAIN]) * writes

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from foldwright.accel.cost import geometry_table
 from foldwright.accel.datapath import Datapath
-from foldwright.accel.evaluate import MAX_TILES, expand, total_traffic
+from foldwright.accel.evaluate import MAX_TILES, WEIGHTS_PINNED, expand, total_traffic
 from foldwright.accel.mapping import M_PA, M_PACKED, map_layers
 from foldwright.accel.memory import (
     I_ADDRESS,
@@ -191,10 +191,9 @@ def decisions_of(workload: Workload, tables: NetworkTables, choices: IntArray) -
     for i, layer in enumerate(workload.layers):
         weights, output, tile = (int(c) for c in choices[3 * i : 3 * i + 3])
         blocks, rows, order = (int(v) for v in tiles[i, tile])
-        lead = 0 if weights == 3 else weights
-        out.append(
-            LayerDecision(layer.name, blocks, rows, ORDER_NAMES[order], weights == 3, lead, output == 1)
-        )
+        pinned = weights >= WEIGHTS_PINNED
+        lead = weights - WEIGHTS_PINNED if pinned else weights
+        out.append(LayerDecision(layer.name, blocks, rows, ORDER_NAMES[order], pinned, lead, output == 1))
     return tuple(out)
 
 

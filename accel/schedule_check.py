@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
 from foldwright.accel.schedule import LayerDecision, MemoryBlock, Schedule, TileEvent
-from foldwright.accel.workload import IMAGE, Layer, ResultKind, WeightKind, Workload
+from foldwright.accel.workload import IMAGE, ActKind, Layer, ResultKind, WeightKind, Workload
 from foldwright.errors import IllegalSolutionError
 from foldwright.netlists.part import Part
 
@@ -67,25 +67,32 @@ def _check_overlaps(blocks: Iterable[MemoryBlock]) -> None:
                     )
 
 
-def _planes_per_word(layer: Layer, engine: Engine) -> tuple[int, bool, int]:
-    """Returns (planes per word, taps packed, block cycles) of the quickest way an engine has for a layer."""
+def _planes_per_word(layer: Layer, engine: Engine) -> tuple[int, bool, int, int]:
+    """Returns (planes per word, taps packed, block cycles, weight words a block) of the quickest way."""
+    is_and = engine.arithmetic is Arithmetic.AND
     planes = _PLANES[engine.arithmetic][layer.weight_kind](layer.weight_bits)
     channels = layer.in_channels // layer.groups
     fits = layer.inputs[0] == IMAGE and layer.groups == 1 and layer.taps > 1
     fits = fits and channels * layer.taps * layer.act_bits <= engine.window_bits
     ways = []
+    distinct = 1 if planes == 2 and layer.weight_kind is WeightKind.TERNARY and not is_and else planes
     for pa in engine.planes_per_word:
-        steps = planes * math.ceil(layer.act_bits / pa)
-        ways.append((steps * layer.taps * math.ceil(channels / (engine.dk // pa)), pa, False))
+        if pa > 1 and layer.act_kind is ActKind.SIGNED and max(layer.padding) > 0:
+            continue
+        groups = math.ceil(layer.act_bits / pa)
+        idle = (groups - 1) * max(0, pa - distinct)
+        plain = layer.taps * math.ceil(channels / (engine.dk // pa))
+        ways.append((planes * groups * plain + idle, pa, False, planes * plain))
         if fits:
-            ways.append((steps * math.ceil(channels * layer.taps / (engine.dk // pa)), pa, True))
-    cycles, pa, packed = min(ways)
-    return pa, packed, cycles
+            taps_in_words = math.ceil(channels * layer.taps / (engine.dk // pa))
+            ways.append((planes * groups * taps_in_words + idle, pa, True, planes * taps_in_words))
+    cycles, pa, packed, words = min(ways)
+    return pa, packed, cycles, words
 
 
 def _tensor_words(layer: Layer, engine: Engine, frames: int) -> int:
     """Returns the words of a layer's whole input in the memory of its engine."""
-    pa, _, _ = _planes_per_word(layer, engine)
+    pa, *_ = _planes_per_word(layer, engine)
     groups = layer.groups
     per_pixel = (
         groups * math.ceil(layer.in_channels / groups / (engine.dk // pa)) * math.ceil(layer.act_bits / pa)
@@ -101,8 +108,7 @@ def _block_count(layer: Layer, engine: Engine) -> int:
 
 
 def _weight_words(layer: Layer, engine: Engine, blocks: int) -> int:
-    pa, _, cycles = _planes_per_word(layer, engine)
-    per_block = cycles // math.ceil(layer.act_bits / pa)
+    pa, _, _, per_block = _planes_per_word(layer, engine)
     return blocks * math.ceil(per_block * min(engine.planes_per_word) / pa)
 
 
@@ -255,7 +261,7 @@ def _check_engines(workload: Workload, datapath: Datapath, schedule: Schedule) -
 
 def _least_cycles(layer: Layer, engine: Engine, frames: int) -> int:
     """Returns the cycles of one block over one row."""
-    pa, _, cycles = _planes_per_word(layer, engine)
+    pa, _, cycles, _ = _planes_per_word(layer, engine)
     writes = 1 if layer.result is ResultKind.RAW else math.ceil(layer.out_bits / pa)
     extra = writes if len(layer.inputs) > 1 else 0
     interval = max(cycles + extra, math.ceil(engine.dn / engine.drain_lanes) * writes)

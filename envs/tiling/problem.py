@@ -1,9 +1,10 @@
 """The tiling problem: a workload on a datapath, a pool of block RAMs, and the cycles of a round to minimise.
 
-Each layer takes three decisions, in the order of the layers: how its weights come (streamed with a prefetch lead of 0, 1
-or 2 layers, or pinned), whether its output stays on chip, and its tile and outer loop, one of the Pareto-optimal ones of
-`foldwright.accel.tiles`. The memories of all engines share the pool; addresses are first fit. The cost is what the
-simulator measures, in cycles per round of `batch_frames` frames. The fallback streams everything by the smallest tile.
+Each layer takes three decisions, in the order of the layers: how its weights come (streamed with a prefetch lead of 0,
+1 or 2 layers, or pinned, an input from DRAM loaded 0 or 1 layers ahead), whether its output stays on chip, and its tile
+and outer loop, one of the Pareto-optimal ones of `foldwright.accel.tiles`. The memories of all engines share the pool;
+addresses are first fit. The cost is what the simulator measures, in cycles per round of `batch_frames` frames. The
+fallback streams everything by the smallest tile.
 """
 
 from __future__ import annotations
@@ -48,7 +49,13 @@ from foldwright.netlists.part import Part, load_part
 
 __all__ = ["TilingProblem", "TilingSolution"]
 
-_WEIGHT_LABELS = ["streamed", "streamed, 1 layer ahead", "streamed, 2 layers ahead", "pinned"]
+_WEIGHT_LABELS = [
+    "streamed",
+    "streamed, 1 layer ahead",
+    "streamed, 2 layers ahead",
+    "pinned",
+    "pinned, input 1 layer ahead",
+]
 _BLOCK_BITS = {"xc7": 36864, "ecp5": 18432}
 
 
@@ -152,7 +159,7 @@ class TilingProblem:
                 raise IllegalSolutionError(
                     f"layer {decision.layer!r}: tile {wanted[:2]} with {decision.outer_loop} outside is not Pareto-optimal"
                 )
-            weights = WEIGHTS_PINNED if decision.weights_pinned else decision.prefetch_lead
+            weights = decision.prefetch_lead + WEIGHTS_PINNED * decision.weights_pinned
             choices[DECISIONS * i : DECISIONS * i + 3] = weights, int(decision.output_on_chip), found[0]
         return choices
 
@@ -164,6 +171,11 @@ class TilingProblem:
                 f"tiling {self.name!r}: decisions are for layers {got}, needed are {want}, in this order"
             )
         for decision, outputs in zip(solution.decisions, self.sizes[1::DECISIONS], strict=True):
+            most = 1 if decision.weights_pinned else 2
+            if not 0 <= decision.prefetch_lead <= most:
+                raise IllegalSolutionError(
+                    f"layer {decision.layer!r}: prefetch_lead is {decision.prefetch_lead}, allowed 0..{most}"
+                )
             if decision.output_on_chip and outputs == 1:
                 raise IllegalSolutionError(
                     f"layer {decision.layer!r}: no layer reads its output, which must go to DRAM"
@@ -181,7 +193,7 @@ class TilingProblem:
         )
         choices = np.zeros(len(self.fallback), dtype=np.int64)
         for i, d in enumerate(solution.decisions):
-            weights = WEIGHTS_PINNED if d.weights_pinned else d.prefetch_lead
+            weights = d.prefetch_lead + WEIGHTS_PINNED * d.weights_pinned
             choices[DECISIONS * i : DECISIONS * i + 2] = (
                 weights,
                 OUTPUT_CHIP if d.output_on_chip else OUTPUT_DRAM,

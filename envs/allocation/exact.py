@@ -1,0 +1,422 @@
+"""Allocation by exhaustion of a bound: every shape is counted, and designs are simulated in the order of their bound.
+
+For a run of layers i..j-1 the *frontier* is the fewest cycles of any engine by its LUTs: all `dm`, `dk`, `dn`, planes,
+windows and drains of the space are enumerated (njit). A dynamic programme over the cuts then finds the fewest LUTs of
+any chain of engines that is no slower than a given time, and bisection on the time finds the fastest within the budget.
+Block RAMs and DRAM are left out, so that time is a lower bound on every design; `FrontierSearch.solve` simulates
+designs close to it until none that is left could be better, or the stop says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from foldwright.accel.cost import COST_FIELDS, sum_of_terms
+from foldwright.accel.mapping import (
+    M_BLOCKS,
+    M_CYCLES,
+    M_DRAIN,
+    M_PA,
+    M_T,
+    MAPPING_FIELDS,
+    accumulator_bits,
+    ceil_div,
+    map_layer,
+    result_latency,
+)
+from foldwright.accel.tables import (
+    E_AND,
+    E_BATCH,
+    E_DK,
+    E_DM,
+    E_DN,
+    E_DRAIN,
+    E_PA_MASK,
+    E_WINDOW,
+    ENGINE_FIELDS,
+    L_A_BITS,
+    L_GROUPS,
+    L_IN_C,
+    L_INPUT,
+    L_IS_IMAGE_IN,
+    L_KH,
+    L_KW,
+    L_OUT_C,
+    L_OUT_W,
+    L_RAW,
+    L_RESIDUAL,
+    L_W_KIND,
+    W_SIGNED,
+)
+from foldwright.envs.allocation import space
+from foldwright.envs.allocation.score import MILLI, is_resident
+from foldwright.envs.allocation.space import (
+    BATCHES,
+    COUNTS,
+    DRAINS,
+    PLANES,
+    WIDTHS,
+    fill_cost_row,
+    levels_of,
+    planes_suit,
+    window_bits_of,
+)
+from foldwright.envs.problem import Bound, Choices
+
+if TYPE_CHECKING:
+    from foldwright.envs.allocation.problem import AllocationProblem
+
+__all__ = ["FrontierSearch"]
+
+IntArray = npt.NDArray[np.int64]
+
+_FAR = 1 << 60
+BUCKET_LUTS = 8
+"""Frontiers count LUTs rounded down to this many: bounds stay bounds, and a design a few LUTs over is found out later."""
+_SLACKS = (0, 2, 5, 10, 15, 20, 30, 50, 80, 120, 200)
+"""Thousandths by which a chain's engines may be slower than its bound; each gives other, smaller engines."""
+
+
+@njit(cache=True)
+def _needed_drains(mappings: IntArray) -> bool:
+    """Whether a faster drain would help any layer."""
+    for i in range(len(mappings)):
+        if mappings[i, M_DRAIN] > mappings[i, M_T]:
+            return True
+    return False
+
+
+@njit(cache=True)
+def distinct(layers: IntArray, values: IntArray, column: int, grouped: int) -> IntArray:
+    """Returns the positions of values that cut some layer's extent into fewer parts than the value before.
+
+    Between them an engine grows without becoming faster.
+    """
+    keep, n = np.zeros(len(values), dtype=np.int64), 0
+    for k in range(len(values)):
+        for i in range(len(layers)):
+            extent = layers[i, column] // (layers[i, L_GROUPS] if grouped else 1)
+            if k == 0 or ceil_div(extent, values[k]) < ceil_div(extent, values[k - 1]):
+                keep[n] = k
+                n += 1
+                break
+    return keep[:n]
+
+
+@njit(cache=True)
+def _widths_of(layers: IntArray, mask: int, window_bits: int) -> IntArray:
+    """Returns the positions of `dk` that need fewer words for some layer than the smaller ones do."""
+    keep, n = np.zeros(len(WIDTHS), dtype=np.int64), 0
+    most_act = layers[:, L_A_BITS].max()
+    last = -1
+    for k in range(len(WIDTHS)):
+        if not planes_suit(mask, WIDTHS[k], most_act):
+            continue
+        fewer = last < 0
+        for i in range(len(layers)):
+            channels = layers[i, L_IN_C] // layers[i, L_GROUPS]
+            packed = (
+                channels * layers[i, L_KH] * layers[i, L_KW]
+                if window_bits and layers[i, L_IS_IMAGE_IN]
+                else channels
+            )
+            for log_pa in range(3):
+                if mask >> log_pa & 1 and last >= 0:
+                    pa = 1 << log_pa
+                    fewer = fewer or ceil_div(channels, WIDTHS[k] // pa) < ceil_div(
+                        channels, WIDTHS[last] // pa
+                    )
+                    fewer = fewer or ceil_div(packed, WIDTHS[k] // pa) < ceil_div(packed, WIDTHS[last] // pa)
+        if fewer:
+            keep[n] = k
+            n += 1
+        last = k
+    return keep[:n]
+
+
+@njit(cache=True)
+def frontier(
+    layers: IntArray, lut_terms: IntArray, lut_budget: int, batch: int, is_batch: int, is_and: int,
+    best: IntArray, config: IntArray,
+) -> int:  # fmt: skip
+    """Enumerates all engines with one kind of lanes and of arithmetic and returns how many there are.
+
+    Args:
+        best: int64 (layers, layers + 1, buckets): receives the fewest milli-cycles a frame of layers i..j-1 by LUTs.
+        config: int64 of the same shape: receives the engine, packed.
+    """
+    n, count = len(layers), 0
+    needs = np.zeros((n, 3), dtype=np.int64)
+    for i in range(n):
+        needs[i, 0] = accumulator_bits(layers[i], is_and)
+        needs[i, 1] = 0 if layers[i, L_RAW] else levels_of(layers[i])
+        needs[i, 2] = layers[i, L_W_KIND] == W_SIGNED
+    row = np.zeros(ENGINE_FIELDS, dtype=np.int64)
+    mappings = np.zeros((n, MAPPING_FIELDS), dtype=np.int64)
+    row[E_BATCH], row[E_AND] = is_batch, is_and
+    heights = distinct(layers, COUNTS, L_OUT_C, 1)
+    lanes = distinct(layers, COUNTS, L_OUT_W, 0)
+    if is_batch:
+        frames = np.zeros((1, layers.shape[1]), dtype=np.int64)
+        frames[0, L_OUT_W] = batch
+        lanes = distinct(frames, COUNTS, L_OUT_W, 0)
+    for a_planes in range(len(PLANES)):
+        row[E_PA_MASK] = PLANES[a_planes]
+        for window in range(2 if window_bits_of(layers) > 0 else 1):
+            row[E_WINDOW] = window_bits_of(layers) if window else 0
+            for a_dk in _widths_of(layers, row[E_PA_MASK], row[E_WINDOW]):
+                row[E_DK] = WIDTHS[a_dk]
+                for a_dn in lanes:
+                    row[E_DN] = COUNTS[a_dn]
+                    for a_drain in range(len(DRAINS)):
+                        row[E_DRAIN] = DRAINS[a_drain]
+                        if row[E_DRAIN] > row[E_DN]:
+                            break
+                        helps = False
+                        for a_dm in heights:
+                            row[E_DM] = COUNTS[a_dm]
+                            for i in range(n):
+                                map_layer(layers[i], row, batch, mappings[i])
+                            code = _pack(a_dm, a_dk, a_dn, a_drain, a_planes, window, is_batch)
+                            helps = helps or _needed_drains(mappings)
+                            count += 1
+                            if not _update(
+                                layers, row, mappings, needs, lut_terms, lut_budget, batch, code, best, config
+                            ):
+                                break
+                        if not helps:
+                            break
+    return count
+
+
+@njit(cache=True)
+def _pack(dm: int, dk: int, dn: int, drain: int, planes: int, window: int, lanes: int) -> int:
+    return ((((dm * 64 + dk) * 64 + dn) * 16 + drain) * 16 + planes) * 4 + window * 2 + lanes
+
+
+@njit(cache=True)
+def _update(
+    layers: IntArray, row: IntArray, mappings: IntArray, needs: IntArray, lut_terms: IntArray, lut_budget: int, batch: int,
+    code: int, best: IntArray, config: IntArray,
+) -> bool:  # fmt: skip
+    """Enters one engine for every run of layers; returns whether it fits the budget for any.
+
+    A run that needs no AND engine is entered for XNOR only, as the rules of the space have it.
+    """
+    n = len(layers)
+    cost_row = np.zeros(COST_FIELDS, dtype=np.int64)
+    any_fits = False
+    for i in range(n if row[E_WINDOW] == 0 else 1):
+        cycles, lut, acc, levels, words, depth, signed = 0, 0, 0, -1, 0, -1, 0
+        for j in range(i, n):
+            if mappings[j, M_PA] == 0:
+                break
+            cycles += mappings[j, M_CYCLES]
+            if j > i and (layers[j, L_INPUT] == j - 1 or layers[j, L_RESIDUAL] == j - 1):
+                cycles += result_latency(row, mappings[j - 1])
+            words += mappings[j, M_BLOCKS]
+            signed = max(signed, needs[j, 2])
+            if needs[j, 0] > acc or needs[j, 1] > levels or (words + 63) // 64 > depth:
+                acc, levels, depth = max(acc, needs[j, 0]), max(levels, needs[j, 1]), (words + 63) // 64
+                fill_cost_row(row, acc, levels, words, cost_row)
+                lut = sum_of_terms(cost_row, lut_terms)
+            if lut > lut_budget:
+                break
+            any_fits = True
+            if signed != row[E_AND]:
+                continue
+            value = MILLI * cycles // batch
+            if value < best[i, j + 1, lut // BUCKET_LUTS]:
+                best[i, j + 1, lut // BUCKET_LUTS], config[i, j + 1, lut // BUCKET_LUTS] = value, code
+    return any_fits
+
+
+@njit(cache=True)
+def close_frontier(best: IntArray, config: IntArray) -> None:
+    """Makes each entry the best of all with as many LUTs or fewer."""
+    for i in range(best.shape[0]):
+        for j in range(best.shape[1]):
+            for lut in range(1, best.shape[2]):
+                if best[i, j, lut - 1] <= best[i, j, lut]:
+                    best[i, j, lut], config[i, j, lut] = best[i, j, lut - 1], config[i, j, lut - 1]
+
+
+@njit(cache=True)
+def least_luts(best: IntArray, i: int, j: int, value: int) -> int:
+    """Returns the fewest LUTs that run layers i..j-1 in `value` or less; far away if none do."""
+    low, high = 0, best.shape[2]
+    while low < high:
+        middle = (low + high) // 2
+        if best[i, j, middle] <= value:
+            high = middle
+        else:
+            low = middle + 1
+    return low if low < best.shape[2] else _FAR
+
+
+@njit(cache=True)
+def _total_luts(best: IntArray, edges: IntArray, value: int) -> int:
+    total = 0
+    for k in range(len(edges) - 1):
+        total += least_luts(best, edges[k], edges[k + 1], value)
+    return total
+
+
+@njit(cache=True)
+def fastest(best: IntArray, edges: IntArray) -> int:
+    """Returns the least time at which the engines between the edges together stay within the budget."""
+    budget, low, high = best.shape[2] - 1, 0, 0
+    for k in range(len(edges) - 1):
+        least, most = best[edges[k], edges[k + 1], budget], 0
+        for bucket in range(budget + 1):
+            if best[edges[k], edges[k + 1], bucket] < _FAR:
+                most = best[edges[k], edges[k + 1], bucket]
+                break
+        low, high = max(low, least), max(high, most)
+    if low >= _FAR or _total_luts(best, edges, high) > budget:
+        return _FAR
+    while low < high:
+        middle = (low + high) // 2
+        if _total_luts(best, edges, middle) <= budget:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Cuts and frames per round with the bound on the time of any design that has them."""
+
+    value: int
+    batch_index: int
+    cuts: tuple[int, ...]
+
+
+class FrontierSearch:
+    """Frontiers of one instance, made once: its bound and its exact search."""
+
+    def __init__(self, problem: AllocationProblem) -> None:
+        self._problem = problem
+        self._layers, _, self._lut_terms, _, limits = problem.tables
+        self._budget = int(limits[2])
+        self._frontiers: dict[int, tuple[IntArray, IntArray]] = {}
+        self._chains: list[_Chain] | None = None
+        self.best: tuple[int, Choices] | None = None
+        self.engines_counted = 0
+
+    def _frontier(self, batch_index: int) -> tuple[IntArray, IntArray]:
+        """Returns the closed frontier for a number of frames per round, column lanes included."""
+        if batch_index not in self._frontiers:
+            n, batch = len(self._layers), int(BATCHES[batch_index])
+            shape = (n, n + 1, self._budget // BUCKET_LUTS + 1)
+            best, config = np.full(shape, _FAR, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
+            if batch_index > 0:
+                column = self._frontier(0)
+                best[:], config[:] = column
+            for is_and in sorted({int(kind == W_SIGNED) for kind in self._layers[:, L_W_KIND]}):
+                self.engines_counted += frontier(
+                    self._layers,
+                    self._lut_terms,
+                    self._budget,
+                    batch,
+                    int(batch_index > 0),
+                    is_and,
+                    best,
+                    config,
+                )
+            close_frontier(best, config)
+            self._frontiers[batch_index] = best, config
+        return self._frontiers[batch_index]
+
+    def chains(self) -> list[_Chain]:
+        """Returns every way to cut the layers and choose frames per round, the best bound first."""
+        if self._chains is None:
+            found = []
+            n = len(self._layers)
+            for batch_index in range(len(BATCHES)):
+                best, _ = self._frontier(batch_index)
+                for engines in range(1, min(self._problem.max_engines, n) + 1):
+                    for cuts in combinations(range(1, n), engines - 1):
+                        value = int(fastest(best, np.array((0, *cuts, n), dtype=np.int64)))
+                        if value < _FAR:
+                            found.append(_Chain(value, batch_index, cuts))
+            self._chains = sorted(found, key=lambda c: (c.value, len(c.cuts), c.batch_index, c.cuts))
+        return self._chains
+
+    def bound(self) -> Bound:
+        chains = self.chains()
+        dram = self._dram_bound()
+        if chains[0].value >= dram:
+            proof = f"no engines of the space within the LUTs compute faster: {self.engines_counted} engines counted"
+            return Bound(chains[0].value, proof)
+        return Bound(dram, "image and outputs on the DRAM port")
+
+    def _dram_bound(self) -> int:
+        workload = self._problem.workload
+        outputs = sum(lay.out_tensor_bits for lay in workload.layers if not workload.consumers(lay.name))
+        return MILLI * (workload.image_tensor_bits + outputs) // self._problem.dram_bits_per_cycle
+
+    def designs(self, chain: _Chain) -> Iterator[Choices]:
+        """Yields designs of a chain: the smallest engines at its bound, then a little slower ones."""
+        best, config = self._frontier(chain.batch_index)
+        edges = (0, *chain.cuts, len(self._layers))
+        runs = list(pairwise(edges))
+        for slack in _SLACKS:
+            value = chain.value + chain.value * slack // 1000
+            choices = self._problem.fallback.copy()
+            choices[0] = len(runs) - 1
+            choices[self._problem.max_engines] = chain.batch_index
+            for e, (i, j) in enumerate(runs):
+                if e < len(runs) - 1:
+                    choices[1 + e] = j - i - 1
+                bucket = least_luts(best, i, j, value)
+                at = space.first_decision(self._problem.max_engines, e)
+                choices[at : at + space.PER_ENGINE] = _unpack(int(config[i, j, bucket]))
+            yield choices
+
+    def solve(self, stop: Callable[[int], bool]) -> tuple[Choices | None, int, str]:
+        """Returns the best choices, the bound, and "optimal" where every design that is left is bounded worse.
+
+        Designs that keep everything on chip come first: they are the quickest to simulate and rarely stall.
+        """
+        bound = self.bound().value
+        self.best, self._simulated = None, 0
+        for resident in (True, False):
+            for chain in self.chains():
+                if (self.best and chain.value >= self.best[0]) or stop(self._simulated):
+                    break
+                self._try(chain, resident, stop)
+        if self.best is None:
+            return None, bound, "unknown"
+        return self.best[1], bound, "optimal" if self.best[0] <= bound else "feasible"
+
+    def _try(self, chain: _Chain, resident: bool, stop: Callable[[int], bool]) -> None:
+        """Simulates the designs of a chain that do, or do not, have room for everything."""
+        tables = self._problem.tables
+        for choices in self.designs(chain):
+            if bool(is_resident(*tables, choices)) is not resident:
+                continue
+            cost = self._problem.cost_of(choices)
+            self._simulated += 1
+            if cost > 0 and (self.best is None or cost < self.best[0]):
+                self.best = cost, choices
+            if stop(self._simulated):
+                return
+
+
+def _unpack(code: int) -> tuple[int, ...]:
+    code, lanes = divmod(code, 2)
+    code, window = divmod(code, 2)
+    code, planes = divmod(code, 16)
+    code, drain = divmod(code, 16)
+    code, dn = divmod(code, 64)
+    dm, dk = divmod(code, 64)
+    return dm, dk, dn, drain, planes, window, lanes

@@ -1,0 +1,281 @@
+"""The allocation problem: a workload, a part and a LUT budget; the engines that take the fewest cycles a frame.
+
+See `foldwright.envs.allocation.space` for the decisions and `score` for the cost: thousandths of a cycle per frame in
+steady state, by the simulator. The pool of block RAMs is the part's less what DMA and program memory take; a design
+must fit in LUTs (a percentage of the part's), flip-flops and block RAMs. The fallback is one 1x8x1 engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from foldwright.accel.cost import (
+    FIXED_BRAM36,
+    CostCoefficients,
+    coefficients_for,
+    cost,
+    cost_row,
+    geometry_table,
+)
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
+from foldwright.accel.tables import engine_table, layer_table
+from foldwright.accel.workload import Workload
+from foldwright.envs.allocation import space
+from foldwright.envs.allocation.score import cost_of_choices, fits_choices, score
+from foldwright.envs.problem import Bound, Choices, Cost
+from foldwright.errors import ConfigError, IllegalSolutionError, InfeasibleError
+from foldwright.jsonform import STRICT
+from foldwright.netlists.part import Part, load_part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["AllocationProblem", "AllocationSolution"]
+
+IntArray = npt.NDArray[np.int64]
+
+_PLANES_OF_MASK = {int(m): tuple(p for p in (1, 2, 4) if m & p) for m in space.PLANES}
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationSolution:
+    """A datapath; the depths of its memories do not matter here, a schedule sets them."""
+
+    __pydantic_config__: ClassVar = STRICT
+    FORMAT: ClassVar[str] = "foldwright.allocation-solution/1"
+
+    datapath: Datapath
+
+
+@dataclass(frozen=True)
+class AllocationProblem:
+    """One instance; see the module's docstring. Raises `InfeasibleError` where even the fallback does not fit."""
+
+    __pydantic_config__: ClassVar = STRICT
+    FORMAT: ClassVar[str] = "foldwright.allocation-problem/1"
+
+    name: str
+    workload: Workload
+    part: str = "xc7z020"
+    budget_lut_percent: int = 80
+    dram_bits_per_cycle: int = 32
+    max_engines: int = 3
+    technology: str = ""
+
+    kind: ClassVar[str] = "allocation"
+    unit: ClassVar[str] = "cycles per 1000 frames"
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{key} is {value}, allowed {low}..{high}"
+            for key, value, low, high in (
+                ("budget_lut_percent", self.budget_lut_percent, 1, 100),
+                ("dram_bits_per_cycle", self.dram_bits_per_cycle, 1, 1024),
+                ("max_engines", self.max_engines, 1, 4),
+            )
+            if not low <= value <= high
+        ]
+        if wrong:
+            raise ConfigError(f"allocation {self.name!r}: " + "; ".join(wrong))
+        if not fits_choices(*self.tables, self.fallback):
+            need = cost(self.decode(self.fallback).datapath, self._part, self.technology)
+            raise InfeasibleError(
+                f"allocation {self.name!r}: the smallest design needs {need.lut} LUTs and {need.bram36} block RAMs with the "
+                f"shallowest memories, but the budget is {self.lut_budget} LUTs ({self.budget_lut_percent} % of {self.part}) "
+                f"and {self._part.budget.bram36} block RAMs; raise the budget or choose a larger part"
+            )
+
+    @cached_property
+    def _part(self) -> Part:
+        return load_part(self.part)
+
+    @cached_property
+    def _coefficients(self) -> CostCoefficients:
+        return coefficients_for(self._part, self.technology)
+
+    @property
+    def lut_budget(self) -> int:
+        return self._part.budget.lut * self.budget_lut_percent // 100
+
+    @property
+    def pool_bram36(self) -> int:
+        """Block RAMs that engines may use."""
+        return self._part.budget.bram36 - FIXED_BRAM36
+
+    @cached_property
+    def tables(self) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:
+        c = self._coefficients
+        lut, ff = self.lut_budget - c.fixed_lut, self._part.budget.ff - c.fixed_ff
+        limits = np.array(
+            [self.dram_bits_per_cycle, self.pool_bram36, lut, ff, self.max_engines], dtype=np.int64
+        )
+        return layer_table(self.workload), geometry_table(self._part.block_ram), c.lut, c.ff, limits
+
+    @cached_property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        per_engine = [
+            len(space.COUNTS),
+            len(space.WIDTHS),
+            len(space.COUNTS),
+            len(space.DRAINS),
+            len(space.PLANES),
+            2,
+            2,
+        ]
+        cuts = [max(1, min(64, len(self.workload.layers) - 1))] * (self.max_engines - 1)
+        return np.array(
+            [self.max_engines, *cuts, len(space.BATCHES), *(per_engine * self.max_engines)], dtype=np.int64
+        )
+
+    @cached_property
+    def fallback(self) -> Choices:
+        choices = np.zeros(len(self.sizes), dtype=np.int64)
+        choices.setflags(write=False)
+        return choices
+
+    def labels(self, decision: int) -> list[str]:
+        cuts = self.max_engines - 1
+        if decision == 0:
+            return [f"{k + 1} engines" for k in range(self.max_engines)]
+        if decision <= cuts:
+            return [f"engine {decision - 1} runs {k + 1} layers" for k in range(self.sizes[decision])]
+        if decision == cuts + 1:
+            return [f"{b} frames per round" for b in space.BATCHES]
+        engine, which = divmod(decision - cuts - 2, space.PER_ENGINE)
+        values: list[list[Any]] = [
+            list(space.COUNTS), list(space.WIDTHS), list(space.COUNTS), list(space.DRAINS),
+            [_PLANES_OF_MASK[int(m)] for m in space.PLANES], ["off", "on"], ["column", "batch"],
+        ]  # fmt: skip
+        what = ("dm", "dk", "dn", "drain lanes", "planes per word", "tap packing", "lanes")[which]
+        return [f"engine {engine}: {what} {value}" for value in values[which]]
+
+    def kernel(self) -> tuple[Any, tuple[IntArray, ...]]:
+        """Returns the compiled cost function and its tables."""
+        return cost_of_choices, self.tables
+
+    def cost_of(self, choices: Choices) -> int:
+        return int(cost_of_choices(*self.tables, choices))
+
+    def allowed(self, choices: Choices, decision: int) -> npt.NDArray[np.bool_]:
+        trial = self.fallback.copy()
+        trial[:decision] = choices[:decision]
+        out = np.empty(self.sizes[decision], dtype=np.bool_)
+        for k in range(len(out)):
+            trial[decision] = k
+            out[k] = fits_choices(*self.tables, trial)
+        return out
+
+    def decode(self, choices: Choices) -> AllocationSolution:
+        engines, rows, assignment, batch = space.build(self.tables[0], self.max_engines, choices)
+        values = tuple(
+            Engine(
+                dm=int(e[0]),
+                dk=int(e[1]),
+                dn=int(e[2]),
+                arithmetic=Arithmetic.AND if e[3] else Arithmetic.XNOR,
+                lanes=LaneMode.BATCH if e[4] else LaneMode.COLUMN,
+                planes_per_word=_PLANES_OF_MASK[int(e[5])],
+                drain_lanes=int(e[6]),
+                window_bits=int(e[7]),
+                acc_bits=int(row[7]),
+                levels=int(row[8]),
+                threshold_words=int(row[10]),
+            )
+            for e, row in zip(engines, rows, strict=True)
+        )
+        assigned = tuple(int(a) for a in assignment)
+        return AllocationSolution(Datapath(values, assigned, int(batch), self.dram_bits_per_cycle))
+
+    def encode(self, solution: AllocationSolution) -> Choices:
+        """Returns the choices of a datapath whose shapes are among the candidates.
+
+        Raises:
+            IllegalSolutionError: a value is not among them, or the assignment is not contiguous.
+        """
+        datapath = solution.datapath
+        choices = self.fallback.copy()
+        assigned = list(datapath.assignment)
+        count = len(datapath.engines)
+        if assigned != sorted(assigned) or count > self.max_engines:
+            raise IllegalSolutionError(
+                f"allocation: assignment {assigned} is not up to {self.max_engines} contiguous runs"
+            )
+        choices[0] = count - 1
+        for k in range(1, count):
+            choices[k] = assigned.index(k) - assigned.index(k - 1) - 1
+        choices[self.max_engines] = _position(space.BATCHES, datapath.batch_frames, "batch_frames")
+        for e, engine in enumerate(datapath.engines):
+            at = space.first_decision(self.max_engines, e)
+            choices[at : at + space.PER_ENGINE] = (
+                _position(space.COUNTS, engine.dm, "dm"),
+                _position(space.WIDTHS, engine.dk, "dk"),
+                _position(space.COUNTS, engine.dn, "dn"),
+                _position(space.DRAINS, engine.drain_lanes, "drain_lanes"),
+                _position(space.PLANES, sum(engine.planes_per_word), "planes_per_word"),
+                int(engine.window_bits > 0),
+                int(engine.lanes is LaneMode.BATCH),
+            )
+        return choices
+
+    def evaluate(self, solution: AllocationSolution) -> Cost:
+        datapath = solution.datapath
+        used = cost(datapath, self._part, self.technology)
+        rows = np.array([cost_row(e) for e in datapath.engines])
+        layers, geometries, lut, ff, limits = self.tables
+        limits = limits.copy()
+        limits[0] = datapath.dram_bits_per_cycle
+        assignment = np.array(datapath.assignment, dtype=np.int64)
+        value = int(
+            score(
+                layers,
+                engine_table(datapath.engines),
+                rows,
+                assignment,
+                datapath.batch_frames,
+                geometries,
+                lut,
+                ff,
+                limits,
+            )
+        )
+        if value < 0:
+            raise IllegalSolutionError(
+                f"allocation {self.name!r}: does not fit: {used.lut} of {self.lut_budget} LUTs, {used.ff} of "
+                f"{self._part.budget.ff} flip-flops, or not in {self.pool_bram36} block RAMs"
+            )
+        return Cost(value, self.unit, {"lut": used.lut, "ff": used.ff})
+
+    def check(self, solution: AllocationSolution) -> None:
+        """Checks budgets by the cost model's line-by-line breakdown and that each engine can run its layers."""
+        from foldwright.envs.allocation.check import check_allocation
+
+        check_allocation(self, solution, self._part)
+
+    def bound(self) -> Bound:
+        """Returns the best compute cycles of any design of the space within the LUTs, memories and DRAM left out."""
+        return self._search.bound()
+
+    @cached_property
+    def _search(self) -> Any:
+        from foldwright.envs.allocation.exact import FrontierSearch
+
+        return FrontierSearch(self)
+
+    def solve_exact(self, stop: Callable[[int], bool]) -> tuple[Choices | None, int, str]:
+        """Searches designs in the order of their bound; see `foldwright.envs.allocation.exact`."""
+        result: tuple[Choices | None, int, str] = self._search.solve(stop)
+        return result
+
+
+def _position(values: IntArray, value: int, what: str) -> int:
+    found = np.flatnonzero(values == value)
+    if not len(found):
+        raise IllegalSolutionError(
+            f"allocation: {what}={value} is not a candidate; allowed are {values.tolist()}"
+        )
+    return int(found[0])
