@@ -1,15 +1,13 @@
 """Simulated annealing over choices, in one loop that runs compiled where the problem's cost is.
 
 A proposal changes one decision to any other candidate, moves it to a neighbouring candidate, changes two
-decisions, or swaps the candidates of two. What breaks a budget is rejected. The temperature falls
-geometrically from a fraction of the typical cost difference of single changes to one at which only ties pass.
-A run starts from the fallback, later runs from the best solution at a lower temperature or from where a
-random walk leads; each is twice as long as the one before it, and the last one fits into what the stop
-leaves.
+decisions, or swaps the candidates of two. What breaks a budget is rejected. Costs of one problem may lie decades
+apart, so what counts is the relative increase: one by the share `temperature` passes with probability 1/e. The
+temperature falls geometrically. The first run starts from the fallback, later runs from the best solution, by
+turns warm and hot; each is twice as long as the one before it, and the last one fits into what the stop leaves.
 
-Source: S. Kirkpatrick, C. D. Gelatt, M. P. Vecchi, "Optimization by Simulated Annealing", Science 220 (1983);
-starting temperature from sampled differences as in S. R. White, "Concepts of scale in simulated annealing"
-(1984). Iterations are evaluations of complete choices.
+Source: S. Kirkpatrick, C. D. Gelatt, M. P. Vecchi, "Optimization by Simulated Annealing", Science 220 (1983).
+Iterations are evaluations of complete choices.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from foldwright.agents.params import require_range
+from foldwright.agents.random_search import sample
 from foldwright.agents.result import Result
 from foldwright.agents.search import Search
 from foldwright.agents.stop import NO_COST, StopRule
@@ -30,17 +29,15 @@ from foldwright.jsonform import STRICT
 
 __all__ = ["AnnealParams", "solve"]
 
-_SAMPLES = 64
-
 
 @dataclass(frozen=True, slots=True)
 class AnnealParams:
     """Options of the annealer.
 
     Attributes:
-        start_temperature: First temperature, in medians of the sampled cost differences.
-        reheat_temperature: First temperature of runs that start from the best solution, in the same unit.
-        end_temperature: Last temperature, in the same unit.
+        start_temperature: First temperature of hot runs, as a share of the cost.
+        reheat_temperature: First temperature of warm runs.
+        end_temperature: Last temperature of all runs.
         run_length: Proposals of the first run, per decision.
         step_share: Share of proposals that move a decision to a neighbouring candidate.
         pair_share: Share of proposals that change two decisions.
@@ -49,9 +46,9 @@ class AnnealParams:
 
     __pydantic_config__: ClassVar = STRICT
 
-    start_temperature: float = 1.0
-    reheat_temperature: float = 0.2
-    end_temperature: float = 0.001
+    start_temperature: float = 0.1
+    reheat_temperature: float = 0.02
+    end_temperature: float = 0.0002
     run_length: int = 200
     step_share: float = 0.2
     pair_share: float = 0.25
@@ -114,8 +111,8 @@ def _anneal(
         first, second = _propose(sizes, free, shares, choices, rng)
         value = cost(*tables, choices)
         used += 1
-        delta = value - current
-        if value != INFEASIBLE and (delta <= 0 or rng.random() < math.exp(-delta / heat[0])):
+        worse = (value - current) / max(current, 1)
+        if value != INFEASIBLE and (worse <= 0 or rng.random() < math.exp(-worse / heat[0])):
             old[first], old[second] = choices[first], choices[second]
             current = value
             if value < best_cost:
@@ -140,37 +137,15 @@ class _Annealer:
         swap, pair = (params.swap_share, params.pair_share) if pairs else (0.0, 0.0)
         self._shares = np.array([swap, swap + pair, swap + pair + params.step_share])
         self._heat = np.array([1.0, 1.0, 0.0])
-        self._median = 1.0
         self._loop = search.bind(
             _anneal, search.sizes, search.free, self._shares, search.fallback, self._heat, search.rng
         )
-
-    def walk(self, start: Choices, cost: int) -> tuple[Choices, int]:
-        """Walks at random among legal choices and measures the median cost difference of its steps."""
-        search = self._search
-        choices, differences = start.copy(), []
-        for _ in range(_SAMPLES):
-            if search.done:
-                break
-            before = choices.copy()
-            _change(search.sizes, choices, search.rng.choice(search.free), search.rng)
-            after = search.evaluate(choices)
-            if after == INFEASIBLE:
-                choices[:] = before
-            elif cost == INFEASIBLE:
-                cost = after
-            else:
-                differences += [abs(after - cost)] if after != cost else []
-                cost = after
-        if differences:
-            self._median = float(np.median(differences))
-        return choices, cost
 
     def run(self, choices: Choices, cost: int, temperature: float, length: int) -> None:
         """Anneals from `choices` over `length` proposals, or what the stop leaves of them."""
         search = self._search
         ratio = self._params.end_temperature / temperature
-        self._heat[:] = temperature * self._median, min(1.0, ratio) ** (1 / length), cost
+        self._heat[:] = temperature, min(1.0, ratio) ** (1 / length), cost
         while length > 0 and not search.done:
             length -= search.run(
                 self._loop,
@@ -196,18 +171,11 @@ def solve(problem: Problem, *, stop: StopRule, seed: int, params: AnnealParams |
     search = Search(problem, "anneal", stop, seed, params)
     annealer = _Annealer(search, params)
     search.start()
-    length, temperature = params.run_length * max(1, len(search.free)), params.start_temperature
-    cost = search.best_cost if search.best_cost < NO_COST else INFEASIBLE
-    choices, cost = annealer.walk(search.fallback, cost)
-    runs = 0
+    length, runs = params.run_length * max(1, len(search.free)), 0
+    while search.best_cost == NO_COST and not search.done:
+        search.evaluate(sample(problem, search.rng))  # a problem whose fallback breaks a budget
     while not search.done:
-        if cost == INFEASIBLE:  # a problem whose fallback breaks a budget: look on for a legal start
-            choices, cost = annealer.walk(choices, cost)
-            continue
-        annealer.run(choices, cost, temperature, _next_length(search, length))
-        length, runs = 2 * length, runs + 1
         temperature = params.reheat_temperature if runs % 2 else params.start_temperature
-        choices, cost = search.best.copy(), search.best_cost
-        if runs % 2 == 0:
-            choices, cost = annealer.walk(search.fallback, problem.cost_of(search.fallback))
+        annealer.run(search.best.copy(), search.best_cost, temperature, _next_length(search, length))
+        length, runs = 2 * length, runs + 1
     return search.result()

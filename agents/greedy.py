@@ -45,47 +45,52 @@ class GreedyParams:
         require_range("solver 'greedy': option 'restarts'", self.restarts, -1, 10**9)
 
 
+# Entries of the state of a sweep.
+(_POSITION, _CANDIDATE, _BEFORE, _KEPT, _COST, _TIES, _DRAW_TIES) = range(7)
+
+
 def _sweep(
     cost: Any, tables: Any, sizes: Any, order: Any, choices: Any, state: Any, rng: Any, best: Any,
     best_cost: int, trace: Any, limit: int,
 ) -> int:  # fmt: skip
-    """Visits decisions in order from `state[0]` on; `state` is (next position, cost, whether ties are drawn).
+    """Gives each decision of `order` its best candidate in turn, `_COST` being the cost of what is kept.
 
-    Stops between decisions once `limit` would be passed, or inside the first one where it alone passes it.
+    Stops after `limit` evaluations or with a full trace, wherever that is, and goes on there when called again.
     """
     used = 0
     trace[0, 0] = 0
-    while state[0] < len(order):
-        decision = order[state[0]]
-        if used > 0 and (used + sizes[decision] > limit or trace[0, 0] + 1 >= len(trace)):
-            break
-        kept, kept_cost, ties = choices[decision], state[1], 1
-        current = kept
-        for candidate in range(sizes[decision]):
-            if candidate == current or used >= limit:
+    while state[_POSITION] < len(order):
+        decision = order[state[_POSITION]]
+        if state[_CANDIDATE] == 0:
+            state[_BEFORE] = state[_KEPT] = choices[decision]
+            state[_TIES] = 1
+        while state[_CANDIDATE] < sizes[decision]:
+            if used >= limit or trace[0, 0] + 1 >= len(trace):
+                return used
+            candidate = state[_CANDIDATE]
+            state[_CANDIDATE] += 1
+            if candidate == state[_BEFORE]:
                 continue
             choices[decision] = candidate
             value = cost(*tables, choices)
             used += 1
-            if value == INFEASIBLE:
+            if value == INFEASIBLE or (state[_COST] != INFEASIBLE and value > state[_COST]):
                 continue
-            better = kept_cost == INFEASIBLE or value < kept_cost
-            if not better and value == kept_cost and state[2] == 1:
-                ties += 1
-                better = rng.random() * ties < 1.0
-            elif better:
-                ties = 1
-            if better:
-                kept, kept_cost = candidate, value
-        choices[decision] = kept
-        state[1] = kept_cost
-        state[0] += 1
-        if kept_cost != INFEASIBLE and kept_cost < best_cost:
-            best_cost = kept_cost
-            best[:] = choices
-            trace[0, 0] += 1
-            trace[trace[0, 0], 0] = used
-            trace[trace[0, 0], 1] = kept_cost
+            if value == state[_COST]:
+                state[_TIES] += 1
+                if state[_DRAW_TIES] == 1 and rng.random() * state[_TIES] < 1.0:
+                    state[_KEPT] = candidate
+                continue
+            state[_KEPT], state[_COST], state[_TIES] = candidate, value, 1
+            if value < best_cost:
+                best_cost = value
+                best[:] = choices
+                trace[0, 0] += 1
+                trace[trace[0, 0], 0] = used
+                trace[trace[0, 0], 1] = value
+        choices[decision] = state[_KEPT]
+        state[_POSITION] += 1
+        state[_CANDIDATE] = 0
     return used
 
 
@@ -94,16 +99,17 @@ class _Descent:
 
     def __init__(self, search: Search) -> None:
         self._search = search
-        self._state = np.array([0, INFEASIBLE, 0], dtype=np.int64)
+        self._state = np.zeros(7, dtype=np.int64)
         self._loop = search.bind(_sweep, search.sizes, search.free, search.fallback, self._state, search.rng)
 
     def sweep(self, choices: Choices, cost: int, order: Choices, random_ties: bool) -> int:
         """Improves choices in place by one sweep, or by what the stop leaves of it; returns their cost."""
         search = self._search
-        self._state[:] = (0, cost, int(random_ties))
-        while self._state[0] < len(order) and not search.done:
+        self._state[:] = 0
+        self._state[_COST], self._state[_DRAW_TIES] = cost, int(random_ties)
+        while self._state[_POSITION] < len(order) and not search.done:
             search.run(self._loop, search.sizes, order, choices, self._state, search.rng)
-        return int(self._state[1])
+        return int(self._state[_COST])
 
     def descend(self, choices: Choices, cost: int) -> int:
         """Sweeps in random orders until nothing improves; returns the cost of the choices."""

@@ -18,7 +18,7 @@ from foldwright import __version__
 from foldwright.agents.kernel import CHUNK_SECONDS, TRACE_ROWS, Kernel, Loop
 from foldwright.agents.result import BoundStep, Improvement, Result, Status
 from foldwright.agents.stop import NO_COST, CpuClock, StopRule, cpu_limit, evaluation_limit, is_reproducible
-from foldwright.envs.problem import INFEASIBLE, MAX_CANDIDATES, Choices, Problem
+from foldwright.envs.problem import INFEASIBLE, Choices, Problem
 from foldwright.errors import VerificationError
 
 __all__ = ["UNLIMITED", "Search", "versions"]
@@ -26,8 +26,7 @@ __all__ = ["UNLIMITED", "Search", "versions"]
 UNLIMITED = 1 << 60
 """More evaluations than any search makes."""
 _FIXED_CHUNK = 512
-_FIRST_CHUNK = 64
-_LEAST_CHUNK = MAX_CANDIDATES
+_FIRST_CHUNK = 4
 
 
 @cache
@@ -195,9 +194,12 @@ class _Pace:
         self._most = evaluation_limit(stop)
         self._seconds = cpu_limit(stop)
         self._per_second = _FIRST_CHUNK / CHUNK_SECONDS
+        self._size = _FIRST_CHUNK
 
     def chunk(self, iterations: int) -> int:
-        size = _FIXED_CHUNK if self._fixed else max(_LEAST_CHUNK, int(self._per_second * CHUNK_SECONDS))
+        # costs of different choices may take very different times, so chunks grow with care
+        self._size = max(1, min(2 * self._size, int(self._per_second * CHUNK_SECONDS)))
+        size = _FIXED_CHUNK if self._fixed else self._size
         return size if self._most is None else max(1, min(size, self._most - iterations))
 
     def took(self, evaluations: int, seconds: float) -> None:
