@@ -15,7 +15,16 @@ from typing import Any, TypeVar
 
 from foldwright.errors import ConfigError, InputError
 
-__all__ = ["MAX_JSON_BYTES", "STRICT", "from_json", "parse_json", "plain", "read_json", "to_json"]
+__all__ = [
+    "MAX_JSON_BYTES",
+    "STRICT",
+    "from_json",
+    "parse_json",
+    "plain",
+    "read_json",
+    "read_text",
+    "to_json",
+]
 
 STRICT: Any = {"extra": "forbid", "allow_inf_nan": False}
 MAX_JSON_BYTES = 64 * 2**20
@@ -111,15 +120,23 @@ def _mistakes(where: str, errors: Any) -> str:
     return "\n".join([f"{where}: {count}", *lines, *([f"  and {more} more"] if more > 0 else [])])
 
 
-def read_json(cls: type[T], path: str | Path) -> T:
-    """Reads a value from a file; see `from_json`."""
+def read_text(path: str | Path) -> str:
+    """Returns the text of a JSON file.
+
+    Raises:
+        ConfigError: the file is missing, too large or not UTF-8.
+    """
     path = Path(path)
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise ConfigError(f"{path}: {path.stat().st_size} bytes, more than the {MAX_JSON_BYTES} allowed")
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file in UTF-8") from None
-    return from_json(cls, text, str(path))
+
+
+def read_json(cls: type[T], path: str | Path) -> T:
+    """Reads a value from a file; see `from_json`."""
+    return from_json(cls, read_text(path), str(path))

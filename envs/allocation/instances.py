@@ -22,6 +22,9 @@ __all__ = ["PARTS", "PERCENTS", "generated", "named", "names", "real", "real_nam
 PARTS = ("xc7z020", "lfe5u-85f")
 PERCENTS = (20, 50, 80)
 _DRAM_BITS = (16, 32, 64)
+_TOO_LARGE = frozenset({"mobilenet"})  # its thresholds alone take more LUTs than either part has
+_LEAST_PERCENT = {"resnet18-w1a2": 50, "resnet18-w2a2": 50, "ultranet": 50}
+"""Networks whose thresholds need more than the smallest budget."""
 
 
 def names() -> list[str]:
@@ -38,13 +41,11 @@ def _names_of(networks: tuple[str, ...]) -> list[str]:
     return [
         f"{network}-{part}-{percent}"
         for network in networks
+        if network not in _TOO_LARGE
         for part in PARTS
         for percent in PERCENTS
-        if (network, part, percent) not in _TOO_SMALL
+        if percent >= _LEAST_PERCENT.get(network, PERCENTS[0])
     ]
-
-
-_TOO_SMALL: frozenset[tuple[str, str, int]] = frozenset()
 
 
 def named(name: str) -> AllocationProblem:

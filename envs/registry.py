@@ -1,0 +1,88 @@
+"""Every instance by name, from a file, or from a split, whatever its problem.
+
+>>> load_instance("tiling/digits-w1a2-b16").kind
+'tiling'
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from foldwright.envs.generator import SPLITS, split_number
+from foldwright.envs.problem import Problem
+from foldwright.errors import ConfigError, nearest
+from foldwright.jsonform import from_json, parse_json, plain, read_text
+
+__all__ = ["KINDS", "SPLITS", "content_hash", "instance_names", "load_instance", "split"]
+
+KINDS = ("allocation", "tiling")
+_CLASSES = {"allocation": "AllocationProblem", "tiling": "TilingProblem"}
+
+
+def _instances(kind: str) -> Any:
+    if kind not in KINDS:
+        raise ConfigError(f"no problem is named {kind!r}; {nearest(kind, KINDS)}")
+    return importlib.import_module(f"foldwright.envs.{kind}.instances")
+
+
+def instance_names(kind: str = "") -> list[str]:
+    """Returns the named instances of a problem, or of all, such as "tiling/cnv-w1a1-b16", sorted."""
+    kinds = [kind] if kind else KINDS
+    return [f"{k}/{name}" for k in kinds for name in _instances(k).names()]
+
+
+def load_instance(name_or_path: str | Path) -> Problem:
+    """Returns an instance by name, or from a JSON file that `to_json` wrote.
+
+    Raises:
+        ConfigError: no instance has this name, or the file is not one; the message has the nearest name.
+        InfeasibleError: a file describes an instance without any legal solution.
+    """
+    text = str(name_or_path)
+    if text.endswith(".json") or Path(text).is_file():
+        return _read(text)
+    kind, _, name = text.partition("/")
+    if kind not in KINDS or not name:
+        raise ConfigError(f"no instance is named {text!r}; {nearest(text, instance_names())}")
+    problem: Problem = _instances(kind).named(name)
+    return problem
+
+
+def _read(path: str) -> Problem:
+    text = read_text(path)
+    body = parse_json(text, path)
+    form = body.get("format") if isinstance(body, dict) else None
+    for kind in KINDS:
+        cls = getattr(importlib.import_module(f"foldwright.envs.{kind}.problem"), _CLASSES[kind])
+        if form == cls.FORMAT:
+            problem: Problem = from_json(cls, text, path)
+            return problem
+    raise ConfigError(
+        f"{path}: format is {form!r}, not that of an instance; allowed are "
+        + ", ".join(f"'foldwright.{kind}-problem/1'" for kind in KINDS)
+    )
+
+
+def split(kind: str, name: str, count: int, seed: int = 0) -> Iterator[Problem]:
+    """Yields `count` instances of a split; `heldout-real` ends earlier when all of its instances were given.
+
+    Raises:
+        ConfigError: no problem or no split has this name.
+    """
+    instances = _instances(kind)
+    split_number(name)
+    if name == "heldout-real":
+        return iter(instances.real(count, seed))
+    return (instances.generated(name, seed, index) for index in range(count))
+
+
+def content_hash(problem: Problem) -> str:
+    """Returns a hash of an instance that does not depend on any name."""
+    body = {key: value for key, value in plain(problem).items() if key not in ("name", "workload")}
+    body["kind"], body["workload"] = problem.kind, problem.workload.content_hash()  # type: ignore[attr-defined]
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
