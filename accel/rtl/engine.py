@@ -21,8 +21,8 @@ from foldwright.accel.datapath import Engine, LaneMode
 from foldwright.accel.rtl.aligner import Aligner
 from foldwright.accel.rtl.array import UnitArray, delayed
 from foldwright.accel.rtl.loops import address_bits
-from foldwright.accel.rtl.program import WORD_BITS
-from foldwright.accel.rtl.result import ResultPath, code_bits, threshold_bits
+from foldwright.accel.rtl.program import WORD_BITS, code_bits, threshold_bits
+from foldwright.accel.rtl.result import ResultPath
 from foldwright.accel.rtl.sequencer import FRONT_STAGES, Sequencer
 
 __all__ = ["PlanesEngine", "latency_cycles"]
@@ -153,7 +153,8 @@ class PlanesEngine(Component):  # type: ignore[misc,unused-ignore]
         options = []
         for pa in e.planes_per_word:
             size = e.dk // pa
-            chosen = row.word_select(s.part[: (pa // lowest).bit_length() - 1], size) if pa > lowest else row
+            unused = (max(e.planes_per_word) // pa).bit_length() - 1  # low bits of the part's number
+            chosen = row.word_select(s.part[unused:], size) if pa > lowest else row
             options.append(Cat(*([chosen[:size]] * pa)))
         return options[0] if len(options) == 1 else _table(s.planes, options)
 

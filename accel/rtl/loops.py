@@ -142,7 +142,7 @@ def offsets(
         ),
         "word": accumulate(m, "word_offset", 1, on.word, fresh | on.kernel_row | on.step, 0, map_bits),
         "weights": accumulate(m, "weights", r.weights_per_block, on.block, fresh, r.weight_base, weight_bits),
-        "weight": accumulate(m, "weight", 1, on.counting, fresh | on.step, 0, weight_bits),
+        "weight": accumulate(m, "weight", r.weight_step, on.counting, fresh | on.step, 0, weight_bits),
         "input_row": accumulate(
             m, "input_row", r.row_step, on.row, fresh | on.block, r.row_start, len(r.row_start)
         ),

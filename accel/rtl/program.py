@@ -13,9 +13,9 @@ The loops of a tile, outermost first, with what each adds:
 | row | `ROWS` | `MAP_PER_ROW` | | input row `ROW_STEP` |
 | column group | `COLUMNS` | `MAP_PER_COLUMN` | | data group `COLUMN_STEP` |
 | step (pair of planes) | step table | the entry's | the entry's | negate, shift |
-| kernel row | `KERNEL_ROWS` | `MAP_PER_KERNEL_ROW` | +1 each | input row 1 |
-| channel word | `WORDS` | 1 | +1 each | |
-| tap | slot table | the entry's | +1 each | start, fill, read, data group |
+| kernel row | `KERNEL_ROWS` | `MAP_PER_KERNEL_ROW` | `WEIGHT_STEP` each | input row 1 |
+| channel word | `WORDS` | 1 | `WEIGHT_STEP` each | |
+| tap | slot table | the entry's | `WEIGHT_STEP` each | start, fill, read, data group |
 
 Weights lie in the order in which they are used, so their index counts up within a step. An idle step counts
 nothing for its duration: it shifts accumulators once more, or fills a block up to the drain's interval. Rows
@@ -27,6 +27,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+
+from foldwright.accel.datapath import Engine
 
 __all__ = [
     "DATA_BITS",
@@ -40,6 +42,8 @@ __all__ = [
     "Slot",
     "Step",
     "TileProgram",
+    "code_bits",
+    "threshold_bits",
     "words_of",
 ]
 
@@ -50,6 +54,16 @@ SLOTS = 32
 GROUP_BITS = 15
 LANE_BITS = 8
 DURATION_BITS = 8
+
+
+def code_bits(levels: int) -> int:
+    """Returns the bits of a code, which are the stages of the search for it."""
+    return levels.bit_length()
+
+
+def threshold_bits(engine: Engine) -> int:
+    """Returns the width of one channel in a threshold word: 2^A - 1 thresholds and the flip bit."""
+    return ((1 << code_bits(engine.levels)) - 1) * engine.acc_bits + 1
 
 
 class Field(IntEnum):
@@ -68,7 +82,7 @@ class Field(IntEnum):
     MAP_PER_ROW = 10
     MAP_PER_COLUMN = 11
     MAP_PER_KERNEL_ROW = 12
-    WEIGHT_BASE = 13
+    WEIGHT_BASE = 13  # a weight index counts the smallest parts of words that a layer may use
     WEIGHTS_PER_BLOCK = 14
     ROW_START = 15
     ROW_STEP = 16
@@ -77,6 +91,7 @@ class Field(IntEnum):
     COLUMN_STEP = 19
     THRESHOLD_BASE = 20
     PLANES = 21  # position in planes_per_word
+    WEIGHT_STEP = 22
     STEP_MAP = 32
     STEP_WEIGHT = 33
     STEP_FLAGS = 34  # last, idle, negate, shift, duration; adds the entry

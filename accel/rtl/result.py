@@ -23,18 +23,9 @@ from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.datapath import Engine
 from foldwright.accel.rtl.array import delayed
+from foldwright.accel.rtl.program import code_bits, threshold_bits
 
-__all__ = ["ResultPath", "code_bits", "search_order", "threshold_bits"]
-
-
-def code_bits(levels: int) -> int:
-    """Returns the stages of the search, which are the bits of a code."""
-    return levels.bit_length()
-
-
-def threshold_bits(engine: Engine) -> int:
-    """Returns the width of one channel in a threshold word."""
-    return ((1 << code_bits(engine.levels)) - 1) * engine.acc_bits + 1
+__all__ = ["ResultPath", "search_order"]
 
 
 def search_order(stages: int) -> list[list[int]]:

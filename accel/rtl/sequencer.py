@@ -84,7 +84,7 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
         rows = (Field.ROW_START, Field.ROW_STEP, Field.ROW_LIMIT)
         loops = (Field.MAP_PER_GROUP, Field.MAP_PER_ROW, Field.MAP_PER_COLUMN, Field.MAP_PER_KERNEL_ROW)
         maps = (Field.MAP_BASE, *loops, Field.STEP_MAP, Field.SLOT_MAP)
-        weights = (Field.WEIGHT_BASE, Field.WEIGHTS_PER_BLOCK, Field.STEP_WEIGHT)
+        weights = (Field.WEIGHT_BASE, Field.WEIGHTS_PER_BLOCK, Field.STEP_WEIGHT, Field.WEIGHT_STEP)
         return {
             **dict.fromkeys(counts, _COUNT_BITS),
             **dict.fromkeys(rows, _ROW_BITS),

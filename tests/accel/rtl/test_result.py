@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from foldwright.accel.datapath import Engine
-from foldwright.accel.rtl.result import ResultPath, code_bits, search_order, threshold_bits
+from foldwright.accel.rtl.program import code_bits, threshold_bits
+from foldwright.accel.rtl.result import ResultPath, search_order
 from tests.accel.rtl.support import play
 
 
