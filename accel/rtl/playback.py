@@ -36,7 +36,7 @@ class Playback:
     """What left the engine, block by block.
 
     `first_cycle` and `intervals` are counted in clock cycles from the start pulse: when the first accumulators came,
-    and how far apart blocks came. `busy_cycles` is how long the engine was busy.
+    and how far apart blocks came. `busy_cycles` is how long the engine was busy, `run_cycles` how long its loops ran.
     """
 
     raw: Int64s  # (blocks, dn, dm) accumulators modulo 2^acc_bits
@@ -45,6 +45,7 @@ class Playback:
     first_cycle: int
     intervals: Int64s  # (blocks - 1,)
     busy_cycles: int
+    run_cycles: int
 
 
 def play_tile(dut: PlanesEngine, images: Images, blocks: int, most_cycles: int) -> Playback:
@@ -108,6 +109,7 @@ class _Player:
             first_cycle=int(times[0]),
             intervals=np.diff(times),
             busy_cycles=self.cycle,
+            run_cycles=self.cycle - len(self.images.program) - 1 - dut.flush_cycles,
         )
 
     def _unpacked(self, words: list[int], bits: int) -> Int64s:
