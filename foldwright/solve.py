@@ -1,0 +1,125 @@
+"""The verb `solve`: one solver on one instance of a problem, and what it found in a few lines and a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foldwright.errors import ConfigError, RunFolderError
+
+if TYPE_CHECKING:
+    from foldwright.agents.result import Result
+    from foldwright.agents.stop import StopRule
+
+__all__ = ["DEFAULT_CPU_SECONDS", "describe", "list_all", "solve_instance", "stop_rule"]
+
+DEFAULT_CPU_SECONDS = 10.0
+_SHOWN_PROOF = 160
+
+
+def stop_rule(solver: str, cpu_seconds: float | None, deterministic: float | None) -> StopRule:
+    """Returns when to stop: after CPU seconds, or after a count of work that makes the result reproducible.
+
+    The count is of CP-SAT's deterministic time for `cp-sat`, and of evaluations for every other solver.
+
+    Raises:
+        ConfigError: both are given, or a value is out of its range.
+    """
+    from foldwright.agents.stop import CpuSeconds, DeterministicTime, Evaluations
+
+    if deterministic is None:
+        return CpuSeconds(DEFAULT_CPU_SECONDS if cpu_seconds is None else cpu_seconds)
+    if cpu_seconds is not None:
+        raise ConfigError(
+            f"--cpu-seconds {cpu_seconds:g} and --deterministic {deterministic:g} exclude each other; give one"
+        )
+    if solver == "cp-sat":
+        return DeterministicTime(deterministic)
+    if not 1 <= deterministic < 2**60 or deterministic != int(deterministic):
+        raise ConfigError(
+            f"--deterministic {deterministic:g}: solver {solver!r} counts evaluations; "
+            "give a whole number of at least 1"
+        )
+    return Evaluations(int(deterministic))
+
+
+def solve_instance(
+    instance: str,
+    solver: str,
+    *,
+    cpu_seconds: float | None = None,
+    deterministic: float | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Result:
+    """Solves an instance, checks the solution independently, and writes the result.
+
+    Args:
+        instance: The name of an instance, or the path of a JSON file of one.
+        solver: The name of a solver.
+        out: Where the result is written, whole or not at all; nowhere if None.
+        settings: Options of the solver by name, as text.
+
+    Raises:
+        InputError: a name, an option or a file is wrong; before any work is done.
+        IllegalSolutionError: the checker refuses what the solver found; nothing is written.
+    """
+    from foldwright.agents.params import parse_settings
+    from foldwright.agents.registry import get_solver
+    from foldwright.jsonform import to_json
+    from foldwright.runs import write_atomic
+
+    chosen = get_solver(solver)
+    params = chosen.make_params(parse_settings(settings or {}))
+    stop = stop_rule(solver, cpu_seconds, deterministic)
+    _refuse_unwritable(out)
+    from foldwright.envs.registry import load_instance
+
+    problem = load_instance(instance)
+    result = chosen(problem, stop=stop, seed=seed, params=params)
+    if result.has_solution:
+        problem.check(result.solution)
+    if out is not None:
+        write_atomic(out, to_json(result))
+    return result
+
+
+def _refuse_unwritable(out: str | Path | None) -> None:
+    if out is None:
+        return
+    path = Path(out)
+    if path.is_dir():
+        raise RunFolderError(f"{path}: is a folder, but --out needs a file; use {path / 'result.json'}")
+    if not path.parent.is_dir():
+        raise RunFolderError(f"{path}: there is no folder {path.parent}; make it or choose another --out")
+    if not os.access(path.parent, os.W_OK):
+        raise RunFolderError(f"{path}: the folder {path.parent} is not writable; choose another --out")
+
+
+def describe(result: Result) -> str:
+    """Returns what a search found, a line each: cost, bound, gap, status, work and time."""
+    proof = result.bound_proof
+    rows = {
+        "instance": result.problem,
+        "solver": f"{result.solver}, seed {result.seed}, {result.stop}",
+        "cost": f"{result.cost} {result.unit}" if result.has_solution else "none found",
+        "bound": f"{result.bound} ({proof if len(proof) < _SHOWN_PROOF else proof[:_SHOWN_PROOF] + '...'})",
+        "gap": f"{100 * result.gap:.2f} %" if result.has_solution else "unknown",
+        "status": result.status.value,
+        "iterations": str(result.iterations),
+        "CPU": f"{result.cpu_seconds:.3f} s, after {result.warmup_seconds:.3f} s of warm-up",
+        "reproducible": "yes" if result.reproducible else "no: it depends on the speed of the machine",
+    }
+    return "\n".join(f"{name:<13}{value}" for name, value in rows.items())
+
+
+def list_all() -> str:
+    """Returns the names of all instances and solvers."""
+    from foldwright.agents.registry import SOLVERS
+    from foldwright.envs.registry import instance_names
+
+    solvers = [f"  {solver.name:<10}{solver.summary}" for solver in SOLVERS.values()]
+    return "\n".join(["instances:", *(f"  {name}" for name in instance_names()), "solvers:", *solvers])
