@@ -179,22 +179,25 @@ def _quantizer(
         return affine_step(str(node), scale, -zero * scale)
     wide: list[Any] = [None]
     attributes = dict(node.attributes)
-    for value in operands[1:]:
-        wide.append(
-            None
-            if value is None
-            else np.asarray(value, np.float64 if value.dtype.kind == "f" else value.dtype)
-        )
+    for value in operands[1:]:  # the graph's float32, widened: thresholds are found in float64
+        wide.append(value.astype(np.float64) if value is not None and value.dtype.kind == "f" else value)
     grid = grid_of(node.op, wide[1:], node.attributes, before)
     if node.op == "MultiThreshold":
         attributes["data_layout"] = "CN"
         _check_thresholds(node, wide[1], view)
     elif node.op == "QuantizeLinear":
+        axis = int(attributes.get("axis", 1))
+        if any(v is not None and v.size > 1 for v in wide[1:]) and not view.is_channel_axis(axis):
+            raise UnsupportedFormError(f"axis {axis} of {list(view.shape)} is not the channels")
         attributes["axis"] = 0
     else:
         wide[1:3] = [v if v is None or v.size == 1 else view.per_channel(v).reshape(-1, 1) for v in wide[1:3]]
     rising = node.op != "MultiThreshold" or float(attributes.get("out_scale", 1.0)) >= 0
-    apply = lambda x: evaluate(node.op, [x, *wide[1:]], attributes, opset).astype(np.float64)  # noqa: E731
+
+    def apply(x: Array) -> Array:
+        return evaluate(node.op, [x, *wide[1:]], attributes, opset).astype(np.float64)
+
+    apply(np.zeros((view.chw[0], 1)))  # a bad form is an error here, where the node is known
     return Step(
         str(node), apply, rising, None, None, True, grid, f"the scale of {node} differs between channels"
     )

@@ -111,7 +111,11 @@ class Flow:
             if self.is_open and (self.pool is None or step.increasing):
                 grid = step.after(self.grid)
                 grid = None if grid is None else grid.normalized()
-                why = "" if grid is not None else (step.why or self.why or f"no quantizer behind {step.name}")
+                lost = self.grid is not None or step.quantizes
+                reason = (
+                    step.why if lost else self.why
+                ) or f"{step.name} gives each channel a scale of its own"
+                why = "" if grid is not None else reason
                 return replace(self, steps=(*self.steps, step), grid=grid, levels=grid, bare=False, why=why)
             if not self.is_open and step.affine is not None and step.affine[0] > 0 and self.grid is not None:
                 return replace(

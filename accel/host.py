@@ -16,7 +16,7 @@ from foldwright.accel.quantops import Grid
 
 __all__ = ["HostProgram", "program"]
 
-_SILENT = ("Shape", "Gather", "Unsqueeze", "Concat", "Identity", "Dropout")
+_SILENT = ("Identity", "Dropout")
 
 
 @dataclass(frozen=True)

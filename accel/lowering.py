@@ -39,6 +39,8 @@ __all__ = ["Lowered", "lower"]
 
 _MACS = ("Conv", "Gemm", "MatMul")
 _POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean")
+_REMEDY = "export this node in a supported form, or leave it out of the graph"
+_REMEDY = "export this node in a supported form, or leave it out of the graph"
 _PUT_QUANT = "put a Quant (QONNX) or QuantizeLinear and DequantizeLinear (ONNX) on it in the training tool and export again"
 
 
@@ -66,7 +68,9 @@ def lower(graph: Graph) -> Lowered:
         try:
             walk.states[node.output] = walk.visit(node)
         except UnsupportedFormError as error:
-            graph.fail(node, str(error), "export this node in a supported form, or leave it out of the graph")
+            graph.fail(node, str(error), _REMEDY)
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+            graph.fail(node, f"its operands or attributes do not fit it: {str(error)[:120]}", _REMEDY)
     return walk
 
 
@@ -203,9 +207,9 @@ class _Walk(Lowered):
         if not isinstance(data, Flow) or not isinstance(weight, Constant):
             return self._host(node)
         flow, weights = self._flow(node.inputs[0]), weights_of(weight)
+        if weights is None and self._is_last_product(node):
+            return self._host(node)
         if weights is None or flow.grid is None:
-            if self._is_last_product(node):
-                return self._host(node)
             if weights is None:
                 self.graph.fail(node, f"its weights {node.inputs[1]!r} are float, not quantized", _PUT_QUANT)
             self.graph.fail(node, f"its input {node.inputs[0]!r} is not quantized: {flow.why}", _PUT_QUANT)

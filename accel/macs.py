@@ -42,6 +42,8 @@ def _reduced(
     weights: Weights, channels_first: np.ndarray, scale: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns integers without a common factor, and one scale per output channel."""
+    if not channels_first.size:
+        raise UnsupportedFormError(f"weights of shape {list(weights.integers.shape)} hold nothing")
     flat = scale.reshape(len(scale), -1)
     if not (flat == flat[:, :1]).all():
         raise UnsupportedFormError(

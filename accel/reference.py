@@ -62,7 +62,8 @@ def levels_by_scale_shift(
     """Returns `clip((multiplier * acc + bias) >> shift, 0, levels)`."""
     column = (1, -1, 1, 1)
     seen = np.where(negate.reshape(column), -accumulators, accumulators)
-    shifted = (seen * scale.multiplier.reshape(column) + scale.bias.reshape(column)) >> scale.shift
+    scaled = seen * scale.multiplier.reshape(column) + scale.bias.reshape(column)
+    shifted = scaled >> scale.shift.reshape(column)
     return np.clip(shifted, 0, levels)
 
 

@@ -21,7 +21,8 @@ from foldwright.accel.quantops import Grid
 __all__ = ["ScaleShift", "bisect_thresholds", "fit_scale_shift"]
 
 Array = np.ndarray
-_MULTIPLIER_BITS = 16
+_MULTIPLIER_BITS = 17  # a DSP48E1 multiplies 25 by 18 signed bits
+_MOST_SHIFT = 40
 _SLOPES = 33
 
 
@@ -31,7 +32,7 @@ class ScaleShift:
 
     multiplier: Array  # (channels,) int64, never negative
     bias: Array  # (channels,) int64
-    shift: int
+    shift: Array  # (channels,) int64
     level_errors: Array  # (channels,) int64: |level - exact level| summed over the accumulator's range
 
 
@@ -68,7 +69,7 @@ def fit_scale_shift(thresholds: Array, low: Array, high: Array) -> ScaleShift:
     """Fits scale, bias and shift to thresholds over the range `low .. high` (after negation) of each channel."""
     channels, levels = thresholds.shape
     slopes = np.stack([_slopes(thresholds[c], int(low[c]), int(high[c])) for c in range(channels)], 1)
-    shift = int(np.clip(_MULTIPLIER_BITS - 1 - np.floor(np.log2(slopes.max())), 0, 40))
+    shift = np.clip(_MULTIPLIER_BITS - 1 - np.floor(np.log2(slopes.max(0))), 0, _MOST_SHIFT).astype(np.int64)
     best = np.full(channels, np.iinfo(np.int64).max)
     multiplier, bias = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
     for slope in np.vstack([slopes, np.zeros(channels)]):
@@ -96,25 +97,25 @@ def _slopes(row: Array, low: int, high: int) -> Array:
     return np.linspace(rise / (run + 1), rise / max(run - 1, 0.5), _SLOPES)
 
 
-def _bias(thresholds: Array, m: Array, shift: int, low: Array, high: Array) -> Array:
+def _bias(thresholds: Array, m: Array, shift: Array, low: Array, high: Array) -> Array:
     """Returns the bias midway between the greatest that is needed and the least that is too much."""
-    k = np.arange(1, thresholds.shape[1] + 1)
-    needed = (k << shift) - m[:, None] * thresholds
+    level = np.arange(1, thresholds.shape[1] + 1) << shift[:, None]
+    needed = level - m[:, None] * thresholds
     is_open = (thresholds > low[:, None]) & (thresholds <= high[:, None])
     never, always = thresholds > high[:, None], thresholds <= low[:, None]
     top = np.iinfo(np.int64).max >> 1
-    least = np.where(is_open, needed, np.where(always, (k << shift) - m[:, None] * low[:, None], -top)).max(1)
+    least = np.where(is_open, needed, np.where(always, level - m[:, None] * low[:, None], -top)).max(1)
     most = np.where(
-        is_open, needed + m[:, None] - 1, np.where(never, (k << shift) - m[:, None] * high[:, None] - 1, top)
+        is_open, needed + m[:, None] - 1, np.where(never, level - m[:, None] * high[:, None] - 1, top)
     ).min(1)
     least = np.where(least == -top, np.minimum(most, 0), least)
     most = np.where(most == top, np.maximum(least, 0), most)
     return (least + most) >> 1
 
 
-def _reached_at(m: Array, b: Array, shift: int, levels: int, low: Array, high: Array) -> Array:
+def _reached_at(m: Array, b: Array, shift: Array, levels: int, low: Array, high: Array) -> Array:
     """Returns the thresholds that multiplier and bias amount to, clipped to one past the range."""
-    need = (np.arange(1, levels + 1) << shift) - b[:, None]
+    need = (np.arange(1, levels + 1) << shift[:, None]) - b[:, None]
     flat = np.where(need <= 0, low[:, None], high[:, None] + 1)
     steep = -(-need // np.maximum(m, 1)[:, None])
     return np.clip(np.where(m[:, None] > 0, steep, flat), low[:, None], high[:, None] + 1)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from foldwright.accel.host_limits import UnsupportedFormError
+
 __all__ = ["MAX_PADDING", "Geometry", "conv_float", "pool_geometry", "pool_windows"]
 
 MAX_PADDING = 1024
@@ -34,11 +36,11 @@ def pool_geometry(shape: Sequence[int], attributes: Mapping[str, Any]) -> Geomet
     `ceil_mode` becomes padding at the bottom and right, so that later code knows one rule only.
 
     Raises:
-        ValueError: not two spatial dimensions, or a window that does not fit.
+        UnsupportedFormError: not two spatial dimensions, or a window that does not fit.
     """
     size = shape[2:]
     if len(size) != 2:
-        raise ValueError(f"{len(size)} spatial dimensions, 2 are supported (write 1-D as height 1)")
+        raise UnsupportedFormError(f"{len(size)} spatial dimensions, 2 are supported (write 1-D as height 1)")
     kernel = _pair(attributes.get("kernel_shape"), "kernel_shape", None)
     stride = _pair(attributes.get("strides"), "strides", 1)
     dilation = _pair(attributes.get("dilations"), "dilations", 1)
@@ -53,20 +55,20 @@ def pool_geometry(shape: Sequence[int], attributes: Mapping[str, Any]) -> Geomet
     elif auto == "NOTSET":
         pads = [int(p) for p in attributes.get("pads", (0, 0, 0, 0))]
         if len(pads) != 4 or min(pads) < 0:
-            raise ValueError(f"pads {pads}, four amounts of at least 0 are needed")
+            raise UnsupportedFormError(f"pads {pads}, four amounts of at least 0 are needed")
         before, after = pads[:2], pads[2:]
     elif auto != "VALID":
-        raise ValueError(f"auto_pad {auto!r}, known: NOTSET, SAME_LOWER, SAME_UPPER, VALID")
+        raise UnsupportedFormError(f"auto_pad {auto!r}, known: NOTSET, SAME_LOWER, SAME_UPPER, VALID")
     if attributes.get("ceil_mode", 0):
         after = [_ceiled(size[i], before[i], after[i], reach[i], stride[i]) for i in range(2)]
     out = [(size[i] + before[i] + after[i] - reach[i]) // stride[i] + 1 for i in range(2)]
     if min(out) < 1:
-        raise ValueError(
+        raise UnsupportedFormError(
             f"window {list(kernel)} does not fit the {size[0]}x{size[1]} map with pads {before + after}"
         )
     padding = (before[0], before[1], after[0], after[1])
     if max(padding) > MAX_PADDING:
-        raise ValueError(f"pads {list(padding)}, at most {MAX_PADDING} are allowed")
+        raise UnsupportedFormError(f"pads {list(padding)}, at most {MAX_PADDING} are allowed")
     return Geometry(kernel, stride, padding, dilation, (out[0], out[1]))
 
 
@@ -74,7 +76,7 @@ def _pair(value: Any, what: str, default: int | None) -> tuple[int, int]:
     if value is None and default is not None:
         return default, default
     if value is None or len(value) != 2 or min(value) < 1:
-        raise ValueError(f"{what} {value}, two sizes of at least 1 are needed")
+        raise UnsupportedFormError(f"{what} {value}, two sizes of at least 1 are needed")
     return int(value[0]), int(value[1])
 
 
@@ -104,7 +106,9 @@ def conv_float(values: np.ndarray, weights: np.ndarray, geometry: Geometry, grou
     n, channels = values.shape[:2]
     out, per_group = weights.shape[:2]
     if groups < 1 or channels != per_group * groups or out % groups:
-        raise ValueError(f"{channels} channels, {groups} groups and weights {list(weights.shape)} do not fit")
+        raise UnsupportedFormError(
+            f"{channels} channels, {groups} groups and weights {list(weights.shape)} do not fit"
+        )
     result = np.zeros((n, groups, out // groups, geometry.out_size[0] * geometry.out_size[1]), values.dtype)
     taps = weights.reshape(groups, out // groups, per_group, -1)
     for tap, window in enumerate(pool_windows(values, geometry, 0)):
