@@ -234,7 +234,7 @@ def bram36_of_engine(engine: Engine, part: Part) -> int:
     table = geometry_table(part.block_ram)
     memories = (
         (engine.weight_width_bits, engine.weight_words),
-        (engine.map_width_bits, engine.map_words),
+        (engine.map_block_width_bits, engine.map_words),
         (engine.line_width_bits, engine.line_words),
     )
     return sum(int(block_rams_of(width, depth, table)) for width, depth in memories)

@@ -16,9 +16,11 @@ from typing import ClassVar
 from foldwright.errors import ConfigError
 from foldwright.jsonform import STRICT
 
-__all__ = ["MAX_ENGINES", "Arithmetic", "Datapath", "Engine", "LaneMode"]
+__all__ = ["BYTE_BITS", "MAX_ENGINES", "Arithmetic", "Datapath", "Engine", "LaneMode"]
 
 MAX_ENGINES = 8
+BYTE_BITS = 9
+"""What one write enable of a block RAM covers, on 7-series and ECP5 alike (UG473, FPGA-TN-02204)."""
 _WIDEST_WORD = 1024
 
 
@@ -113,6 +115,11 @@ class Engine:
     def map_width_bits(self) -> int:
         """Width of a feature-map word: all lanes."""
         return self.dn * self.dk
+
+    @property
+    def map_block_width_bits(self) -> int:
+        """Width that the feature map takes in block RAM: lanes are written one by one, in bytes of nine bits."""
+        return self.dn * -(-self.dk // BYTE_BITS) * BYTE_BITS
 
     @property
     def line_width_bits(self) -> int:

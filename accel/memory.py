@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 from foldwright.accel.cost import block_rams_of
+from foldwright.accel.datapath import BYTE_BITS
 from foldwright.accel.mapping import M_PA, M_PACKED, ceil_div, map_words
 from foldwright.accel.tables import (
     E_BATCH,
@@ -199,12 +200,12 @@ def first_fit(items: IntArray, engines: int) -> IntArray:
 
 @njit(cache=True)
 def memory_widths(layers: IntArray, engines: IntArray, mappings: IntArray, assignment: IntArray) -> IntArray:
-    """Returns the word widths, int64 (engines, 3): weights, maps, line."""
+    """Returns the word widths, int64 (engines, 3): weights, maps (as `Engine.map_block_width_bits`), line."""
     out = np.zeros((len(engines), 3), dtype=np.int64)
     for e in range(len(engines)):
         lowest = engines[e, E_PA_MASK] & -engines[e, E_PA_MASK]
         out[e, MEMORY_WEIGHT] = engines[e, E_DM] * engines[e, E_DK] // lowest
-        out[e, MEMORY_MAP] = engines[e, E_DN] * engines[e, E_DK]
+        out[e, MEMORY_MAP] = engines[e, E_DN] * ceil_div(engines[e, E_DK], BYTE_BITS) * BYTE_BITS
     for i in range(len(layers)):
         if mappings[i, M_PACKED]:
             bits = engines[assignment[i], E_DN] * layers[i, L_IN_C] * layers[i, L_A_BITS]

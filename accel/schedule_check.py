@@ -208,7 +208,7 @@ def _check_pool(datapath: Datapath, part: Part, schedule: Schedule, pool_bram36:
     """Checks that the memories' depths hold every block and that their block RAMs fit the pool."""
     total = 0
     for e, engine in enumerate(datapath.engines):
-        widths = (engine.weight_width_bits, engine.map_width_bits, engine.line_width_bits)
+        widths = (engine.weight_width_bits, engine.map_block_width_bits, engine.line_width_bits)
         for memory, width in zip(_MEMORIES, widths, strict=True):
             ends = [b.address + b.words for b in schedule.blocks if b.engine == e and b.memory == memory]
             if ends:

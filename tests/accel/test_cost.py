@@ -88,6 +88,14 @@ def test_an_engine_takes_the_blocks_of_both_its_memories() -> None:
     assert bram36_of_engine(packed, XC7) == 8 + 4
 
 
+def test_lanes_are_written_one_by_one_in_bytes_of_nine_bits() -> None:
+    # 128 bits take 15 bytes, four lanes 540 bits: 60 RAMB18 of 9x2048, where one word of 512 bits takes 57.
+    engine = Engine(4, 128, 4, weight_words=1, map_words=2048)
+    assert engine.map_block_width_bits == 540
+    assert bram36_of_engine(engine, XC7) == 30 + 8  # 512 x 1 of weights: 15 RAMB18
+    assert Engine(4, 72, 4).map_block_width_bits == Engine(4, 72, 4).map_width_bits
+
+
 def test_features_of_a_column_engine_are_those_found_by_hand() -> None:
     engine = Engine(4, 64, 6, drain_lanes=2, acc_bits=17, levels=3, window_bits=100, threshold_words=65)
     got = features(engine)
