@@ -12,11 +12,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from foldwright import __version__
-from foldwright.errors import FoldwrightError, nearest
+from foldwright.errors import FoldwrightError, InfeasibleError, nearest
 
 __all__ = ["cli", "command_line", "main"]
 
@@ -78,6 +79,47 @@ def _run(model: str, inputs: Path, output: Path) -> None:
 
     run_model(find_model(model), inputs, output)
     click.echo(f"wrote {output}")
+
+
+@cli.command("solve", short_help="Run one solver on one instance of a problem.")
+@click.argument("instance", required=False)
+@click.option("--solver", default="anneal", show_default=True, help="A name that --list shows.")
+@click.option("--cpu-seconds", type=float, help="Stop after so much CPU time; 10 if nothing is given.")
+@click.option("--deterministic", type=float, help="Stop after so much counted work: the same result always.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the solver.")
+@click.option("--out", type=_ANY_PATH, help="The JSON file to write.")
+@click.option("--list", "show_list", is_flag=True, help="List the instances and the solvers.")
+def _solve(
+    instance: str | None, solver: str, settings: tuple[str, ...], show_list: bool, **options: Any
+) -> int:
+    """Run a solver on INSTANCE, a name that --list shows or a JSON file, and print cost, bound and gap.
+
+    Exits with 3 if no legal solution was found.
+    """
+    from foldwright.solve import describe, list_all, solve_instance
+
+    if show_list:
+        click.echo(list_all())
+        return 0
+    if instance is None:
+        raise click.UsageError("Missing argument 'INSTANCE'; 'foldwright solve --list' shows all.")
+    result = solve_instance(instance, solver, settings=_pairs(settings), **options)
+    click.echo(describe(result))
+    return 0 if result.has_solution else InfeasibleError.exit_code
+
+
+def _pairs(settings: Sequence[str]) -> dict[str, str]:
+    """Returns the settings by key; each is KEY=VALUE, given once."""
+    pairs: dict[str, str] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise click.UsageError(f"--set {text!r} is not KEY=VALUE, for example --set restarts=4")
+        if key in pairs:
+            raise click.UsageError(f"--set gives {key!r} twice")
+        pairs[key] = value
+    return pairs
 
 
 @cli.command("parts", short_help="List the FPGA parts.")

@@ -80,6 +80,7 @@ KERNEL = np.full((1, 1, 3, 3), 0.3, np.float32)
 CONV = helper.make_node("Conv", ["x", "w"], ["y"], name="first")
 RUN = ["run", MODEL, "in.npz", "--output", "out.npz"]
 RUN_OWN = ["run", "m.onnx", "in.npz", "--output", "out.npz"]
+SOLVE = ["solve", "tiling/digits-w1a2-b16"]
 DIGITS = np.load(TEST_SET)["input"][:1]
 
 MISTAKES = [
@@ -174,6 +175,47 @@ MISTAKES = [
         "no/out.npz: cannot be written",
         _npz("in.npz", input=DIGITS),
     ),
+    # Searches.
+    Mistake("no instance", ["solve"], "Missing argument 'INSTANCE'; 'foldwright solve --list' shows all"),
+    Mistake("an instance that does not exist", ["solve", "tiling/digits-w1a2-b17"], "digits-w1a2-b16"),
+    Mistake("a problem that does not exist", ["solve", "tilling/x"], "no instance is named 'tilling/x'"),
+    Mistake("an instance file that is absent", ["solve", "a.json"], "a.json: cannot be read: No such file"),
+    Mistake("an instance that is no JSON", ["solve", "a.json"], "not valid JSON", _write("a.json", "a = 1")),
+    Mistake("a key twice", ["solve", "a.json"], "key 'a' stands twice", _write("a.json", '{"a":1,"a":2}')),
+    Mistake(
+        "a number that is none", ["solve", "a.json"], "NaN is not a number", _write("a.json", '{"a":NaN}')
+    ),
+    Mistake(
+        "JSON of something else",
+        ["solve", "a.json"],
+        "format is 'foldwright.part/1', not that of an instance",
+        _write("a.json", '{"format": "foldwright.part/1"}'),
+    ),
+    Mistake(
+        "an instance with its parts missing",
+        ["solve", "a.json"],
+        "a.json: ",
+        _write("a.json", '{"format": "foldwright.tiling-problem/1", "nam": "x"}'),
+    ),
+    Mistake(
+        "JSON that never ends its brackets",
+        ["solve", "a.json"],
+        "not valid JSON",
+        _write("a.json", "[" * 200_000),
+    ),
+    Mistake("a solver that does not exist", [*SOLVE, "--solver", "anneall"], "did you mean 'anneal'?"),
+    Mistake("an option the solver has not", [*SOLVE, "--set", "speed=9"], "solver 'anneal': no option 'speed'; did you mean"),
+    Mistake("an option without a value", [*SOLVE, "--set", "samples"], "is not KEY=VALUE, for example"),
+    Mistake("an option given twice", [*SOLVE, "--set", "a=1", "--set", "a=2"], "gives 'a' twice"),
+    Mistake("two ways to stop", [*SOLVE, "--cpu-seconds", "1", "--deterministic", "9"], "exclude each other"),
+    Mistake("less than no time", [*SOLVE, "--cpu-seconds", "-1"], "got -1.0, allowed is 0 or more"),
+    Mistake("time that is no number", [*SOLVE, "--cpu-seconds", "nan"], "got nan, allowed is 0 or more"),
+    Mistake("half an evaluation", [*SOLVE, "--deterministic", "1.5"], "give a whole number of at least 1"),
+    Mistake("a seed below zero", [*SOLVE, "--seed", "-1"], "Invalid value for '--seed'"),
+    Mistake(
+        "a result in place of a folder", [*SOLVE, "--out", "."], ".: is a folder, but --out needs a file"
+    ),
+    Mistake("a result in no folder", [*SOLVE, "--out", "no/a.json"], "no/a.json: there is no folder no"),
 ]
 
 
@@ -189,7 +231,7 @@ def test_a_mistake_is_told_and_leaves_nothing(
     out, err = capsys.readouterr()
     assert mistake.said in err, err
     assert len(err.splitlines()) <= 10, err
-    assert max(map(len, err.splitlines())) < 400
+    assert max(map(len, err.splitlines())) < 600
     assert "Traceback" not in err
     assert out == ""
     assert after == before
