@@ -1,10 +1,11 @@
 """Simulated annealing over choices, in one loop that runs compiled where the problem's cost is.
 
-A proposal changes one decision to any other candidate, moves it to a neighbouring candidate, changes two
-decisions, or swaps the candidates of two. What breaks a budget is rejected. Costs of one problem may lie decades
-apart, so what counts is the relative increase: one by the share `temperature` passes with probability 1/e. The
-temperature falls geometrically. The first run starts from the fallback, later runs from the best solution, by
-turns warm and hot; each is twice as long as the one before it, and the last one fits into what the stop leaves.
+A proposal changes one decision to any other candidate, moves it to a neighbouring candidate, changes two decisions,
+or swaps the candidates of two. What breaks a budget is rejected. Costs of one problem may lie decades apart, so what
+counts is the relative increase: one by the share `temperature` passes with probability 1/e. The temperature falls
+geometrically. The first run starts from the best of the fallback, the problem's own start and some samples, later
+runs from the best solution, by turns warm and hot; each is twice as long as the one before it, and the last one fits
+into what the stop leaves.
 
 Source: S. Kirkpatrick, C. D. Gelatt, M. P. Vecchi, "Optimization by Simulated Annealing", Science 220 (1983).
 Iterations are evaluations of complete choices.
@@ -20,10 +21,10 @@ import numpy as np
 from numba.extending import register_jitable
 
 from foldwright.agents.params import require_range
-from foldwright.agents.random_search import sample
+from foldwright.agents.random_search import sample_starts
 from foldwright.agents.result import Result
 from foldwright.agents.search import Search
-from foldwright.agents.stop import NO_COST, StopRule
+from foldwright.agents.stop import StopRule
 from foldwright.envs.problem import INFEASIBLE, Choices, Problem
 from foldwright.jsonform import STRICT
 
@@ -38,6 +39,7 @@ class AnnealParams:
         start_temperature: First temperature of hot runs, as a share of the cost.
         reheat_temperature: First temperature of warm runs.
         end_temperature: Last temperature of all runs.
+        samples: Random samples from which the start is chosen, beside the fallback and what the problem offers.
         run_length: Proposals of the first run, per decision.
         step_share: Share of proposals that move a decision to a neighbouring candidate.
         pair_share: Share of proposals that change two decisions.
@@ -46,9 +48,10 @@ class AnnealParams:
 
     __pydantic_config__: ClassVar = STRICT
 
-    start_temperature: float = 0.1
-    reheat_temperature: float = 0.02
+    start_temperature: float = 0.03
+    reheat_temperature: float = 0.01
     end_temperature: float = 0.0002
+    samples: int = 8
     run_length: int = 200
     step_share: float = 0.2
     pair_share: float = 0.25
@@ -59,6 +62,7 @@ class AnnealParams:
         require_range(where + "'start_temperature'", self.start_temperature, 1e-9, 1e9)
         require_range(where + "'reheat_temperature'", self.reheat_temperature, 1e-9, 1e9)
         require_range(where + "'end_temperature'", self.end_temperature, 1e-12, self.start_temperature)
+        require_range(where + "'samples'", self.samples, 0, 10**9)
         require_range(where + "'run_length'", self.run_length, 1, 10**9)
         for name in ("step_share", "pair_share", "swap_share"):
             require_range(where + repr(name), getattr(self, name), 0.0, 1.0)
@@ -172,8 +176,7 @@ def solve(problem: Problem, *, stop: StopRule, seed: int, params: AnnealParams |
     annealer = _Annealer(search, params)
     search.start()
     length, runs = params.run_length * max(1, len(search.free)), 0
-    while search.best_cost == NO_COST and not search.done:
-        search.evaluate(sample(problem, search.rng))  # a problem whose fallback breaks a budget
+    sample_starts(search, params.samples)
     while not search.done:
         temperature = params.reheat_temperature if runs % 2 else params.start_temperature
         annealer.run(search.best.copy(), search.best_cost, temperature, _next_length(search, length))

@@ -54,14 +54,14 @@ class CpSatParams:
 
     Attributes:
         workers: Threads of CP-SAT; the CPU time of all counts, and more than one is not reproducible.
-        hint: What the first solution is suggested to be: the fallback, or a greedy descent from it.
+        hint: What the first solution is suggested to be: the best start known, or a greedy descent from it.
         linearization_level: CP-SAT's own: 0 none, 1 some, 2 all constraints enter the linear relaxation.
     """
 
     __pydantic_config__: ClassVar = STRICT
 
     workers: int = 1
-    hint: Literal["fallback", "greedy", "none"] = "greedy"
+    hint: Literal["start", "greedy", "none"] = "greedy"
     linearization_level: int = 1
 
     def __post_init__(self) -> None:
@@ -182,6 +182,8 @@ class _Rounds:
 
 def _suggest(search: Search, how: str) -> None:
     """Finds the first solution to suggest; its evaluations are counted among the scored solutions."""
+    if how != "none":
+        search.evaluate_offered()
     if how == "greedy":
         stop = any_of(Evaluations(_HINT_EVALUATIONS), search.stop)
         found = greedy.solve(

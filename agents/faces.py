@@ -1,6 +1,6 @@
 """What a problem may offer beyond the `Problem` interface, so that solvers run faster or prove more.
 
-Each face is one method. A solver asks with `isinstance` and does without where the face is missing.
+Each face is one method or property. A solver asks with `isinstance` and does without where the face is missing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from foldwright.envs.problem import Choices
 
-__all__ = ["WithCpModel", "WithExact", "WithKernel"]
+__all__ = ["WithCpModel", "WithExact", "WithKernel", "WithStart"]
 
 
 @runtime_checkable
@@ -22,6 +22,15 @@ class WithKernel(Protocol):
 
         The function takes arrays and integers and returns an int64: the cost, or `INFEASIBLE`.
         """
+
+
+@runtime_checkable
+class WithStart(Protocol):
+    """A problem that knows better choices than its fallback, by some rule."""
+
+    @property
+    def start(self) -> Choices:
+        """Returns legal choices from which a search may begin."""
 
 
 @runtime_checkable

@@ -1,10 +1,10 @@
 """Greedy construction, descent and restarts by perturbation (iterated local search).
 
-Construction takes the decisions in their order; each gets the candidate whose fallback completion costs
-least. That is one *sweep* from the fallback: a sweep visits decisions in some order and gives each its best
-candidate while all others stay. More sweeps descend to a local optimum of single changes. Then a few random
-decisions of the best solution are changed, and the descent starts again in a random order, with ties broken
-at random, until the stop.
+A *sweep* visits decisions in some order and gives each its best candidate while all others stay. The first one takes
+the decisions in their own order, from the fallback, or what costs less: the problem's own start or a random sample;
+from the fallback it is the construction in which each decision takes the candidate whose fallback completion costs
+least. More sweeps descend to a local optimum of single changes. Then a few random decisions of the best solution are
+changed, and the descent starts again in a random order, with ties broken at random, until the stop.
 
 Iterations are evaluations of complete choices.
 """
@@ -17,9 +17,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from foldwright.agents.params import require_range
+from foldwright.agents.random_search import sample_starts
 from foldwright.agents.result import Result
 from foldwright.agents.search import Search
-from foldwright.agents.stop import NO_COST, StopRule
+from foldwright.agents.stop import StopRule
 from foldwright.envs.problem import INFEASIBLE, Choices, Problem
 from foldwright.jsonform import STRICT
 
@@ -32,16 +33,19 @@ class GreedyParams:
 
     Attributes:
         kick_share: Share of the decisions that a perturbation changes; at least two are.
+        samples: Random samples from which the start is chosen, beside the fallback and what the problem offers.
         restarts: Perturbations after the first descent; 0 ends with it, -1 goes on until the stop.
     """
 
     __pydantic_config__: ClassVar = STRICT
 
     kick_share: float = 0.15
+    samples: int = 4
     restarts: int = -1
 
     def __post_init__(self) -> None:
         require_range("solver 'greedy': option 'kick_share'", self.kick_share, 0.0, 1.0)
+        require_range("solver 'greedy': option 'samples'", self.samples, 0, 10**9)
         require_range("solver 'greedy': option 'restarts'", self.restarts, -1, 10**9)
 
 
@@ -145,8 +149,8 @@ def solve(problem: Problem, *, stop: StopRule, seed: int, params: GreedyParams |
     search = Search(problem, "greedy", stop, seed, params)
     descent = _Descent(search)
     search.start()
-    choices = search.fallback.copy()
-    cost = search.best_cost if search.best_cost < NO_COST else INFEASIBLE
+    sample_starts(search, params.samples)
+    choices, cost = search.best.copy(), search.best_cost
     cost = descent.sweep(choices, cost, search.free, random_ties=False)
     descent.descend(choices, cost)
     kicks = 0

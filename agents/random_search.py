@@ -10,10 +10,10 @@ import numpy as np
 from foldwright.agents.params import NoParams
 from foldwright.agents.result import Result
 from foldwright.agents.search import Search
-from foldwright.agents.stop import StopRule
+from foldwright.agents.stop import NO_COST, StopRule
 from foldwright.envs.problem import Choices, Problem
 
-__all__ = ["NoParams", "sample", "solve"]
+__all__ = ["NoParams", "sample", "sample_starts", "solve"]
 
 
 def sample(problem: Problem, rng: np.random.Generator) -> Choices:
@@ -24,6 +24,17 @@ def sample(problem: Problem, rng: np.random.Generator) -> Choices:
         if len(allowed):
             choices[decision] = allowed[rng.integers(len(allowed))]
     return choices
+
+
+def sample_starts(search: Search, count: int) -> None:
+    """Scores the start that the problem offers and `count` samples, more where none is legal.
+
+    A fallback is made to fit, not to be good; the best of these is a far better start.
+    """
+    search.evaluate_offered()
+    while not search.done and (count > 0 or search.best_cost == NO_COST):
+        search.evaluate(sample(search.problem, search.rng))
+        count -= 1
 
 
 def solve(problem: Problem, *, stop: StopRule, seed: int, params: NoParams | None = None) -> Result:

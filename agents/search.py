@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from foldwright import __version__
+from foldwright.agents.faces import WithStart
 from foldwright.agents.kernel import CHUNK_SECONDS, TRACE_ROWS, Kernel, Loop
 from foldwright.agents.result import BoundStep, Improvement, Result, Status
 from foldwright.agents.stop import NO_COST, CpuClock, StopRule, cpu_limit, evaluation_limit, is_reproducible
@@ -67,6 +68,7 @@ class Search:
         self._history: list[Improvement] = []
         self._bounds: list[BoundStep] = []
         self._infeasible = False
+        self._offered = np.array(problem.start, dtype=np.int64) if isinstance(problem, WithStart) else None
         known = problem.bound()
         self.bound, self._proof = known.value, known.proof
         self._pace = _Pace(stop)
@@ -86,6 +88,11 @@ class Search:
         self.clock = CpuClock()
         self._bounds = [(0.0, self.bound)]
         self.evaluate(self.fallback)
+
+    def evaluate_offered(self) -> None:
+        """Scores the start that the problem offers, where it offers one."""
+        if self._offered is not None and not self.done:
+            self.evaluate(self._offered)
 
     def evaluate(self, choices: Choices) -> int:
         """Returns the cost of complete choices, counts it, and keeps the choices where they are the best."""

@@ -8,7 +8,7 @@ import pytest
 from foldwright.agents.registry import SOLVERS
 from foldwright.agents.result import Result, Status
 from foldwright.agents.stop import CpuSeconds, DeterministicTime, Evaluations, TargetCost, any_of
-from foldwright.envs.problem import INFEASIBLE, Bound
+from foldwright.envs.problem import INFEASIBLE, Bound, Choices
 from foldwright.errors import ConfigError, VerificationError
 from foldwright.jsonform import from_json, to_json
 from tests.agents.toys import BY_HAND, Knapsack, brute_force, random_knapsack
@@ -149,6 +149,20 @@ def test_a_problem_without_legal_choices_is_told_apart(solver: str) -> None:
 def test_a_problem_with_nothing_to_decide_is_solved_at_once(solver: str) -> None:
     result = solved(solver, Knapsack("toy/single", ((4,), (2,)), ((1,), (1,)), capacity=2), 50)
     assert (result.status, result.cost, result.bound, result.iterations) == (Status.OPTIMAL, 6, 6, 1)
+
+
+class Knowing(Knapsack):
+    """The problem solved by hand, which knows its optimum."""
+
+    @property
+    def start(self) -> Choices:
+        return np.array([1, 1, 1])
+
+
+@pytest.mark.parametrize("starting", ["greedy", "anneal", "cp-sat"])
+def test_a_start_that_the_problem_offers_is_scored_next_to_the_fallback(starting: str) -> None:
+    knowing = Knowing(BY_HAND.name, BY_HAND.costs, BY_HAND.weights, BY_HAND.capacity)
+    assert [cost for _, _, cost in solved(starting, knowing, 2).history][:2] == [15, 8]
 
 
 class WronglyBounded(Knapsack):

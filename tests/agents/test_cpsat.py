@@ -50,7 +50,7 @@ def test_a_model_that_is_no_relaxation_bounds_nothing() -> None:
     assert result.bound_proof == BY_HAND.bound().proof
 
 
-@pytest.mark.parametrize("hint", ["fallback", "greedy", "none"])
+@pytest.mark.parametrize("hint", ["start", "greedy", "none"])
 def test_every_hint_is_reproducible_and_leads_to_the_optimum(hint: str) -> None:
     problem = random_knapsack(6, 6, 4)
     params = CpSatParams(hint=hint)  # type: ignore[arg-type]  # parametrized as a str

@@ -30,7 +30,8 @@ def construct(problem: Knapsack) -> int:
 def test_construction_follows_its_definition(seed: int, compiled: bool) -> None:
     problem = random_knapsack(6, 5, seed, compiled=compiled)
     evaluations_of_a_sweep = 1 + int((problem.sizes - 1).sum())
-    result = solve(problem, stop=Evaluations(evaluations_of_a_sweep), seed=0)
+    stop = Evaluations(evaluations_of_a_sweep)
+    result = solve(problem, stop=stop, seed=0, params=GreedyParams(samples=0))
     assert result.cost == construct(problem)
 
 
@@ -53,7 +54,7 @@ def test_restarts_improve_on_the_descent() -> None:
     assert restarted.cost < descent.cost
 
 
-@pytest.mark.parametrize(("option", "value"), [("kick_share", 1.5), ("restarts", -2)])
+@pytest.mark.parametrize(("option", "value"), [("kick_share", 1.5), ("samples", -1), ("restarts", -2)])
 def test_options_out_of_range_are_refused(option: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"option '{option}' is {value}, allowed is"):
         GreedyParams(**{option: value})  # type: ignore[arg-type]  # one of the two fields is an int
