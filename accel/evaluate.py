@@ -17,11 +17,21 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from foldwright.accel.mapping import M_CYCLES, result_latency
+from foldwright.accel.mapping import M_CYCLES, M_LATENCY, ceil_div
 from foldwright.accel.memory import bram36_in_use, first_fit, live_items
 from foldwright.accel.simulate import steady_cycles
 from foldwright.accel.tables import L_INPUT, L_RESIDUAL
-from foldwright.accel.tiles import P_LATENCY, PLAN_FIELDS, plan_row, traffic_bits
+from foldwright.accel.tiles import (
+    P_BLOCKS,
+    P_CYCLES_PER_BLOCK_ROW,
+    P_LATENCY,
+    P_ROWS,
+    P_TILE_BLOCKS,
+    P_TILE_ROWS,
+    PLAN_FIELDS,
+    plan_row,
+    traffic_bits,
+)
 
 __all__ = [
     "DECISIONS",
@@ -67,7 +77,7 @@ def expand(
         engine = engines[assignment[i]]
         tile = tiles[i, choices[DECISIONS * i + D_TILE]]
         plan_row(layers[i], engine, mappings[i], numbers[0], tile, flags, plans[i])
-        plans[i, P_LATENCY] = result_latency(engine, mappings[i])
+        plans[i, P_LATENCY] = mappings[i, M_LATENCY]
     return plans
 
 
@@ -92,23 +102,34 @@ def cycles_of_choices(
     items = live_items(layers, engines, mappings, assignment, numbers[0], plans)
     if bram36_in_use(widths, first_fit(items, len(engines)), geometries) > numbers[2]:
         return TOO_BIG
-    return steady_cycles(layers, plans, assignment, len(engines), numbers[1])[0]
+    return round_cycles(layers, engines, plans, assignment, numbers[1])[0]
 
 
 @njit(cache=True)
-def compute_bound(layers: IntArray, mappings: IntArray, engines: IntArray, assignment: IntArray) -> int:
-    """Returns the cycles that the busiest engine needs whatever the schedule.
+def round_cycles(
+    layers: IntArray, engines: IntArray, plans: IntArray, assignment: IntArray, dram_bits: int
+) -> tuple[int, int]:
+    """Returns (cycles per round in steady state, latency of the first round).
 
-    A layer that follows its own producer on the same engine waits for the results of that one.
+    The rounds that are measured may end a little sooner than they recur where work was done ahead in the first ones; no
+    engine and no port can be busy for longer than a round, so the round is at least as long as each of them is busy.
     """
+    cycles, latency = steady_cycles(layers, plans, assignment, len(engines), dram_bits)
+    busy = np.zeros(len(engines), dtype=np.int64)
+    for i in range(len(plans)):
+        p = plans[i]
+        tiles = ceil_div(p[P_BLOCKS], p[P_TILE_BLOCKS]) * ceil_div(p[P_ROWS], p[P_TILE_ROWS])
+        busy[assignment[i]] += p[P_BLOCKS] * p[P_ROWS] * p[P_CYCLES_PER_BLOCK_ROW] + tiles * p[P_LATENCY]
+    load, store = total_traffic(plans)
+    return max(cycles, busy.max(), ceil_div(load + store, dram_bits)), latency
+
+
+@njit(cache=True)
+def compute_bound(mappings: IntArray, engines: IntArray, assignment: IntArray) -> int:
+    """Returns the cycles that the busiest engine needs whatever the schedule: every layer is at least one tile."""
     total = np.zeros(len(engines), dtype=np.int64)
-    last = np.full(len(engines), -3, dtype=np.int64)
-    for i in range(len(layers)):
-        e = assignment[i]
-        total[e] += mappings[i, M_CYCLES]
-        if last[e] >= 0 and (layers[i, L_INPUT] == last[e] or layers[i, L_RESIDUAL] == last[e]):
-            total[e] += result_latency(engines[e], mappings[last[e]])
-        last[e] = i
+    for i in range(len(mappings)):
+        total[assignment[i]] += mappings[i, M_CYCLES] + mappings[i, M_LATENCY]
     return total.max()
 
 

@@ -2,12 +2,14 @@
 
 A *block* is `dm` output channels by `dn` lanes. Its accumulation takes
 
-    T = weight_planes * ceil(act_bits / pa) * taps * ceil((C / groups) / (dk / pa))        cycles,
+    T = weight_planes * ceil(act_bits / pa) * taps * ceil((C / groups) / (dk / pa)) + idle    cycles,
 
 one weight word and one aligned column group a cycle; with tap packing the taps move into the words:
-`ceil(C * taps / (dk / pa))`. Accumulators shift by one position a cycle; a step from one group of `pa` activation planes
-to the next lower one shifts by more than the weight planes pass through, and the difference is idle. Blocks follow each other every `max(T + residual reads, drain)` cycles, where drain is
-`ceil(dn / drain_lanes)` lanes times the words that a lane writes. Source: the architecture in `docs/`.
+`ceil(C * taps / (dk / pa))`. Accumulators shift by one position a cycle; a step from one group of `pa` activation
+planes to the next lower one shifts by more than the weight planes pass through, and the difference is idle. Blocks
+follow each other every `max(T + residual reads, drain)` cycles, where drain is `ceil(dn / drain_lanes)` lanes times the
+words that a lane writes. Between two tiles the pipeline flushes (`tile_latency`). The RTL in `accel/rtl` does the same,
+cycle for cycle, and is compared with this file by `foldwright verify`.
 
 A mapping is an int64 row; the constants `M_*` name its entries. `M_PA` is 0 where the engine cannot run the layer.
 """
@@ -59,12 +61,14 @@ IntArray = npt.NDArray[np.int64]
 # Entries of a mapping row.
 (
     M_PA, M_PACKED, M_T, M_INTERVAL, M_DRAIN, M_BLOCKS, M_ROWS, M_GROUPS_PER_ROW, M_CYCLES,
-    M_WEIGHT_WORDS_PER_BLOCK, M_WEIGHT_WORD_BITS,
-) = range(11)  # fmt: skip
-MAPPING_FIELDS = 11
+    M_WEIGHT_WORDS_PER_BLOCK, M_WEIGHT_WORD_BITS, M_LATENCY,
+) = range(12)  # fmt: skip
+MAPPING_FIELDS = 12
 
-FETCH_STAGES = 5
-RESULT_STAGES = 7
+FLUSH_CYCLES = 11
+"""Of the sequencer, besides unit, thresholds and drain: memory and aligner stages, first state, hand-over."""
+PROGRAM_WORDS, WORDS_PER_STEP, WORDS_PER_TAP_COLUMN = 25, 3, 4
+"""Instruction words of a tile, read while the tile before it flushes."""
 
 
 @njit(cache=True)
@@ -138,7 +142,7 @@ def map_layer(layer: IntArray, engine: IntArray, batch: int, out: IntArray) -> N
     window = channels * taps * layer[L_A_BITS]
     may_pack = layer[L_IS_IMAGE_IN] == 1 and groups == 1 and taps > 1 and window <= engine[E_WINDOW]
     lowest = engine[E_PA_MASK] & -engine[E_PA_MASK]
-    best = 0
+    best, steps = 0, 0
     for log_pa in range(4):
         pa = 1 << log_pa
         if not engine[E_PA_MASK] & pa or (layer[L_ONE_PLANE] and pa > 1):
@@ -156,12 +160,14 @@ def map_layer(layer: IntArray, engine: IntArray, batch: int, out: IntArray) -> N
                 best = cycles
                 out[M_PA], out[M_PACKED], out[M_T] = pa, packed, cycles
                 out[M_WEIGHT_WORDS_PER_BLOCK] = ceil_div(planes * word_steps, pa // lowest)
+                steps = planes * plane_groups
     if best == 0:
         return
     out[M_WEIGHT_WORD_BITS] = engine[E_DM] * engine[E_DK] // lowest
     writes = 1 if layer[L_RAW] else ceil_div(layer[L_OUT_BITS], out[M_PA])
     out[M_DRAIN] = ceil_div(engine[E_DN], engine[E_DRAIN]) * writes
     residual_reads = writes if layer[L_RESIDUAL] > -2 else 0
+    out[M_LATENCY] = tile_latency(layer, engine, steps, out[M_DRAIN])
     out[M_INTERVAL] = max(out[M_T] + residual_reads, out[M_DRAIN])
     out[M_BLOCKS] = groups * ceil_div(layer[L_OUT_C] // groups, engine[E_DM])
     out[M_ROWS] = layer[L_OUT_H]
@@ -173,16 +179,25 @@ def map_layer(layer: IntArray, engine: IntArray, batch: int, out: IntArray) -> N
 
 
 @njit(cache=True)
-def result_latency(engine: IntArray, mapping: IntArray) -> int:
-    """Returns the cycles from a layer's last operand word to its last result in memory.
+def unit_latency(dk: int) -> int:
+    """Returns the pipeline stages of a dot-product unit (technology xc7): three, and one per level of counters."""
+    stages, rows = 3, ceil_div(dk, 3)
+    while rows > 3:
+        rows, stages = ceil_div(rows, 3), stages + 1
+    return stages
 
-    Operand fetch and aligner, a level of the adder tree per factor of four, accumulator, shadow register, then the
-    drain of the last block through thresholds and packing.
+
+@njit(cache=True)
+def tile_latency(layer: IntArray, engine: IntArray, steps: int, drain: int) -> int:
+    """Returns the cycles from a tile's last operand word to the next tile's first one.
+
+    The engine flushes unit, threshold search and drain while the next instruction is read; results are in memory then.
     """
-    tree, width = np.int64(0), engine[E_DK]
-    while width > 1:
-        width, tree = ceil_div(width, 4), tree + 1
-    return FETCH_STAGES + tree + RESULT_STAGES + mapping[M_DRAIN]
+    search, levels = 0, 0 if layer[L_RAW] else layer[L_OUT_BITS]
+    while search < levels and search < 4:
+        search += 1
+    flush = FLUSH_CYCLES + unit_latency(engine[E_DK]) + search + drain
+    return max(flush, PROGRAM_WORDS + WORDS_PER_STEP * steps + WORDS_PER_TAP_COLUMN * layer[L_KW])
 
 
 @njit(cache=True)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from foldwright.accel.cost import geometry_table
 from foldwright.accel.datapath import Datapath
-from foldwright.accel.evaluate import MAX_TILES, WEIGHTS_PINNED, expand, total_traffic
+from foldwright.accel.evaluate import MAX_TILES, WEIGHTS_PINNED, expand, round_cycles, total_traffic
 from foldwright.accel.mapping import M_PA, M_PACKED, map_layers
 from foldwright.accel.memory import (
     I_ADDRESS,
@@ -43,7 +43,6 @@ from foldwright.accel.simulate import (
     V_START,
     V_TILE,
     run_events,
-    steady_cycles,
 )
 from foldwright.accel.tables import L_A_BITS, L_IN_C, L_INPUT, engine_table, layer_table
 from foldwright.accel.tiles import tile_options
@@ -170,7 +169,7 @@ def build_schedule(workload: Workload, tables: NetworkTables, choices: IntArray)
     plans = expand(*tables, choices)
     items = live_items(layers, engines, mappings, assignment, numbers[0], plans)
     depth = first_fit(items, len(engines))
-    cycles, latency = steady_cycles(layers, plans, assignment, len(engines), numbers[1])
+    cycles, latency = round_cycles(layers, engines, plans, assignment, numbers[1])
     load, store = total_traffic(plans)
     schedule = Schedule(
         decisions=decisions_of(workload, tables, choices),

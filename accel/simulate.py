@@ -11,7 +11,8 @@ Events of an engine, in order: *load* (weights, then input rows of a tile) into 
   when the producers' results have left the result path (`P_LATENCY` cycles after their last word: fill and drain).
 - A tensor handed to another engine has two copies: its producer runs at most one round ahead of the reader.
 
-Several rounds run; the first ones fill the pipeline, and cycles per round are measured over the rest. Left out:
+Several rounds run; the first ones fill the pipeline, cycles per round are measured over the next, and more rounds
+follow at their heels, whose loads contend for the port as in steady state. Left out:
 refresh and page misses (folded into the usable bits per cycle), bank conflicts between loads and results.
 """
 
@@ -56,7 +57,13 @@ MEASURED_ROUNDS = 4
 _FAR = 1 << 60
 
 # Entries of a tile row.
-S_LAYER, S_WEIGHT_BITS, S_INPUT_BITS, S_CYCLES, S_STORE_BITS, S_BLOCK, S_ROW = range(7)
+S_LAYER, S_WEIGHT_BITS, S_INPUT_BITS, S_CYCLES, S_STORE_BITS, S_BLOCK, S_ROW, S_ENDS = range(8)
+TILE_FIELDS = 8
+# Program counters of an engine: tiles since the start, place in the round and round of its three stages; what a fetch waits for.
+F_COUNT, F_AT, F_ROUND, C_COUNT, C_AT, C_ROUND, W_COUNT, W_AT, W_ROUND, F_PHASE = range(10)
+PC_FIELDS = 10
+T_LOADED, T_COMPUTED, T_STORED = range(3)
+FETCH_FREE, ENGINE_FREE, ARRIVED, STORE_FREE = range(4)
 # Entries of an event row.
 V_KIND, V_ENGINE, V_LAYER, V_ROUND, V_TILE, V_START, V_END = range(7)
 EVENT_FIELDS = 7
@@ -65,14 +72,14 @@ LOAD_WEIGHTS, LOAD_INPUT, COMPUTE, STORE = range(4)
 
 @njit(cache=True)
 def tile_table(plans: IntArray, assignment: IntArray, engine: int) -> IntArray:
-    """Returns the tiles of one round of an engine in order, int64 (tiles, 7)."""
+    """Returns the tiles of one round of an engine in order, int64 (tiles, TILE_FIELDS)."""
     count = 0
     for i in range(len(plans)):
         if assignment[i] == engine:
             count += ceil_div(plans[i, P_BLOCKS], plans[i, P_TILE_BLOCKS]) * ceil_div(
                 plans[i, P_ROWS], plans[i, P_TILE_ROWS]
             )
-    out = np.zeros((count, 7), dtype=np.int64)
+    out = np.zeros((count, TILE_FIELDS), dtype=np.int64)
     k = 0
     for i in range(len(plans)):
         if assignment[i] == engine:
@@ -109,21 +116,29 @@ def _layer_tiles(p: IntArray, layer: int, out: IntArray, k: int) -> int:
             out[k, S_STORE_BITS] = part
         if p[P_RESIDUAL_DRAM]:
             out[k, S_INPUT_BITS] += part
+        out[k, S_ENDS] = step + 1 == parts_m * parts_y
         k += 1
     return k
 
 
 @njit(cache=True)
+def _all_tiles(plans: IntArray, assignment: IntArray, engines: int) -> tuple[IntArray, IntArray]:
+    """Returns the tiles of all engines, and where each engine's start, int64 (engines + 1,)."""
+    starts = np.zeros(engines + 1, dtype=np.int64)
+    tables = [tile_table(plans, assignment, e) for e in range(engines)]
+    for e in range(engines):
+        starts[e + 1] = starts[e] + len(tables[e])
+    tiles = np.empty((starts[engines], TILE_FIELDS), dtype=np.int64)
+    for e in range(engines):
+        tiles[starts[e] : starts[e + 1]] = tables[e]
+    return tiles, starts
+
+
+@njit(cache=True)
 def run_events(
-    layers: IntArray,
-    plans: IntArray,
-    assignment: IntArray,
-    engines: int,
-    dram_bits: int,
-    rounds: int,
-    events: IntArray,
-) -> tuple[IntArray, int]:
-    """Simulates `rounds` rounds.
+    layers: IntArray, plans: IntArray, assignment: IntArray, engines: int, dram_bits: int, rounds: int, events: IntArray,
+) -> tuple[IntArray, int]:  # fmt: skip
+    """Simulates until `rounds` rounds are done; later ones follow at their heels, so that the last is like the others.
 
     Args:
         events: int64 (room, EVENT_FIELDS) that receives the events as far as there is room.
@@ -131,172 +146,180 @@ def run_events(
     Returns:
         End of each round in cycles, int64 (rounds,), and the number of events written.
     """
-    n = len(layers)
     slot, count = slots_of(assignment, engines)
+    tiles, starts = _all_tiles(plans, assignment, engines)
+    ahead = rounds + engines + 1
     most = 0
-    starts = np.zeros(engines + 1, dtype=np.int64)
     for e in range(engines):
-        starts[e + 1] = starts[e] + len(tile_table(plans, assignment, e))
         most = max(most, starts[e + 1] - starts[e])
-    tiles = np.zeros((starts[engines], 7), dtype=np.int64)
-    for e in range(engines):
-        tiles[starts[e] : starts[e + 1]] = tile_table(plans, assignment, e)
-    width = 0
-    for e in range(engines):
-        width = max(width, count[e])
-    layer_end = np.full((engines, rounds * width), _FAR, dtype=np.int64)  # computed, by round * count + slot
-    layer_stored = np.full((n, rounds), _FAR, dtype=np.int64)
-    # Program counters of the three stages of each engine, in tiles since the start.
-    fetch, phase = np.zeros(engines, dtype=np.int64), np.zeros(engines, dtype=np.int64)
-    compute, store = np.zeros(engines, dtype=np.int64), np.zeros(engines, dtype=np.int64)
-    loaded = np.full((engines, most * rounds), _FAR, dtype=np.int64)
-    computed = np.full((engines, most * rounds), _FAR, dtype=np.int64)
-    stored = np.full((engines, most * rounds), _FAR, dtype=np.int64)
-    fetch_free, engine_free = np.zeros(engines, dtype=np.int64), np.zeros(engines, dtype=np.int64)
-    arrived, store_free = np.zeros(engines, dtype=np.int64), np.zeros(engines, dtype=np.int64)
-    port_free = 0
-    written = 0
-    ends = np.zeros(rounds, dtype=np.int64)
+    # Per engine and tile since the start. An entry counts once the stage's counter has passed it.
+    times = np.empty((3, engines, most * ahead), dtype=np.int64)
+    pc = np.zeros((engines, PC_FIELDS), dtype=np.int64)
+    free = np.zeros((engines + 1, 4), dtype=np.int64)
+    layer_end = np.full((ahead, len(layers)), _FAR, dtype=np.int64)
+    layer_stored = np.full((ahead, len(layers)), _FAR, dtype=np.int64)
+    by_slot = np.empty((engines, len(layers)), dtype=np.int64)
+    for i in range(len(layers)):
+        by_slot[assignment[i], slot[i]] = i
+    written, left = 0, engines
+    ends = np.zeros(ahead, dtype=np.int64)
     while True:
         best, best_engine, best_kind = _FAR, -1, -1
         for e in range(engines):
-            per_round = starts[e + 1] - starts[e]
-            total = per_round * rounds
-            while fetch[e] < total:  # what needs no transfer needs no event
-                tile = tiles[starts[e] + fetch[e] % per_round]
-                if phase[e] == LOAD_WEIGHTS and tile[S_WEIGHT_BITS] == 0:
-                    phase[e] = LOAD_INPUT
-                if phase[e] == LOAD_WEIGHTS or tile[S_INPUT_BITS] > 0:
+            first, per_round = starts[e], starts[e + 1] - starts[e]
+            while pc[e, F_ROUND] < ahead:  # what needs no transfer needs no event
+                t = first + pc[e, F_AT]
+                if pc[e, F_PHASE] == LOAD_WEIGHTS and tiles[t, S_WEIGHT_BITS] == 0:
+                    pc[e, F_PHASE] = LOAD_INPUT
+                if pc[e, F_PHASE] == LOAD_WEIGHTS or tiles[t, S_INPUT_BITS] > 0:
                     break
-                loaded[e, fetch[e]] = arrived[e] if tile[S_WEIGHT_BITS] > 0 else 0
-                phase[e] = LOAD_WEIGHTS
-                fetch[e] += 1
-            while store[e] < compute[e] and tiles[starts[e] + store[e] % per_round, S_STORE_BITS] == 0:
-                k = store[e]
-                layer = tiles[starts[e] + k % per_round, S_LAYER]
-                stored[e, k] = computed[e, k] + plans[layer, P_LATENCY]
-                store[e] += 1
-                if _ends_layer(tiles[starts[e] : starts[e + 1]], k):
-                    layer_stored[layer, k // per_round] = max(stored[e, k], store_free[e])
-            if fetch[e] < total:
+                times[T_LOADED, e, pc[e, F_COUNT]] = free[e, ARRIVED] if tiles[t, S_WEIGHT_BITS] > 0 else 0
+                pc[e, F_PHASE] = LOAD_WEIGHTS
+                _advance(pc, e, F_COUNT, per_round)
+            while pc[e, W_COUNT] < pc[e, C_COUNT] and tiles[first + pc[e, W_AT], S_STORE_BITS] == 0:
+                t, k = first + pc[e, W_AT], pc[e, W_COUNT]
+                layer = tiles[t, S_LAYER]
+                times[T_STORED, e, k] = times[T_COMPUTED, e, k] + plans[layer, P_LATENCY]
+                if tiles[t, S_ENDS]:
+                    layer_stored[pc[e, W_ROUND], layer] = max(times[T_STORED, e, k], free[e, STORE_FREE])
+                _advance(pc, e, W_COUNT, per_round)
+            if pc[e, F_ROUND] < ahead:
                 ready = _load_ready(
-                    e, fetch[e], phase[e], per_round, tiles[starts[e] :], layers, plans, slot, count,
-                    layer_end, layer_stored, computed, fetch_free,
-                )  # fmt: skip
+                    e,
+                    first,
+                    tiles,
+                    layers,
+                    plans,
+                    slot,
+                    count,
+                    by_slot,
+                    pc,
+                    free,
+                    times,
+                    layer_end,
+                    layer_stored,
+                )
                 if ready < best:
-                    best, best_engine, best_kind = ready, e, phase[e]
-            if compute[e] < total and loaded[e, compute[e]] < _FAR:
-                ready = _compute_ready(
-                    e, compute[e], per_round, tiles[starts[e] :], layers, plans, assignment, slot, count,
-                    layer_end, loaded, stored, engine_free,
-                )  # fmt: skip
+                    best, best_engine, best_kind = ready, e, pc[e, F_PHASE]
+            if pc[e, C_COUNT] < pc[e, F_COUNT]:
+                ready = _compute_ready(e, first, tiles, layers, plans, assignment, pc, free, times, layer_end)
                 if ready < best:
                     best, best_engine, best_kind = ready, e, COMPUTE
-            if store[e] < compute[e]:
+            if pc[e, W_COUNT] < pc[e, C_COUNT]:
                 ready = (
-                    computed[e, store[e]] + plans[tiles[starts[e] + store[e] % per_round, S_LAYER], P_LATENCY]
+                    times[T_COMPUTED, e, pc[e, W_COUNT]]
+                    + plans[tiles[first + pc[e, W_AT], S_LAYER], P_LATENCY]
                 )
                 if ready < best:
                     best, best_engine, best_kind = ready, e, STORE
         if best_engine < 0:
             break
         e = best_engine
-        per_round = starts[e + 1] - starts[e]
-        k = fetch[e] if best_kind < COMPUTE else (compute[e] if best_kind == COMPUTE else store[e])
-        tile = tiles[starts[e] + k % per_round]
-        layer, now_round = tile[S_LAYER], k // per_round
+        first, per_round = starts[e], starts[e + 1] - starts[e]
+        column = F_COUNT if best_kind < COMPUTE else (C_COUNT if best_kind == COMPUTE else W_COUNT)
+        k, at, now_round = pc[e, column], pc[e, column + 1], pc[e, column + 2]
+        t = first + at
+        layer = tiles[t, S_LAYER]
         start, end = best, best
         if best_kind < COMPUTE:
-            bits = tile[S_WEIGHT_BITS] if best_kind == LOAD_WEIGHTS else tile[S_INPUT_BITS]
-            start = max(best, port_free)
+            bits = tiles[t, S_WEIGHT_BITS] if best_kind == LOAD_WEIGHTS else tiles[t, S_INPUT_BITS]
+            start = max(best, free[engines, 0])
             end = start + ceil_div(bits, dram_bits)
-            port_free = fetch_free[e] = end
-            arrived[e] = end + DRAM_LATENCY_CYCLES
-            phase[e] = LOAD_INPUT
+            free[engines, 0] = free[e, FETCH_FREE] = end
+            free[e, ARRIVED] = end + DRAM_LATENCY_CYCLES
+            pc[e, F_PHASE] = LOAD_INPUT
             if best_kind == LOAD_INPUT:
-                phase[e] = LOAD_WEIGHTS
-                loaded[e, k] = arrived[e]
-                fetch[e] += 1
+                pc[e, F_PHASE] = LOAD_WEIGHTS
+                times[T_LOADED, e, k] = free[e, ARRIVED]
+                _advance(pc, e, F_COUNT, per_round)
         elif best_kind == COMPUTE:
-            end = start + tile[S_CYCLES]
-            engine_free[e] = computed[e, k] = end
-            compute[e] += 1
-            if _ends_layer(tiles[starts[e] : starts[e + 1]], k):
-                layer_end[e, now_round * count[e] + slot[layer]] = end
+            end = start + tiles[t, S_CYCLES]
+            times[T_COMPUTED, e, k] = end
+            free[e, ENGINE_FREE] = end + plans[layer, P_LATENCY]  # the next instruction waits for the flush
+            _advance(pc, e, C_COUNT, per_round)
+            if tiles[t, S_ENDS]:
+                layer_end[now_round, layer] = end
                 ends[now_round] = max(ends[now_round], end + plans[layer, P_LATENCY])
         else:
-            start = max(best, port_free)
-            end = start + ceil_div(tile[S_STORE_BITS], dram_bits)
-            port_free = store_free[e] = stored[e, k] = end
-            store[e] += 1
-            if _ends_layer(tiles[starts[e] : starts[e + 1]], k):
-                layer_stored[layer, now_round] = end
+            start = max(best, free[engines, 0])
+            end = start + ceil_div(tiles[t, S_STORE_BITS], dram_bits)
+            free[engines, 0] = free[e, STORE_FREE] = times[T_STORED, e, k] = end
+            _advance(pc, e, W_COUNT, per_round)
+            if tiles[t, S_ENDS]:
+                layer_stored[now_round, layer] = end
                 ends[now_round] = max(ends[now_round], end)
         if written < len(events):
             events[written, V_KIND], events[written, V_ENGINE], events[written, V_LAYER] = best_kind, e, layer
-            events[written, V_ROUND], events[written, V_TILE] = now_round, k % per_round
+            events[written, V_ROUND], events[written, V_TILE] = now_round, at
             events[written, V_START], events[written, V_END] = start, end
             written += 1
-    return ends, written
+        if at + 1 == per_round and best_kind >= COMPUTE:
+            left = 0
+            for other in range(engines):
+                left += pc[other, W_COUNT] < (starts[other + 1] - starts[other]) * rounds
+            if left == 0:
+                break
+    return ends[:rounds], written
 
 
 @njit(cache=True)
-def _ends_layer(tiles: IntArray, k: int) -> bool:
-    """Whether tile number `k`, counted over all rounds, is the last of its layer in its round."""
-    here = k % len(tiles)
-    return here + 1 == len(tiles) or tiles[here + 1, S_LAYER] != tiles[here, S_LAYER]
+def _advance(pc: IntArray, e: int, column: int, per_round: int) -> None:
+    """Moves a stage of an engine to its next tile."""
+    pc[e, column] += 1
+    pc[e, column + 1] += 1
+    if pc[e, column + 1] == per_round:
+        pc[e, column + 1] = 0
+        pc[e, column + 2] += 1
 
 
 @njit(cache=True)
 def _load_ready(
-    e: int, k: int, phase: int, per_round: int, tiles: IntArray, layers: IntArray, plans: IntArray,
-    slot: IntArray, count: IntArray, layer_end: IntArray, layer_stored: IntArray, computed: IntArray,
-    fetch_free: IntArray,
+    e: int, first: int, tiles: IntArray, layers: IntArray, plans: IntArray, slot: IntArray, count: IntArray,
+    by_slot: IntArray, pc: IntArray, free: IntArray, times: IntArray, layer_end: IntArray, layer_stored: IntArray,
 ) -> int:  # fmt: skip
     """Returns when the next load of an engine may be asked for; far away while that is not known."""
-    tile = tiles[k % per_round]
-    layer, now_round = tile[S_LAYER], k // per_round
-    sequence = now_round * count[e] + slot[layer]
-    gate = sequence - min(plans[layer, P_LEAD], count[e] - 1) - 1
-    ready = fetch_free[e]
-    if gate >= 0:
-        ready = max(ready, layer_end[e, gate])
-    if k >= 2 and tiles[(k - 2) % per_round, S_LAYER] == layer and (k - 2) // per_round == now_round:
-        ready = max(ready, computed[e, k - 2])
-    if phase == LOAD_INPUT:
+    k, at, now_round = pc[e, F_COUNT], pc[e, F_AT], pc[e, F_ROUND]
+    layer = tiles[first + at, S_LAYER]
+    place = slot[layer] - min(plans[layer, P_LEAD], count[e] - 1) - 1
+    ready, gate_round = free[e, FETCH_FREE], now_round
+    if place < 0:
+        place, gate_round = place + count[e], now_round - 1
+    if gate_round >= 0:
+        ready = max(ready, layer_end[gate_round, by_slot[e, place]])
+    if at >= 2 and tiles[first + at - 2, S_LAYER] == layer:
+        ready = max(ready, times[T_COMPUTED, e, k - 2]) if k - 2 < pc[e, C_COUNT] else _FAR
+    if pc[e, F_PHASE] == LOAD_INPUT:
         if plans[layer, P_IN_DRAM] and layers[layer, L_INPUT] >= 0:
-            ready = max(ready, layer_stored[layers[layer, L_INPUT], now_round])
+            ready = max(ready, layer_stored[now_round, layers[layer, L_INPUT]])
         if plans[layer, P_RESIDUAL_DRAM] and layers[layer, L_RESIDUAL] >= 0:
-            ready = max(ready, layer_stored[layers[layer, L_RESIDUAL], now_round])
+            ready = max(ready, layer_stored[now_round, layers[layer, L_RESIDUAL]])
     return ready
 
 
 @njit(cache=True)
 def _compute_ready(
-    e: int, k: int, per_round: int, tiles: IntArray, layers: IntArray, plans: IntArray, assignment: IntArray,
-    slot: IntArray, count: IntArray, layer_end: IntArray, loaded: IntArray, stored: IntArray, engine_free: IntArray,
+    e: int, first: int, tiles: IntArray, layers: IntArray, plans: IntArray, assignment: IntArray, pc: IntArray,
+    free: IntArray, times: IntArray, layer_end: IntArray,
 ) -> int:  # fmt: skip
     """Returns when the next compute of an engine may start; far away while that is not known."""
-    tile = tiles[k % per_round]
-    layer, now_round = tile[S_LAYER], k // per_round
-    ready = max(engine_free[e], loaded[e, k])
+    k, at, now_round = pc[e, C_COUNT], pc[e, C_AT], pc[e, C_ROUND]
+    layer = tiles[first + at, S_LAYER]
+    ready = max(free[e, ENGINE_FREE], times[T_LOADED, e, k])
     if plans[layer, P_OUT_DRAM] and k >= 2:
-        ready = max(ready, stored[e, k - 2])
-    if k % per_round > 0 and tiles[k % per_round - 1, S_LAYER] == layer:
+        ready = max(ready, times[T_STORED, e, k - 2]) if k - 2 < pc[e, W_COUNT] else _FAR
+    if at > 0 and tiles[first + at - 1, S_LAYER] == layer:
         return ready
     for column in (L_INPUT, L_RESIDUAL):
         producer = layers[layer, column]
         if producer >= 0 and not plans[producer, P_OUT_DRAM]:
-            other = assignment[producer]
-            end = layer_end[other, now_round * count[other] + slot[producer]]
+            end = layer_end[now_round, producer]
             ready = max(ready, end + plans[producer, P_LATENCY] if end < _FAR else _FAR)
     if not plans[layer, P_OUT_DRAM] and now_round >= 2:
         for reader in range(layer + 1, len(layers)):
             if assignment[reader] != e and (
                 layers[reader, L_INPUT] == layer or layers[reader, L_RESIDUAL] == layer
             ):
-                other = assignment[reader]
-                ready = max(ready, layer_end[other, (now_round - 2) * count[other] + slot[reader]])
+                ready = max(ready, layer_end[now_round - 2, reader])
     return ready
 
 

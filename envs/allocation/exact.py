@@ -23,13 +23,13 @@ from foldwright.accel.mapping import (
     M_BLOCKS,
     M_CYCLES,
     M_DRAIN,
+    M_LATENCY,
     M_PA,
     M_T,
     MAPPING_FIELDS,
     accumulator_bits,
     ceil_div,
     map_layer,
-    result_latency,
 )
 from foldwright.accel.tables import (
     E_AND,
@@ -44,14 +44,12 @@ from foldwright.accel.tables import (
     L_A_BITS,
     L_GROUPS,
     L_IN_C,
-    L_INPUT,
     L_IS_IMAGE_IN,
     L_KH,
     L_KW,
     L_OUT_C,
     L_OUT_W,
     L_RAW,
-    L_RESIDUAL,
     L_W_KIND,
     W_SIGNED,
 )
@@ -78,6 +76,9 @@ __all__ = ["FrontierSearch"]
 IntArray = npt.NDArray[np.int64]
 
 _FAR = 1 << 60
+_MEMO = 61
+LEADERS = 12
+"""How many of the best designs a search remembers, for tiling to improve on."""
 BUCKET_LUTS = 8
 """Frontiers count LUTs rounded down to this many: bounds stay bounds, and a design a few LUTs over is found out later."""
 _SLACKS = (0, 2, 5, 10, 15, 20, 30, 50, 80, 120, 200)
@@ -160,6 +161,7 @@ def frontier(
         needs[i, 2] = layers[i, L_W_KIND] == W_SIGNED
     row = np.zeros(ENGINE_FIELDS, dtype=np.int64)
     mappings = np.zeros((n, MAPPING_FIELDS), dtype=np.int64)
+    memo = np.zeros((_MEMO, 2), dtype=np.int64)
     row[E_BATCH], row[E_AND] = is_batch, is_and
     heights = distinct(layers, COUNTS, L_OUT_C, 1)
     lanes = distinct(layers, COUNTS, L_OUT_W, 0)
@@ -188,7 +190,17 @@ def frontier(
                             helps = helps or _needed_drains(mappings)
                             count += 1
                             if not _update(
-                                layers, row, mappings, needs, lut_terms, lut_budget, batch, code, best, config
+                                layers,
+                                row,
+                                mappings,
+                                needs,
+                                lut_terms,
+                                lut_budget,
+                                batch,
+                                code,
+                                best,
+                                config,
+                                memo,
                             ):
                                 break
                         if not helps:
@@ -204,29 +216,26 @@ def _pack(dm: int, dk: int, dn: int, drain: int, planes: int, window: int, lanes
 @njit(cache=True)
 def _update(
     layers: IntArray, row: IntArray, mappings: IntArray, needs: IntArray, lut_terms: IntArray, lut_budget: int, batch: int,
-    code: int, best: IntArray, config: IntArray,
+    code: int, best: IntArray, config: IntArray, memo: IntArray,
 ) -> bool:  # fmt: skip
     """Enters one engine for every run of layers; returns whether it fits the budget for any.
 
     A run that needs no AND engine is entered for XNOR only, as the rules of the space have it.
     """
     n = len(layers)
-    cost_row = np.zeros(COST_FIELDS, dtype=np.int64)
+    memo[:, 0] = -1
     any_fits = False
     for i in range(n if row[E_WINDOW] == 0 else 1):
         cycles, lut, acc, levels, words, depth, signed = 0, 0, 0, -1, 0, -1, 0
         for j in range(i, n):
             if mappings[j, M_PA] == 0:
                 break
-            cycles += mappings[j, M_CYCLES]
-            if j > i and (layers[j, L_INPUT] == j - 1 or layers[j, L_RESIDUAL] == j - 1):
-                cycles += result_latency(row, mappings[j - 1])
+            cycles += mappings[j, M_CYCLES] + mappings[j, M_LATENCY]
             words += mappings[j, M_BLOCKS]
             signed = max(signed, needs[j, 2])
             if needs[j, 0] > acc or needs[j, 1] > levels or (words + 63) // 64 > depth:
                 acc, levels, depth = max(acc, needs[j, 0]), max(levels, needs[j, 1]), (words + 63) // 64
-                fill_cost_row(row, acc, levels, words, cost_row)
-                lut = sum_of_terms(cost_row, lut_terms)
+                lut = _luts(row, acc, levels, depth, lut_terms, memo)
             if lut > lut_budget:
                 break
             any_fits = True
@@ -236,6 +245,18 @@ def _update(
             if value < best[i, j + 1, lut // BUCKET_LUTS]:
                 best[i, j + 1, lut // BUCKET_LUTS], config[i, j + 1, lut // BUCKET_LUTS] = value, code
     return any_fits
+
+
+@njit(cache=True)
+def _luts(row: IntArray, acc: int, levels: int, depth: int, lut_terms: IntArray, memo: IntArray) -> int:
+    """Returns the LUTs of an engine whose threshold memories are `depth` times 64 words deep, or a little less."""
+    key = (acc * 256 + levels) * 65536 + depth
+    place = key % len(memo)
+    if memo[place, 0] != key:
+        cost_row = np.zeros(COST_FIELDS, dtype=np.int64)
+        fill_cost_row(row, acc, levels, max(1, 64 * depth - 63), cost_row)
+        memo[place, 0], memo[place, 1] = key, sum_of_terms(cost_row, lut_terms)
+    return memo[place, 1]
 
 
 @njit(cache=True)
@@ -262,7 +283,7 @@ def least_luts(best: IntArray, i: int, j: int, value: int) -> int:
 
 
 @njit(cache=True)
-def _total_luts(best: IntArray, edges: IntArray, value: int) -> int:
+def total_buckets(best: IntArray, edges: IntArray, value: int) -> int:
     total = 0
     for k in range(len(edges) - 1):
         total += least_luts(best, edges[k], edges[k + 1], value)
@@ -280,11 +301,11 @@ def fastest(best: IntArray, edges: IntArray) -> int:
                 most = best[edges[k], edges[k + 1], bucket]
                 break
         low, high = max(low, least), max(high, most)
-    if low >= _FAR or _total_luts(best, edges, high) > budget:
+    if low >= _FAR or total_buckets(best, edges, high) > budget:
         return _FAR
     while low < high:
         middle = (low + high) // 2
-        if _total_luts(best, edges, middle) <= budget:
+        if total_buckets(best, edges, middle) <= budget:
             high = middle
         else:
             low = middle + 1
@@ -310,6 +331,7 @@ class FrontierSearch:
         self._frontiers: dict[int, tuple[IntArray, IntArray]] = {}
         self._chains: list[_Chain] | None = None
         self.best: tuple[int, Choices] | None = None
+        self.leaders: list[tuple[int, ...]] = []
         self.engines_counted = 0
 
     def _frontier(self, batch_index: int) -> tuple[IntArray, IntArray]:
@@ -366,21 +388,23 @@ class FrontierSearch:
 
     def designs(self, chain: _Chain) -> Iterator[Choices]:
         """Yields designs of a chain: the smallest engines at its bound, then a little slower ones."""
-        best, config = self._frontier(chain.batch_index)
-        edges = (0, *chain.cuts, len(self._layers))
-        runs = list(pairwise(edges))
         for slack in _SLACKS:
-            value = chain.value + chain.value * slack // 1000
-            choices = self._problem.fallback.copy()
-            choices[0] = len(runs) - 1
-            choices[self._problem.max_engines] = chain.batch_index
-            for e, (i, j) in enumerate(runs):
-                if e < len(runs) - 1:
-                    choices[1 + e] = j - i - 1
-                bucket = least_luts(best, i, j, value)
-                at = space.first_decision(self._problem.max_engines, e)
-                choices[at : at + space.PER_ENGINE] = _unpack(int(config[i, j, bucket]))
-            yield choices
+            yield self.design(chain, chain.value + chain.value * slack // 1000)
+
+    def design(self, chain: _Chain, value: int) -> Choices:
+        """Returns the smallest engines of a chain that are no slower than `value` by their bound."""
+        best, config = self._frontier(chain.batch_index)
+        runs = list(pairwise((0, *chain.cuts, len(self._layers))))
+        choices = self._problem.fallback.copy()
+        choices[0] = len(runs) - 1
+        choices[self._problem.max_engines] = chain.batch_index
+        for e, (i, j) in enumerate(runs):
+            if e < len(runs) - 1:
+                choices[1 + e] = j - i - 1
+            bucket = least_luts(best, i, j, value)
+            at = space.first_decision(self._problem.max_engines, e)
+            choices[at : at + space.PER_ENGINE] = _unpack(int(config[i, j, bucket]))
+        return choices
 
     def solve(self, stop: Callable[[int], bool]) -> tuple[Choices | None, int, str]:
         """Returns the best choices, the bound, and "optimal" where every design that is left is bounded worse.
@@ -397,6 +421,23 @@ class FrontierSearch:
         if self.best is None:
             return None, bound, "unknown"
         return self.best[1], bound, "optimal" if self.best[0] <= bound else "feasible"
+
+    def _keep(self, cost: int, choices: Choices) -> None:
+        """Enters a design among the leaders: the best few that differ in more than one engine's size."""
+        key = (cost, *choices.tolist())
+        if key not in self.leaders:
+            self.leaders = sorted([*self.leaders, key])[:LEADERS]
+
+    def cheapest(self, value: int) -> Iterator[tuple[int, Choices]]:
+        """Yields (LUTs of the engines, choices) of chains no slower than `value` by their bound, cheapest first."""
+        found = []
+        for chain in self.chains():
+            if chain.value <= value:
+                best, _ = self._frontier(chain.batch_index)
+                edges = np.array((0, *chain.cuts, len(self._layers)), dtype=np.int64)
+                found.append((int(total_buckets(best, edges, value)) * BUCKET_LUTS, chain))
+        for luts, chain in sorted(found, key=lambda f: (f[0], f[1].value, f[1].batch_index, f[1].cuts)):
+            yield luts, self.design(chain, value)
 
     def _try(self, chain: _Chain, resident: bool, stop: Callable[[int], bool]) -> None:
         """Simulates the designs of a chain that do, or do not, have room for everything."""

@@ -62,7 +62,7 @@ class AllocationProblem:
     name: str
     workload: Workload
     part: str = "xc7z020"
-    budget_lut_percent: int = 80
+    budget_lut_percent: float = 80.0
     dram_bits_per_cycle: int = 32
     max_engines: int = 3
     technology: str = ""
@@ -74,7 +74,7 @@ class AllocationProblem:
         wrong = [
             f"{key} is {value}, allowed {low}..{high}"
             for key, value, low, high in (
-                ("budget_lut_percent", self.budget_lut_percent, 1, 100),
+                ("budget_lut_percent", self.budget_lut_percent, 0, 100),
                 ("dram_bits_per_cycle", self.dram_bits_per_cycle, 1, 1024),
                 ("max_engines", self.max_engines, 1, 4),
             )
@@ -100,7 +100,7 @@ class AllocationProblem:
 
     @property
     def lut_budget(self) -> int:
-        return self._part.budget.lut * self.budget_lut_percent // 100
+        return int(self._part.budget.lut * self.budget_lut_percent / 100)
 
     @property
     def pool_bram36(self) -> int:
@@ -258,17 +258,17 @@ class AllocationProblem:
 
     def bound(self) -> Bound:
         """Returns the best compute cycles of any design of the space within the LUTs, memories and DRAM left out."""
-        return self._search.bound()
+        return self.search.bound()
 
     @cached_property
-    def _search(self) -> Any:
+    def search(self) -> Any:
         from foldwright.envs.allocation.exact import FrontierSearch
 
         return FrontierSearch(self)
 
     def solve_exact(self, stop: Callable[[int], bool]) -> tuple[Choices | None, int, str]:
         """Searches designs in the order of their bound; see `foldwright.envs.allocation.exact`."""
-        result: tuple[Choices | None, int, str] = self._search.solve(stop)
+        result: tuple[Choices | None, int, str] = self.search.solve(stop)
         return result
 
 

@@ -1,8 +1,7 @@
 """What a design costs and how fast it is: the one kernel that scores allocations (njit).
 
 The logic is counted by `accel.cost`, the memories by `accel.memory` and the cycles by `accel.simulate`, under a schedule
-found by a fixed rule (`quick_choices`): everything on chip if it fits, else the most useful things first. The tiling
-problem can only improve on it.
+found by a fixed rule (`foldwright.envs.tiling.start`). The tiling problem can only improve on it.
 """
 
 from __future__ import annotations
@@ -12,20 +11,13 @@ import numpy.typing as npt
 from numba import njit
 
 from foldwright.accel.cost import sum_of_terms
-from foldwright.accel.evaluate import (
-    DECISIONS,
-    OUTPUT_CHIP,
-    WEIGHTS_PINNED,
-    WEIGHTS_PINNED_AHEAD,
-    bram36_of_choices,
-    cycles_of_choices,
-)
-from foldwright.accel.mapping import M_BLOCKS, M_PA, M_ROWS, M_WEIGHT_WORDS_PER_BLOCK, ceil_div, map_layers
+from foldwright.accel.evaluate import DECISIONS, bram36_of_choices, cycles_of_choices
+from foldwright.accel.mapping import M_PA, ceil_div, map_layers
 from foldwright.accel.memory import memory_widths
-from foldwright.accel.tables import L_INPUT, L_RESIDUAL
 from foldwright.envs.allocation.space import build, is_legal
+from foldwright.envs.tiling.start import QUICK_TILES, quick_choices, quick_tiles, resident_choices
 
-__all__ = ["MILLI", "cost_of_choices", "fits_choices", "is_resident", "quick_choices", "quick_tiles", "score"]
+__all__ = ["MILLI", "cost_of_choices", "fits_choices", "is_resident", "score"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -33,7 +25,6 @@ MILLI = 1000
 NOT_FEASIBLE = -1
 # Entries of `limits`.
 N_DRAM_BITS, N_POOL, N_LUT, N_FF, N_MAX_ENGINES = range(5)
-_QUICK_TILES = 3
 
 
 @njit(cache=True)
@@ -44,72 +35,6 @@ def logic_fits(rows: IntArray, lut_terms: IntArray, ff_terms: IntArray, limits: 
         lut += sum_of_terms(rows[e], lut_terms)
         ff += sum_of_terms(rows[e], ff_terms)
     return lut <= limits[N_LUT] and ff <= limits[N_FF]
-
-
-@njit(cache=True)
-def quick_tiles(mappings: IntArray) -> IntArray:
-    """Returns three tiles a layer, int64 (layers, 3, 3): everything at once, one block of all rows, the smallest."""
-    tiles = np.zeros((len(mappings), _QUICK_TILES, 3), dtype=np.int64)
-    for i in range(len(mappings)):
-        tiles[i, 0, 0], tiles[i, 0, 1] = mappings[i, M_BLOCKS], mappings[i, M_ROWS]
-        tiles[i, 1, 0], tiles[i, 1, 1] = 1, mappings[i, M_ROWS]
-        tiles[i, 2, 0], tiles[i, 2, 1] = 1, 1
-    return tiles
-
-
-@njit(cache=True)
-def _has_reader(layers: IntArray, i: int) -> bool:
-    for j in range(i + 1, len(layers)):
-        if layers[j, L_INPUT] == i or layers[j, L_RESIDUAL] == i:
-            return True
-    return False
-
-
-@njit(cache=True)
-def resident_choices(layers: IntArray) -> IntArray:
-    """Returns the schedule that keeps every tensor and all weights on chip and computes each layer in one tile."""
-    choices = np.zeros(DECISIONS * len(layers), dtype=np.int64)
-    for i in range(len(layers)):
-        choices[DECISIONS * i] = WEIGHTS_PINNED_AHEAD
-        choices[DECISIONS * i + 1] = OUTPUT_CHIP if _has_reader(layers, i) else 0
-    return choices
-
-
-@njit(cache=True)
-def quick_choices(
-    layers: IntArray, engines: IntArray, mappings: IntArray, assignment: IntArray, widths: IntArray,
-    geometries: IntArray, tiles: IntArray, numbers: IntArray,
-) -> IntArray:  # fmt: skip
-    """Returns a schedule by rule: tensors on chip, then larger tiles, then loading ahead, then pinned weights.
-
-    Each step is taken for one layer after another (pinning: largest weights first) and kept where it fits.
-    """
-    n = len(layers)
-    choices = resident_choices(layers)
-    if (
-        bram36_of_choices(layers, engines, mappings, assignment, widths, geometries, tiles, numbers, choices)
-        <= numbers[2]
-    ):
-        return choices
-    choices[:] = 0
-    choices[2::DECISIONS] = _QUICK_TILES - 1
-    by_weight = np.argsort(-mappings[:, M_BLOCKS] * mappings[:, M_WEIGHT_WORDS_PER_BLOCK], kind="mergesort")
-    for step in range(6):
-        for k in range(n):
-            i = by_weight[k] if step >= 4 else k
-            if step == 0 and not _has_reader(layers, i):
-                continue
-            at = DECISIONS * i + (1 if step == 0 else 2 if step < 3 else 0)
-            before = choices[at]
-            if step == 5 and before != WEIGHTS_PINNED:
-                continue
-            choices[at] = (OUTPUT_CHIP, 1, 0, 1, WEIGHTS_PINNED, WEIGHTS_PINNED_AHEAD)[step]
-            used = bram36_of_choices(
-                layers, engines, mappings, assignment, widths, geometries, tiles, numbers, choices
-            )
-            if used > numbers[2]:
-                choices[at] = before
-    return choices
 
 
 @njit(cache=True)
@@ -197,7 +122,7 @@ def fits_choices(
     tiles = quick_tiles(mappings)
     numbers = np.array([batch, limits[N_DRAM_BITS], limits[N_POOL]], dtype=np.int64)
     smallest = np.zeros(DECISIONS * len(layers), dtype=np.int64)
-    smallest[2::DECISIONS] = _QUICK_TILES - 1
+    smallest[2::DECISIONS] = QUICK_TILES - 1
     used = bram36_of_choices(
         layers, engines, mappings, assignment, widths, geometries, tiles, numbers, smallest
     )

@@ -1,9 +1,9 @@
 """The candidates of every allocation decision, and choices as tables of engines (njit).
 
-Decisions, in order: number of engines; how many layers beyond one each but the last runs; frames per round; then per engine `dm`, `dk`,
-`dn`, drain lanes, planes per word, tap-packing window, lanes. Layers stay in their order, so each engine runs a
-contiguous run of them. The rest follows: an engine is AND only if a layer's weights need it, accumulators are as wide
-as the widest layer's, thresholds as many as the largest result needs.
+Decisions, in order: number of engines; how many layers beyond one each but the last runs; frames per round; then per
+engine `dm`, `dk`, `dn`, drain lanes, planes per word, tap-packing window, lanes. Layers stay in their order, so each
+engine runs a contiguous run of them. The rest follows: an engine is AND only if a layer's weights need it, accumulators
+are as wide as the widest layer's, thresholds as many as the largest result needs.
 """
 
 from __future__ import annotations
@@ -73,30 +73,31 @@ def _frozen(values: list[int]) -> IntArray:
 
 COUNTS = _frozen(list(range(1, 65)))
 """Candidates of `dm` and `dn`."""
-WIDTHS = _frozen(
-    [
-        *range(8, 129, 4),
-        136,
-        144,
-        152,
-        160,
-        168,
-        176,
-        180,
-        184,
-        192,
-        200,
-        204,
-        208,
-        216,
-        224,
-        232,
-        240,
-        252,
-        256,
-    ]
-    + [270, 272, 288, 300, 320, 324, 352, 360, 384, 396, 416, 432, 448, 480, 512]
+_WIDE = (
+    136,
+    144,
+    152,
+    160,
+    168,
+    176,
+    180,
+    184,
+    192,
+    200,
+    204,
+    208,
+    216,
+    224,
+    232,
+    240,
+    252,
+    256,
+    270,
+    272,
+    288,
 )
+_WIDEST = (300, 320, 324, 352, 360, 384, 396, 416, 432, 448, 480, 512)
+WIDTHS = _frozen([*range(8, 129, 4), *_WIDE, *_WIDEST])
 """Candidates of `dk`: every multiple of 4 to 128, then those that suit block-RAM ports or common channel counts."""
 DRAINS = _frozen([1, 2, 3, 4, 6, 8, 12, 16])
 PLANES = _frozen([1, 2, 3, 4, 6, 7])

@@ -4,8 +4,8 @@ One Boolean per layer and (weights, input on chip, output on chip, tile). The mo
 
 - per slot of an engine, the sum of live words (no fragmentation) decides the depth of each memory, and the exact
   staircase from depth to block RAMs, summed over all memories, stays within the pool;
-- an engine's round lasts at least the sum of its layers' spans: compute, the wait for a producer that ran just before,
-  and, where nothing is loaded ahead, the first load of the layer or all of its loads, whichever is longer;
+- an engine's round lasts at least the sum of its layers' spans: compute, the flush behind every tile, and, where nothing
+  is loaded ahead, the first load of the layer or all of its loads, whichever is longer;
 - the DRAM port is busy for at least all bits over its width.
 
 It leaves out stalls between tiles and between loads and stores, and the waits of engines for each other.
@@ -14,7 +14,7 @@ It leaves out stalls between tiles and between loads and stores, and the waits o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise, product
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from foldwright.accel.cost import block_rams_of
 from foldwright.accel.evaluate import DECISIONS, WEIGHTS_PINNED, expand
-from foldwright.accel.mapping import M_CYCLES, result_latency
+from foldwright.accel.mapping import M_BLOCKS, M_CYCLES, M_LATENCY, M_ROWS, ceil_div
 from foldwright.accel.memory import I_ENGINE, I_LAYER, I_MASK, I_MEMORY, I_WORDS, live_items
 from foldwright.accel.simulate import DRAM_LATENCY_CYCLES, S_INPUT_BITS, S_WEIGHT_BITS, tile_table
 from foldwright.accel.tables import L_INPUT, L_RESIDUAL
@@ -71,7 +71,10 @@ def _option(
     layers, engines, mappings, assignment, _, _, _, numbers = problem.tables
     plans = expand(*problem.tables, choices)
     load, store = (int(b) for b in traffic_bits(plans[i]))
-    option = _Option((mine[0], mine[1], mine[2]), on_chip, load + store, int(mappings[i, M_CYCLES]))
+    blocks, rows, _ = problem.tables[6][i, mine[2]]
+    tiles = ceil_div(mappings[i, M_BLOCKS], blocks) * ceil_div(mappings[i, M_ROWS], rows)
+    span = int(mappings[i, M_CYCLES] + tiles * mappings[i, M_LATENCY])
+    option = _Option((mine[0], mine[1], mine[2]), on_chip, load + store, span)
     if mine[0] in (0, WEIGHTS_PINNED):
         only = np.full(len(layers), -1, dtype=np.int64)
         only[i] = 0
@@ -189,19 +192,14 @@ def _staircase(width: int, geometries: IntArray, pool: int) -> list[tuple[int, i
 def _objective(
     model: Any, problem: TilingProblem, options: list[list[_Option]], picks: list[list[Any]]
 ) -> Any:
-    layers, engines, mappings, assignment, *_, numbers = problem.tables
+    layers, engines, _, assignment, *_, numbers = problem.tables
     pairs = [list(zip(group, literals, strict=True)) for group, literals in zip(options, picks, strict=True)]
     worst = sum(max(o.span_cycles for o in group) for group in options)
     worst += sum(max(o.bits for o in group) for group in options) // int(numbers[1]) + 10_000
     cycles = model.new_int_var(0, worst, "cycles")
     for e in range(len(engines)):
         mine = [i for i in range(len(layers)) if assignment[i] == e]
-        waits = sum(
-            int(result_latency(engines[e], mappings[a]))
-            for a, b in pairwise(mine)
-            if a in (layers[b, L_INPUT], layers[b, L_RESIDUAL])
-        )
-        model.add(cycles >= waits + sum(o.span_cycles * p for i in mine for o, p in pairs[i]))
+        model.add(cycles >= sum(o.span_cycles * p for i in mine for o, p in pairs[i]))
     bits = sum(o.bits * p for group in pairs for o, p in group)
     model.add(int(numbers[1]) * cycles >= bits)
     return cycles

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from foldwright.accel.datapath import Datapath
 from foldwright.accel.evaluate import (
+    D_TILE,
     DECISIONS,
     OUTPUT_CHIP,
     OUTPUT_DRAM,
@@ -43,6 +44,7 @@ from foldwright.accel.tiles import P_BLOCKS, P_WEIGHT_BITS_PER_BLOCK
 from foldwright.accel.workload import Workload
 from foldwright.envs.cp_problem import CpProblem
 from foldwright.envs.problem import Bound, Choices, Cost
+from foldwright.envs.tiling.start import quick_choices, quick_tiles
 from foldwright.errors import IllegalSolutionError, InfeasibleError
 from foldwright.jsonform import STRICT
 from foldwright.netlists.part import Part, load_part
@@ -114,6 +116,20 @@ class TilingProblem:
         choices = np.zeros(DECISIONS * len(self.workload.layers), dtype=np.int64)
         choices[DECISIONS - 1 :: DECISIONS] = self.sizes[DECISIONS - 1 :: DECISIONS] - 1
         return choices
+
+    @cached_property
+    def start(self) -> Choices:
+        """Returns the schedule by rule that allocation assumes, in this instance's tiles: where a search may begin."""
+        layers, engines, mappings, assignment, widths, geometries, tiles, numbers = self.tables
+        quick = quick_tiles(mappings)
+        choices = quick_choices(layers, engines, mappings, assignment, widths, geometries, quick, numbers)
+        for i in range(len(layers)):
+            wanted = quick[i, choices[DECISIONS * i + D_TILE]]
+            found = np.flatnonzero((tiles[i] == wanted).all(axis=1))
+            choices[DECISIONS * i + D_TILE] = (
+                found[0] if len(found) else self.fallback[DECISIONS * i + D_TILE]
+            )
+        return choices if self.cost_of(choices) > 0 else self.fallback
 
     def labels(self, decision: int) -> list[str]:
         layer, which = divmod(decision, DECISIONS)
@@ -230,11 +246,11 @@ class TilingProblem:
 
     def bound(self) -> Bound:
         """Returns the larger of the busiest engine's cycles and the compulsory DRAM traffic's."""
-        layers, engines, mappings, assignment, *_ = self.tables
-        compute = int(compute_bound(layers, mappings, engines, assignment))
+        _, engines, mappings, assignment, *_ = self.tables
+        compute = int(compute_bound(mappings, engines, assignment))
         dram = -(-self._compulsory_bits() // self.datapath.dram_bits_per_cycle)
         if compute >= dram:
-            return Bound(compute, f"the busiest engine computes {compute} cycles a round, results waited for")
+            return Bound(compute, f"the busiest engine computes {compute} cycles a round, one tile a layer")
         return Bound(dram, f"image, outputs and weights beyond the pool take {dram} cycles on the DRAM port")
 
     def _compulsory_bits(self) -> int:

@@ -1,0 +1,305 @@
+"""From a model and a part to a checked plan: allocation, tiling, schedule, plan, check. `optimize` is that path.
+
+Allocation finds engines; tiling then improves the schedules of the best few designs, and the fastest of all becomes the
+plan. The objective "lut" turns this round: the cheapest designs that could reach the target rate are tiled until one does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foldwright.accel.network import Network, load_network
+from foldwright.accel.plan import Plan
+from foldwright.accel.schedule import Schedule
+from foldwright.agents.params import parse_settings
+from foldwright.agents.registry import Solver, get_solver
+from foldwright.agents.result import Result
+from foldwright.agents.stop import CpuSeconds, DeterministicTime, StopRule
+from foldwright.config import OptimizeOptions
+from foldwright.envs.allocation.problem import AllocationProblem, AllocationSolution
+from foldwright.envs.tiling.problem import TilingProblem, TilingSolution
+from foldwright.errors import ConfigError, InfeasibleError, nearest
+from foldwright.netlists.part import load_part
+
+if TYPE_CHECKING:
+    from foldwright.envs.problem import Choices
+
+__all__ = ["DEFAULT_CPU_SECONDS", "Optimized", "optimize"]
+
+DEFAULT_CPU_SECONDS = 20.0
+_MILLI = 1000
+_ALLOCATION_SHARE = 0.5
+_MOST_TILED = 4
+"""Designs whose tiling is searched; the others keep the schedule by rule."""
+_SETTINGS = {"dram_bits_per_cycle": int, "max_engines": int, "technology": str}
+_WIDENED_PERMILLE = 100
+
+Tell = Callable[[str, float, int, int], None]
+"""Receives progress: stage, CPU seconds, evaluations, best cost."""
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """A plan with its schedule and what was proven about both.
+
+    `bound` and `lut_bound` are of the whole design space; `tiling` is the search on the plan's own datapath.
+    """
+
+    plan: Plan
+    schedule: Schedule
+    network: Network
+    objective: str
+    bound_cycles_per_frame: float
+    bound_proof: str
+    lut_bound: int | None
+    allocation: Result | None
+    tiling: Result
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    reproducible: bool = False
+
+    @property
+    def cycles_per_frame(self) -> float:
+        return self.schedule.cycles_per_round / self.plan.datapath.batch_frames
+
+    @property
+    def fps(self) -> float:
+        return self.plan.frames_per_second(self.schedule)
+
+    @property
+    def gap(self) -> float:
+        """How far the objective is from the bound of the whole design space, less one."""
+        if self.lut_bound is not None:
+            return self.plan.utilization().lut / self.lut_bound - 1
+        return max(0.0, self.cycles_per_frame / self.bound_cycles_per_frame - 1)
+
+    @property
+    def schedule_gap(self) -> float:
+        """How far the schedule is from the bound of its datapath, less one."""
+        return self.schedule.cycles_per_round / self.tiling.bound - 1
+
+    @property
+    def status(self) -> str:
+        return "optimal" if self.gap == 0 else "feasible"
+
+
+@dataclass
+class _Budget:
+    """What the searches may spend, and on which stage it went."""
+
+    options: OptimizeOptions
+    tell: Tell | None
+    spent: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        before = time.process_time()
+        yield
+        self.spent[name] = self.spent.get(name, 0.0) + time.process_time() - before
+
+    def stop(self, share: float) -> StopRule:
+        if self.options.deterministic is not None:
+            return DeterministicTime(self.options.deterministic * share)
+        return CpuSeconds((self.options.cpu_seconds or DEFAULT_CPU_SECONDS) * share)
+
+    def watched(self, name: str, share: float) -> StopRule:
+        from foldwright.agents.stop import Watched
+
+        rule, tell = self.stop(share), self.tell
+        if tell is None:
+            return rule
+        return Watched(rule, lambda seconds, count, best: tell(name, seconds, count, best))
+
+
+def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = None) -> Optimized:
+    """Returns the best accelerator found for a model on a part, checked independently.
+
+    Args:
+        model: path of an ONNX file.
+        options: part, clock, objective, budgets, solvers and seed.
+        tell: receives the progress of the searches.
+
+    Raises:
+        InputError: the model, the part or an option is wrong.
+        InfeasibleError: no design fits the budgets, or none reaches the target rate.
+        IllegalSolutionError: the referee refuses the plan; there is none then.
+    """
+    settings = _settings(options)
+    budget = _Budget(options, tell)
+    with budget.stage("load"):
+        network = load_network(model)
+    problem = AllocationProblem(
+        name=f"allocation/{network.name}-{options.part}",
+        workload=network.workload,
+        part=options.part,
+        budget_lut_percent=options.budget_lut_percent,
+        **settings,
+    )
+    solvers = {kind: _solver(options, kind) for kind in ("allocation", "tiling")}
+    with budget.stage("bound"):
+        bound = problem.bound()
+    found = _cheapest if options.objective == "lut" else _fastest
+    datapath_problem, tiling, allocation, lut_bound = found(problem, options, solvers, budget)
+    with budget.stage("check"):
+        plan = _plan(model, options, problem, datapath_problem, tiling)
+        schedule = datapath_problem.schedule(tiling.solution)
+        plan.check(schedule)
+    return Optimized(
+        plan=plan,
+        schedule=schedule,
+        network=network,
+        objective=options.objective,
+        bound_cycles_per_frame=bound.value / _MILLI,
+        bound_proof=bound.proof,
+        lut_bound=lut_bound,
+        allocation=allocation,
+        tiling=tiling,
+        cpu_seconds=budget.spent,
+        reproducible=options.deterministic is not None,
+    )
+
+
+def _settings(options: OptimizeOptions) -> dict[str, Any]:
+    """Returns the `--set` values that shape the problem; those of solvers are left to `_solver`."""
+    known = [*_SETTINGS, "allocation.PARAM", "tiling.PARAM"]
+    out, wrong = {}, []
+    for key, value in options.set.items():
+        if key.partition(".")[0] in ("allocation", "tiling") and "." in key:
+            continue
+        kind = _SETTINGS.get(key)
+        if kind is None:
+            wrong.append(f"set {key!r} is not a setting; {nearest(key, known)}")
+        elif kind is int and (not isinstance(value, int) or isinstance(value, bool)):
+            wrong.append(f"set {key}={value!r} must be a whole number")
+        else:
+            out[key] = kind(value)
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    return out
+
+
+def _solver(options: OptimizeOptions, kind: str) -> tuple[Solver, Any]:
+    solver = get_solver(options.solver_for(kind, {"allocation": "exact", "tiling": "anneal"}[kind]))
+    given = {k.partition(".")[2]: str(v) for k, v in options.set.items() if k.startswith(f"{kind}.")}
+    return solver, solver.make_params(parse_settings(given))
+
+
+_Solvers = dict[str, tuple[Solver, Any]]
+_Found = tuple[TilingProblem, Result, Result | None, int | None]
+
+
+def _fastest(
+    problem: AllocationProblem, options: OptimizeOptions, solvers: _Solvers, budget: _Budget
+) -> _Found:
+    """Searches for the engines with the most frames per second, then for the schedules of the best few."""
+    solver, params = solvers["allocation"]
+    with budget.stage("allocation"):
+        stop = budget.watched("allocation", _ALLOCATION_SHARE)
+        allocation = solver(problem, stop=stop, seed=options.seed, params=params)
+    if not allocation.has_solution:
+        raise InfeasibleError(
+            f"{problem.name}: solver {solver.name!r} found no design that fits; give it more time or another solver"
+        )
+    designs = [np.array(allocation.choices, dtype=np.int64)]
+    if solver.name == "exact":
+        designs = [np.array(leader[1:], dtype=np.int64) for leader in problem.search.leaders] or designs
+    instances = _distinct_instances(problem, designs)[:_MOST_TILED]
+    best: tuple[TilingProblem, Result] | None = None
+    for instance in instances:
+        share = (1 - _ALLOCATION_SHARE) / len(instances)
+        result = _tile(instance, options, solvers, budget, share)
+        if best is None or _rate(instance, result) < _rate(*best):
+            best = instance, result
+    assert best is not None
+    return *best, allocation, None
+
+
+def _distinct_instances(problem: AllocationProblem, designs: list[Choices]) -> list[TilingProblem]:
+    """Returns the tiling instances of designs, those of equal shapes once."""
+    instances: dict[tuple[Any, ...], TilingProblem] = {}
+    for choices in designs:
+        datapath = problem.decode(choices).datapath
+        key = (datapath.batch_frames, datapath.assignment, tuple(e.shape for e in datapath.engines))
+        if key not in instances:
+            instances[key] = _tiling_instance(problem, choices)
+    return list(instances.values())
+
+
+def _tiling_instance(problem: AllocationProblem, choices: Choices) -> TilingProblem:
+    solution: AllocationSolution = problem.decode(choices)
+    name = problem.name.replace("allocation/", "tiling/")
+    return TilingProblem(name, problem.workload, solution.datapath, problem.pool_bram36, problem.part)
+
+
+def _tile(
+    instance: TilingProblem, options: OptimizeOptions, solvers: _Solvers, budget: _Budget, share: float
+) -> Result:
+    """Returns the better of the solver's schedule and the one by rule."""
+    solver, params = solvers["tiling"]
+    with budget.stage("tiling"):
+        return solver(instance, stop=budget.watched("tiling", share), seed=options.seed, params=params)
+
+
+def _rate(instance: TilingProblem, result: Result) -> float:
+    """Returns cycles per frame; infinite without a solution."""
+    return result.cost / instance.datapath.batch_frames if result.has_solution else math.inf
+
+
+def _cheapest(
+    problem: AllocationProblem, options: OptimizeOptions, solvers: _Solvers, budget: _Budget
+) -> _Found:
+    """Tiles designs from the cheapest on until one reaches the target rate.
+
+    Designs come from the frontier at the target's time, then at up to `_WIDENED_PERMILLE` less.
+    """
+    assert options.target_fps is not None  # the options say so
+    target = math.floor(options.clock_mhz * 1e6 * _MILLI / options.target_fps)
+    fixed = problem.lut_budget - int(problem.tables[4][2])
+    stop = budget.stop(1.0)
+    lut_bound, tried, before = None, 0, time.process_time()
+    for less in range(0, _WIDENED_PERMILLE + 1, 5):
+        for luts, choices in problem.search.cheapest(target * (1000 - less) // 1000):
+            lut_bound = luts + fixed if lut_bound is None else lut_bound
+            if stop(time.process_time() - before, tried, 0):
+                break
+            tried += 1
+            if not 0 < problem.cost_of(choices) <= target * 1.05:
+                continue
+            instance = _tiling_instance(problem, choices)
+            result = _tile(instance, options, solvers, budget, 0.05)
+            if _rate(instance, result) * _MILLI <= target:
+                return instance, result, None, lut_bound
+    fastest = options.clock_mhz * 1e6 * _MILLI / problem.bound().value
+    raise InfeasibleError(
+        f"{problem.name}: no design found that reaches {options.target_fps:g} frames per second at {options.clock_mhz:g} MHz "
+        f"within {problem.lut_budget} LUTs ({tried} tried); no design of the space is faster than {fastest:.0f}; "
+        "lower --target-fps or raise --budget-lut-percent or --cpu-seconds"
+    )
+
+
+def _plan(
+    model: str | Path,
+    options: OptimizeOptions,
+    problem: AllocationProblem,
+    instance: TilingProblem,
+    tiling: Result,
+) -> Plan:
+    solution: TilingSolution = tiling.solution
+    return Plan(
+        model=Path(model).name,
+        model_sha256=hashlib.sha256(Path(model).read_bytes()).hexdigest(),
+        part=load_part(options.part).name,
+        clock_mhz=options.clock_mhz,
+        budget_lut_percent=options.budget_lut_percent,
+        technology=problem.technology,
+        workload=problem.workload,
+        datapath=instance.sized_datapath(solution),
+    )
