@@ -146,7 +146,10 @@ def _batch_norm(node: Node, operands: Sequence[Array | None], view: View) -> Ste
         ).reshape(-1, 1)
         for v in operands[1:5]
     )
-    scale = gamma / np.sqrt(var + float(np.float32(node.attributes.get("epsilon", 1e-5))))
+    spread = var + float(np.float32(node.attributes.get("epsilon", 1e-5)))
+    if not (spread > 0).all():
+        raise UnsupportedFormError("its variance plus epsilon is not positive in every channel")
+    scale = gamma / np.sqrt(spread)
     whole = affine_step(str(node), scale, beta - mean * scale)
     return Step(whole.name, lambda x: (x - mean) * scale + beta, whole.increasing, whole.affine)
 

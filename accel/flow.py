@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from foldwright.accel.elementwise import Step
+from foldwright.accel.host_limits import UnsupportedFormError
 from foldwright.accel.quantops import Grid
 from foldwright.accel.view import View
 from foldwright.accel.workload import Pool, PoolKind
@@ -126,8 +127,11 @@ class Flow:
     def real(self, accumulators: np.ndarray) -> np.ndarray:
         """Returns the real values (channels, samples) that the steps make of accumulators."""
         values = accumulators.astype(np.float64)
-        for step in self.steps:
-            values = step.apply(values)
+        with np.errstate(all="ignore"):
+            for step in self.steps:
+                values = step.apply(values)
+        if not np.isfinite(values).all():
+            raise UnsupportedFormError("the operators behind it give NaN or infinity")
         return values
 
 

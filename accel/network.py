@@ -64,6 +64,10 @@ class Network:
         frames = self._checked(inputs)
         values = [self.before.run({self.before.given: frame[None]}) for frame in frames]
         real = np.concatenate(values).astype(np.float64)
+        if not np.isfinite(real).all():
+            raise ConfigError(
+                f"{self.name}: the host steps make NaN or infinity of the inputs; give other inputs"
+            )
         grid = self.image_grid
         return np.clip(grid.encode(self.image_view.encoded(real)), grid.low, grid.high)
 

@@ -9,7 +9,7 @@ domain names). What operators mean stands in `foldwright.accel.hostops` and `fol
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
-from onnx import TensorProto, numpy_helper
 
 from foldwright.accel.host_limits import MAX_ELEMENTS
 from foldwright.accel.hostops import OPERATORS
+from foldwright.accel.onnx_values import read_attribute, read_dtype, read_tensor
 from foldwright.errors import ModelError, nearest
 
 __all__ = ["MAX_FILE_BYTES", "Graph", "Node", "read_onnx"]
@@ -31,17 +31,6 @@ _STANDARD = ("", "ai.onnx")
 _QUANTIZED = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 _MICROSOFT = "com.microsoft"
 _MICROSOFT_OPS = ("QuantizeLinear", "DequantizeLinear")
-_DTYPES = {
-    TensorProto.FLOAT: np.float32,
-    TensorProto.DOUBLE: np.float64,
-    TensorProto.FLOAT16: np.float16,
-    TensorProto.UINT8: np.uint8,
-    TensorProto.INT8: np.int8,
-    TensorProto.UINT16: np.uint16,
-    TensorProto.INT16: np.int16,
-    TensorProto.INT32: np.int32,
-    TensorProto.INT64: np.int64,
-}
 _HINTS = {
     "QLinearConv": "export in QDQ form (QuantizeLinear and DequantizeLinear around float operators)",
     "QLinearMatMul": "export in QDQ form (QuantizeLinear and DequantizeLinear around float operators)",
@@ -101,8 +90,26 @@ def read_onnx(path: str | Path) -> Graph:
     Raises:
         ModelError: the file is not a sound ONNX model, or holds something that no part of the tool takes.
     """
-    where = str(path)
     model = _parse(Path(path))
+    try:
+        if all(isinstance(name, str) for name in _names(model.graph)):
+            return _graph_of(model, str(path))
+    except UnicodeDecodeError:  # protobuf decodes names when they are asked for: to bytes, or not at all
+        pass
+    raise ModelError(
+        f"{path}: holds a name that is not UTF-8 text; the file is damaged\n  export it or download it again"
+    )
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[object]:
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for named in (*graph.initializer, *graph.input, *graph.output):
+        yield named.name
+
+
+def _graph_of(model: onnx.ModelProto, where: str) -> Graph:
     opset = _opset(model, where)
     graph = model.graph
     if model.functions:
@@ -117,7 +124,7 @@ def read_onnx(path: str | Path) -> Graph:
         raise ModelError(f"{where}: the graph has no nodes\n  export the whole network, not only its weights")
     given = _only([v for v in graph.input if v.name not in constants], "input", where)
     result = _only(list(graph.output), "output", where)
-    input_dtype = _dtype(given, where)
+    input_dtype = read_dtype(given, where)
     return Graph(
         path=where,
         opset=opset,
@@ -127,7 +134,7 @@ def read_onnx(path: str | Path) -> Graph:
         input_shape=_input_shape(given, where),
         input_dtype=input_dtype,
         output_name=result.name,
-        output_dtype=_dtype(result, where),
+        output_dtype=read_dtype(result, where),
     )
 
 
@@ -178,44 +185,6 @@ def _opset(model: onnx.ModelProto, where: str) -> int:
     return version
 
 
-def _array(tensor: onnx.TensorProto, what: str, where: str) -> np.ndarray:
-    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-        raise ModelError(
-            f"{where}: {what} keeps its data in another file\n"
-            "  save all in one file: onnx.save(model, path, save_as_external_data=False)"
-        )
-    if any(d < 0 for d in tensor.dims):
-        raise ModelError(
-            f"{where}: {what} has a negative dimension {list(tensor.dims)}\n  export the model again"
-        )
-    if int(np.prod([int(d) for d in tensor.dims], dtype=object)) > MAX_ELEMENTS:
-        raise ModelError(
-            f"{where}: {what} declares {list(tensor.dims)}, more than {MAX_ELEMENTS} elements\n  export again"
-        )
-    if tensor.data_type in (TensorProto.UNDEFINED, TensorProto.STRING):
-        raise ModelError(
-            f"{where}: {what} holds no numbers (data type {tensor.data_type})\n  export the model again"
-        )
-    try:
-        array = numpy_helper.to_array(tensor)
-    except (ValueError, TypeError, KeyError, UnicodeDecodeError, AttributeError, OverflowError) as error:
-        raise ModelError(
-            f"{where}: {what} of shape {list(tensor.dims)} is damaged: {str(error).splitlines()[0][:120]}\n"
-            "  export the model again"
-        ) from None
-    if array.dtype.kind not in "fiub":  # 4-bit integers and the like: widen to what numpy computes with
-        array = array.astype(
-            np.int8 if "int4" in array.dtype.name or "int2" in array.dtype.name else np.float32
-        )
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ModelError(
-            f"{where}: {what} holds NaN or infinity\n  the training diverged or the file is damaged"
-        )
-    array = np.ascontiguousarray(array).reshape(array.shape)
-    array.setflags(write=False)
-    return array
-
-
 def _initializers(graph: onnx.GraphProto, where: str) -> dict[str, np.ndarray]:
     if graph.sparse_initializer:
         raise ModelError(f"{where}: sparse initializers are not read\n  export dense weights")
@@ -223,7 +192,7 @@ def _initializers(graph: onnx.GraphProto, where: str) -> dict[str, np.ndarray]:
     for tensor in graph.initializer:
         if tensor.name in constants:
             raise ModelError(f"{where}: two initializers are named {tensor.name!r}\n  export the model again")
-        constants[tensor.name] = _array(tensor, f"initializer {tensor.name!r}", where)
+        constants[tensor.name] = read_tensor(tensor, f"initializer {tensor.name!r}", where)
     return constants
 
 
@@ -234,7 +203,7 @@ def _node(proto: onnx.NodeProto, index: int, where: str, constants: dict[str, np
     _check_operator(proto, label)
     if not proto.output or not proto.output[0]:
         raise ModelError(f"{label}: has no output\n  export the model again")
-    attributes = {a.name: _attribute(a, label, where) for a in proto.attribute}
+    attributes = {a.name: read_attribute(a, label, where) for a in proto.attribute}
     if proto.op_type != "Constant":
         return Node(proto.op_type, name, tuple(proto.input), tuple(proto.output), attributes)
     for key, dtype in (("value", None), ("value_float", np.float32), ("value_floats", np.float32),
@@ -260,30 +229,6 @@ def _check_operator(proto: onnx.NodeProto, label: str) -> None:
     raise ModelError(f"{label}: operator {op!r} is not known\n  {hint}")
 
 
-def _attribute(attribute: onnx.AttributeProto, label: str, where: str) -> Any:
-    kinds = onnx.AttributeProto
-    match attribute.type:
-        case kinds.FLOAT:
-            return float(attribute.f)
-        case kinds.INT:
-            return int(attribute.i)
-        case kinds.STRING:
-            return attribute.s.decode("utf-8", "replace")
-        case kinds.FLOATS:
-            return tuple(float(v) for v in attribute.floats)
-        case kinds.INTS:
-            return tuple(int(v) for v in attribute.ints)
-        case kinds.STRINGS:
-            return tuple(s.decode("utf-8", "replace") for s in attribute.strings)
-        case kinds.TENSOR:
-            return _array(
-                attribute.t, f"{label.removeprefix(where + ': ')} attribute {attribute.name!r}", where
-            )
-    raise ModelError(
-        f"{label}: attribute {attribute.name!r} is a subgraph or of unknown type\n  export a graph without control flow"
-    )
-
-
 def _only(values: Sequence[onnx.ValueInfoProto], what: str, where: str) -> onnx.ValueInfoProto:
     if len(values) == 1:
         return values[0]
@@ -292,15 +237,6 @@ def _only(values: Sequence[onnx.ValueInfoProto], what: str, where: str) -> onnx.
         f"{where}: the graph has {len(values)} {what}s ({names}), exactly one is allowed\n"
         f"  cut it with onnx.utils.extract_model so that one {what} is left"
     )
-
-
-def _dtype(value: onnx.ValueInfoProto, where: str) -> np.dtype[Any]:
-    kind = value.type.tensor_type.elem_type
-    if not value.type.HasField("tensor_type") or kind not in _DTYPES:
-        raise ModelError(
-            f"{where}: {value.name!r} is not a tensor of numbers\n  export with float32 inputs and outputs"
-        )
-    return np.dtype(_DTYPES[kind])
 
 
 def _input_shape(value: onnx.ValueInfoProto, where: str) -> tuple[int, ...]:
