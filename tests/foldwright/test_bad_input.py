@@ -204,7 +204,11 @@ MISTAKES = [
         _write("a.json", "[" * 200_000),
     ),
     Mistake("a solver that does not exist", [*SOLVE, "--solver", "anneall"], "did you mean 'anneal'?"),
-    Mistake("an option the solver has not", [*SOLVE, "--set", "speed=9"], "solver 'anneal': no option 'speed'; did you mean"),
+    Mistake(
+        "an option the solver has not",
+        [*SOLVE, "--set", "speed=9"],
+        "solver 'anneal': no option 'speed'; did you mean",
+    ),
     Mistake("an option without a value", [*SOLVE, "--set", "samples"], "is not KEY=VALUE, for example"),
     Mistake("an option given twice", [*SOLVE, "--set", "a=1", "--set", "a=2"], "gives 'a' twice"),
     Mistake("two ways to stop", [*SOLVE, "--cpu-seconds", "1", "--deterministic", "9"], "exclude each other"),
