@@ -77,7 +77,6 @@ def expand(
         engine = engines[assignment[i]]
         tile = tiles[i, choices[DECISIONS * i + D_TILE]]
         plan_row(layers[i], engine, mappings[i], numbers[0], tile, flags, plans[i])
-        plans[i, P_LATENCY] = mappings[i, M_LATENCY]
     return plans
 
 

@@ -26,6 +26,7 @@ from foldwright.accel.mapping import ceil_div
 from foldwright.accel.memory import slots_of
 from foldwright.accel.tables import L_INPUT, L_RESIDUAL
 from foldwright.accel.tiles import (
+    DRAM_LATENCY_CYCLES,
     ORDER_WEIGHTS,
     P_BLOCKS,
     P_CYCLES_PER_BLOCK_ROW,
@@ -49,9 +50,6 @@ from foldwright.accel.tiles import (
 __all__ = ["DRAM_LATENCY_CYCLES", "EVENT_FIELDS", "run_events", "steady_cycles", "tile_table"]
 
 IntArray = npt.NDArray[np.int64]
-
-DRAM_LATENCY_CYCLES = 40
-"""From the last address of a read burst to its data: about 200 ns through the PS of a Zynq-7000 at 200 MHz (assumed)."""
 
 MEASURED_ROUNDS = 4
 _FAR = 1 << 60

@@ -18,6 +18,7 @@ from foldwright.accel.mapping import (
     M_BLOCKS,
     M_GROUPS_PER_ROW,
     M_INTERVAL,
+    M_LATENCY,
     M_PA,
     M_PACKED,
     M_ROWS,
@@ -62,6 +63,9 @@ __all__ = [
 IntArray = npt.NDArray[np.int64]
 
 ORDER_WEIGHTS, ORDER_ROWS = 0, 1
+
+DRAM_LATENCY_CYCLES = 40
+"""From the last address of a read burst to its data: about 200 ns through the PS of a Zynq-7000 at 200 MHz (assumed)."""
 
 # Entries of a plan row.
 (
@@ -126,6 +130,7 @@ def plan_row(
     out[P_ENGINE], out[P_PINNED], out[P_LEAD], out[P_IN_DRAM], out[P_OUT_DRAM], out[P_RESIDUAL_DRAM] = flags
     out[P_BLOCKS], out[P_ROWS] = mapping[M_BLOCKS], mapping[M_ROWS]
     out[P_TILE_BLOCKS], out[P_TILE_ROWS], out[P_ORDER] = tile
+    out[P_LATENCY] = mapping[M_LATENCY]
     out[P_CYCLES_PER_BLOCK_ROW] = mapping[M_GROUPS_PER_ROW] * mapping[M_INTERVAL]
     out[P_WEIGHT_BITS_PER_BLOCK] = mapping[M_WEIGHT_WORDS_PER_BLOCK] * mapping[M_WEIGHT_WORD_BITS]
     out[P_IN_BITS_PER_ROW] = batch * layer[L_IN_C] * layer[L_IN_W] * layer[L_A_BITS]
@@ -193,20 +198,35 @@ def traffic_bits(plan: IntArray) -> tuple[int, int]:
 
 @njit(cache=True)
 def standalone_cycles(plan: IntArray, dram_bits: int) -> int:
-    """Returns the cycles of a layer alone: the longer of compute and DRAM, the first load and the last store exposed."""
+    """Returns the cycles of a layer alone: the longer of compute and DRAM, the first load and the last store exposed.
+
+    The engine flushes after every tile. A tile may be loaded while one other computes, so a load whose transfer and
+    latency take longer than that stalls the engine by half of the difference.
+    """
     load, store = traffic_bits(plan)
-    compute = plan[P_BLOCKS] * plan[P_ROWS] * plan[P_CYCLES_PER_BLOCK_ROW]
-    first = 0
+    parts_m = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS])
+    parts_y = ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
+    compute = (
+        plan[P_BLOCKS] * plan[P_ROWS] * plan[P_CYCLES_PER_BLOCK_ROW] + parts_m * parts_y * plan[P_LATENCY]
+    )
+    rows_outside = plan[P_ORDER] == ORDER_ROWS
+    first, loads = 0, 0
     if not plan[P_PINNED]:
         first += plan[P_TILE_BLOCKS] * plan[P_WEIGHT_BITS_PER_BLOCK]
+        loads = parts_m * parts_y if rows_outside and parts_m > 1 else parts_m
     if plan[P_IN_DRAM]:
         first += input_rows(plan, 0, plan[P_TILE_ROWS], 0)[0] * plan[P_IN_BITS_PER_ROW]
+        loads = max(loads, parts_y if rows_outside or parts_y == 1 else parts_m * parts_y)
     last = 0
     if plan[P_OUT_DRAM]:
         last = plan[P_OUT_BITS_PER_ROW] * plan[P_STORED_H]
         last = ceil_div(last * plan[P_TILE_BLOCKS] * plan[P_TILE_ROWS], plan[P_BLOCKS] * plan[P_ROWS])
+    stall = 0
+    if loads > 1:
+        each = load // loads // dram_bits + DRAM_LATENCY_CYCLES
+        stall = (loads - 1) * max(0, each - compute // (parts_m * parts_y)) // 2
     first, last = ceil_div(first, dram_bits), ceil_div(last, dram_bits)
-    return max(compute + first + last, ceil_div(load + store, dram_bits))
+    return max(compute + stall + first + last, ceil_div(load + store, dram_bits))
 
 
 @njit(cache=True)
