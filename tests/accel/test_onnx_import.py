@@ -40,7 +40,7 @@ def test_a_sound_file_is_read_in_execution_order(tmp_path: Path) -> None:
     for node in graph.nodes:
         assert known.issuperset(filter(None, node.inputs))
         known.update(node.outputs)
-    assert (graph.input_shape, graph.input_dtype, graph.opset) == ((1, 2, 6, 6), np.float32, 13)
+    assert (graph.input_shape, str(graph.input_dtype), graph.opset) == ((1, 2, 6, 6), "float32", 13)
     assert load_network(path).workload.layers[0].pool is not None
 
 
@@ -63,7 +63,7 @@ def test_nodes_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 
 def _truncated(model: onnx.ModelProto) -> bytes:
-    return model.SerializeToString()[:-20]
+    return bytes(model.SerializeToString()[:-20])
 
 
 def _bytes(content: bytes) -> Callable[[onnx.ModelProto], bytes]:
@@ -153,7 +153,9 @@ def _subgraph(model: onnx.ModelProto) -> None:
 
 def _not_utf8(model: onnx.ModelProto) -> bytes:
     """Names that are not UTF-8: protobuf raises UnicodeDecodeError for them, and only when they are read."""
-    return model.SerializeToString().replace(b"Conv_4", b"Conv\xff\xfe").replace(b"MaxPool", b"MaxP\xff\xfel")
+    return bytes(
+        model.SerializeToString().replace(b"Conv_4", b"Conv\xff\xfe").replace(b"MaxPool", b"MaxP\xff\xfel")
+    )
 
 
 BAD = [
