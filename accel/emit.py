@@ -10,11 +10,11 @@ import numpy as np
 from foldwright.accel.flow import Constant, Flow, Host, Mac
 from foldwright.accel.host_limits import UnsupportedFormError
 from foldwright.accel.layers import IntegerLayer
-from foldwright.accel.lowering import Lowered
 from foldwright.accel.onnx_import import Node
 from foldwright.accel.quantops import Grid, signed_bits, weight_kind
 from foldwright.accel.thresholds import bisect_thresholds, fit_scale_shift
 from foldwright.accel.view import View
+from foldwright.accel.walk import Walk
 from foldwright.accel.workload import IMAGE, ActKind, Layer, LayerKind, ResultKind, WeightKind
 from foldwright.errors import ModelError
 
@@ -47,7 +47,7 @@ class Binding:
 class Emitter:
     """Collects layers, the image and the host's nodes while values are asked for."""
 
-    lowered: Lowered
+    lowered: Walk
     requant: str
     layers: list[IntegerLayer] = field(default_factory=list)
     bindings: dict[str, Binding] = field(default_factory=dict)

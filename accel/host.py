@@ -10,9 +10,9 @@ import numpy as np
 from foldwright.accel.flow import Constant, Host
 from foldwright.accel.host_quantizers import QUANTIZERS
 from foldwright.accel.hostops import evaluate
-from foldwright.accel.lowering import Lowered
 from foldwright.accel.onnx_import import Graph, Node
 from foldwright.accel.quantops import Grid
+from foldwright.accel.walk import Walk
 
 __all__ = ["HostProgram", "program"]
 
@@ -41,7 +41,7 @@ class HostProgram:
 
 def program(
     graph: Graph,
-    lowered: Lowered,
+    lowered: Walk,
     wanted: str,
     given: Collection[str],
     stored: Collection[str],
@@ -71,7 +71,7 @@ def program(
     return HostProgram(nodes, constants, graph.input_name, wanted, graph.opset, _names(nodes, lowered, grid))
 
 
-def _names(nodes: tuple[Node, ...], lowered: Lowered, grid: Grid | None) -> tuple[str, ...]:
+def _names(nodes: tuple[Node, ...], lowered: Walk, grid: Grid | None) -> tuple[str, ...]:
     names = []
     for node in nodes:
         if node.op in _SILENT:
@@ -87,7 +87,7 @@ def _names(nodes: tuple[Node, ...], lowered: Lowered, grid: Grid | None) -> tupl
     return tuple(names)
 
 
-def _macs(node: Node, lowered: Lowered, state: Host) -> int:
+def _macs(node: Node, lowered: Walk, state: Host) -> int:
     weight = lowered.states[node.inputs[1]]
     if not isinstance(weight, Constant):
         return 0

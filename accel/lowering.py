@@ -16,9 +16,8 @@ and only those that the output needs.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,10 +31,11 @@ from foldwright.accel.hostops import OPERATORS, evaluate
 from foldwright.accel.onnx_import import Graph, Node
 from foldwright.accel.quantops import Grid
 from foldwright.accel.view import View
+from foldwright.accel.walk import Walk
 from foldwright.accel.windows import Geometry, pool_geometry
 from foldwright.accel.workload import Pool, PoolKind
 
-__all__ = ["Lowered", "lower"]
+__all__ = ["lower"]
 
 _MACS = ("Conv", "Gemm", "MatMul")
 _POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean")
@@ -44,26 +44,13 @@ _REMEDY = "export this node in a supported form, or leave it out of the graph"
 _PUT_QUANT = "put a Quant (QONNX) or QuantizeLinear and DequantizeLinear (ONNX) on it in the training tool and export again"
 
 
-@dataclass
-class Lowered:
-    """The state of every value, and how many nodes read it."""
-
-    graph: Graph
-    states: dict[str, State] = field(default_factory=dict)
-    readers: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def has_layers(self) -> bool:
-        return any(isinstance(s, Flow) and isinstance(s.origin, Mac) for s in self.states.values())
-
-
-def lower(graph: Graph) -> Lowered:
+def lower(graph: Graph) -> Walk:
     """Returns the state of every value of a graph.
 
     Raises:
         ModelError: a node can run neither on the accelerator nor on the host.
     """
-    walk = _Walk(graph)
+    walk = _Rules(graph)
     for node in graph.nodes:
         try:
             walk.states[node.output] = walk.visit(node)
@@ -74,31 +61,8 @@ def lower(graph: Graph) -> Lowered:
     return walk
 
 
-class _Walk(Lowered):
-    """The walk itself; one method per rule."""
-
-    def __init__(self, graph: Graph) -> None:
-        super().__init__(graph)
-        self.readers = Counter(name for node in graph.nodes for name in node.inputs)
-        self.readers[graph.output_name] += 1
-        for name, value in graph.constants.items():
-            self.states[name] = Constant(value)
-        self.states[graph.input_name] = self._input()
-
-    def _input(self) -> State:
-        graph = self.graph
-        sample = np.zeros(graph.input_shape, graph.input_dtype)
-        if graph.input_dtype.kind == "f" or graph.input_dtype.itemsize > 2:
-            return Host(sample, late=False)
-        info = np.iinfo(graph.input_dtype)
-        return self._image(graph.input_name, graph.input_shape, Grid(1.0, int(info.min), int(info.max)))
-
-    @staticmethod
-    def _image(name: str, shape: tuple[int, ...], grid: Grid) -> Flow:
-        spatial = shape[1:] if len(shape) <= 4 else (int(np.prod(shape[1:])),)
-        channels, height, width = (*spatial, 1, 1)[:3]
-        chw = (channels, height, width)
-        return Flow(name, View(chw, shape), grid=grid.normalized(), image=True)
+class _Rules(Walk):
+    """One method per rule."""
 
     # --- dispatch --------------------------------------------------------------------------------------------
 
@@ -115,14 +79,14 @@ class _Walk(Lowered):
             return self._product(node)
         flows = [s for s in operands if isinstance(s, Flow)]
         if not flows:
-            return self._quantized_image(node) if node.op in QUANTIZERS else self._host(node)
+            return self._quantized_image(node) if node.op in QUANTIZERS else self.host(node)
         if len(flows) == 2 and node.op == "Add":
             return self._residual(node)
         if len(flows) > 1 or any(isinstance(s, Host) for s in operands):
-            return self._host(node)
+            return self.host(node)
         handler = self._handler(node.op)
         result = handler(node) if isinstance(first, Flow) or handler == self._elementwise else None
-        return self._host(node) if result is None else result
+        return self.host(node) if result is None else result
 
     def _handler(self, op: str) -> Callable[[Node], State | None]:
         if op in MOVES:
@@ -143,44 +107,22 @@ class _Walk(Lowered):
         sample = (
             state.sample
             if isinstance(state, Host)
-            else np.broadcast_to(np.float32(0), self._flow(node.inputs[0]).view.shape)
+            else np.broadcast_to(np.float32(0), self.flow(node.inputs[0]).view.shape)
         )
         return Constant(evaluate("Shape", [sample], node.attributes, self.graph.opset))
 
-    def _flow(self, name: str) -> Flow:
-        """Returns a flow as its next reader meets it: one that several read on a grid is stored once."""
-        flow = self.states[name]
-        assert isinstance(flow, Flow)
-        if isinstance(flow.origin, Mac) and self.readers[name] > 1 and flow.grid is not None:
-            return Flow(name, flow.view, grid=flow.grid, padding=flow.padding)
-        return flow
-
     # --- host ------------------------------------------------------------------------------------------------
-
-    def _sample(self, name: str) -> np.ndarray | None:
-        if not name:
-            return None
-        state = self.states[name]
-        if isinstance(state, Flow):
-            return np.zeros(state.view.shape, np.float32)
-        return state.sample if isinstance(state, Host) else state.value
-
-    def _host(self, node: Node) -> Host:
-        states = [self.states[name] for name in node.inputs if name]
-        late = any((isinstance(s, Host) and s.late) or (isinstance(s, Flow) and not s.image) for s in states)
-        sample = evaluate(node.op, [self._sample(n) for n in node.inputs], node.attributes, self.graph.opset)
-        return Host(np.asarray(sample), late)
 
     def _quantized_image(self, node: Node) -> State:
         """A quantizer over a value of the host makes the image, unless the accelerator has run before it."""
-        host = self._host(node)
+        host = self.host(node)
         constants = [self.states[n] if n else None for n in node.inputs[1:]]
         if host.late or any(s is not None and not isinstance(s, Constant) for s in constants):
             return host
         shape = host.sample.shape
         if len(shape) < 2 or shape[0] != 1:
             return host
-        flow = self._image(node.output, shape, Grid(1.0, 0, 1))
+        flow = self.image(node.output, shape, Grid(1.0, 0, 1))
         values = [s.value if isinstance(s, Constant) else None for s in constants]
         step = step_of(node, [None, *values], flow.view, None, self.graph.opset)
         if step is None or step.grid is None:
@@ -205,10 +147,10 @@ class _Walk(Lowered):
     def _product(self, node: Node) -> State:
         data, weight = self.states[node.inputs[0]], self.states[node.inputs[1]]
         if not isinstance(data, Flow) or not isinstance(weight, Constant):
-            return self._host(node)
-        flow, weights = self._flow(node.inputs[0]), weights_of(weight)
+            return self.host(node)
+        flow, weights = self.flow(node.inputs[0]), weights_of(weight)
         if weights is None and self._is_last_product(node):
-            return self._host(node)
+            return self.host(node)
         if weights is None or flow.grid is None:
             if weights is None:
                 self.graph.fail(node, f"its weights {node.inputs[1]!r} are float, not quantized", _PUT_QUANT)
@@ -225,8 +167,8 @@ class _Walk(Lowered):
 
     def _elementwise(self, node: Node) -> State | None:
         name = next(n for n in node.inputs if n and isinstance(self.states[n], Flow))
-        flow = self._flow(name)
-        values = [self._constant(n) for n in node.inputs]
+        flow = self.flow(name)
+        values = [self.constant(n) for n in node.inputs]
         step = step_of(node, values, flow.view, flow.grid, self.graph.opset)
         if step is None:
             return None
@@ -234,54 +176,29 @@ class _Walk(Lowered):
             grid = step.after(flow.grid)
             if grid is None or step.quantizes:
                 return self._quantized_image(node) if step.quantizes else None
-            return self._image_at(node, flow, flow.view, grid)
+            return self.image_at(node, flow, flow.view, grid)
         extended = flow.extended(step)
         if extended is not None:
             return extended
-        passed = self._identity(node, name, flow)
+        passed = self.identity(node, name, flow)
         return None if passed is None else passed.extended(step)
-
-    def _constant(self, name: str) -> np.ndarray | None:
-        state = self.states.get(name)
-        return state.value if isinstance(state, Constant) else None
-
-    def _image_at(self, node: Node, flow: Flow, view: View, grid: Grid) -> Flow:
-        """The image moves behind a node that the host can do without leaving the grid."""
-        return replace(flow, origin=node.output, view=view, grid=grid.normalized())
-
-    def _identity(self, node: Node, name: str, flow: Flow) -> Flow | None:
-        """A pass that reads the stored value again, for a result path of its own; None where it is not stored."""
-        if any(flow.padding):
-            return None
-        if flow.grid is not None:
-            return macs.identity(node.name, name, flow)
-        if not isinstance(flow.origin, Mac) or flow.pool is None or not all(s.increasing for s in flow.steps):
-            return None
-        # a maximum over values that rise with the accumulator: store raw maxima and go on from those
-        raw, mac = f"{name}#raw", flow.origin
-        grid = Grid(1.0, int(mac.acc_min.min()), int(mac.acc_max.max()))
-        stored = replace(flow, steps=(), grid=grid, levels=grid, bare=True)
-        self.states[raw] = stored
-        return replace(
-            macs.identity(node.name, raw, stored), steps=flow.steps, grid=None, levels=None, why=flow.why
-        )
 
     def _residual(self, node: Node) -> State:
         names = node.inputs[0], node.inputs[1]
-        flows = self._flow(names[0]), self._flow(names[1])
+        flows = self.flow(names[0]), self.flow(names[1])
         reason = self._cannot_add(flows, names)
         if reason:
             if self._is_last_product(node):
-                return self._host(node)
+                return self.host(node)
             self.graph.fail(
                 node, reason, "quantize both branches before the Add with one shared scale and export again"
             )
         if all(f.image for f in flows):
-            return self._host(node)
+            return self.host(node)
         main = max(range(2), key=lambda i: self._order(flows[i]))
         flow, other = flows[main], names[1 - main]
         if not (flow.is_open and flow.pool is None):
-            passed = self._identity(node, names[main], flow)
+            passed = self.identity(node, names[main], flow)
             assert passed is not None
             flow = passed
         assert flow.grid is not None
@@ -315,24 +232,24 @@ class _Walk(Lowered):
     # --- shapes and pooling ----------------------------------------------------------------------------------
 
     def _move(self, node: Node) -> State | None:
-        flow = self._flow(node.inputs[0])
+        flow = self.flow(node.inputs[0])
         if any(flow.padding):
             return None
-        rest = [self._constant(n) for n in node.inputs[1:]]
+        rest = [self.constant(n) for n in node.inputs[1:]]
         attributes = {**node.attributes, "_opset": self.graph.opset}
         view = flow.view.moved(lambda x: OPERATORS[node.op]([x, *rest], attributes))
         if not view.shape or view.shape[0] != 1:
             return None
         if flow.image and self.readers[node.inputs[0]] == 1:
             assert flow.grid is not None
-            return self._image(node.output, view.shape, flow.grid)
+            return self.image(node.output, view.shape, flow.grid)
         return replace(flow, view=view)
 
     def _pad(self, node: Node) -> State | None:
-        flow = self._flow(node.inputs[0])
-        pads = self._constant(node.operand(1))
+        flow = self.flow(node.inputs[0])
+        pads = self.constant(node.operand(1))
         amounts = list(node.attributes.get("pads", [])) if pads is None else [int(p) for p in pads.ravel()]
-        value = self._constant(node.operand(2))
+        value = self.constant(node.operand(2))
         fill = (
             node.attributes.get("value", 0.0)
             if value is None or not value.size
@@ -349,14 +266,14 @@ class _Walk(Lowered):
             return None
         if not flow.view.is_map or flow.grid is None:
             return None
-        self._host(node)  # checks the size
+        self.host(node)  # checks the size
         old = flow.padding
         padding = (old[0] + amounts[2], old[1] + amounts[3], old[2] + amounts[6], old[3] + amounts[7])
         return replace(flow, padding=padding)
 
     def _pool(self, node: Node) -> State | None:
         name = node.inputs[0]
-        flow, attributes = self._flow(name), self._window(node)
+        flow, attributes = self.flow(name), self._window(node)
         if attributes is None or not flow.view.is_map or any(flow.padding):
             return None
         geometry = pool_geometry(flow.view.shape, attributes)
@@ -371,9 +288,9 @@ class _Walk(Lowered):
         """Returns a pooling node's attributes with its window; None where it is not a pooling of maps."""
         if node.op in ("MaxPool", "AveragePool"):
             return dict(node.attributes)
-        flow = self._flow(node.inputs[0])
+        flow = self.flow(node.inputs[0])
         if node.op == "ReduceMean":
-            axes = self._constant(node.operand(1))
+            axes = self.constant(node.operand(1))
             wanted = (
                 tuple(node.attributes.get("axes", ()))
                 if axes is None
@@ -394,9 +311,9 @@ class _Walk(Lowered):
         view = self._pooled_view(flow, geometry)
         if flow.image:
             assert flow.grid is not None
-            return self._image_at(node, flow, view, flow.grid)
+            return self.image_at(node, flow, view, flow.grid)
         if not isinstance(flow.origin, Mac) or flow.pool is not None:
-            passed = self._identity(node, name, flow)
+            passed = self.identity(node, name, flow)
             if passed is None:
                 return None
             flow = passed

@@ -23,6 +23,7 @@ from foldwright.accel.onnx_import import Graph, read_onnx
 from foldwright.accel.quantops import Grid
 from foldwright.accel.tensorfile import read_array, write_array
 from foldwright.accel.view import View
+from foldwright.accel.walk import Walk
 from foldwright.accel.workload import IMAGE, Workload
 from foldwright.errors import ConfigError, InputError, ModelError, nearest
 
@@ -172,7 +173,7 @@ def load_network(path: str | Path, requant: str = "thresholds") -> Network:
     return _network(graph, lowered, emitter)
 
 
-def _nothing_to_run(graph: Graph, lowered: lowering.Lowered) -> str:
+def _nothing_to_run(graph: Graph, lowered: Walk) -> str:
     products = [n for n in graph.nodes if n.op in ("Conv", "Gemm", "MatMul")]
     if not products:
         return f"{graph.path}: holds no Conv, Gemm or MatMul\n  export the whole network"
@@ -186,7 +187,7 @@ def _nothing_to_run(graph: Graph, lowered: lowering.Lowered) -> str:
     )
 
 
-def _network(graph: Graph, lowered: lowering.Lowered, emitter: Emitter) -> Network:
+def _network(graph: Graph, lowered: Walk, emitter: Emitter) -> Network:
     image, grid = emitter.image, emitter.grids[IMAGE]
     assert image is not None
     kind, bits = emitter.kinds[IMAGE]
