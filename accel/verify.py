@@ -39,7 +39,7 @@ from foldwright.accel.workload import ActKind, Layer, LayerKind
 from foldwright.errors import ConfigError, VerificationError
 from foldwright.jsonform import STRICT
 
-__all__ = ["VerifyReport", "VerifyRow", "pack_taps", "verify_network", "verify_tile"]
+__all__ = ["VerifyReport", "VerifyRow", "pack_taps", "packed_layer", "verify_network", "verify_tile"]
 
 Int64s = npt.NDArray[np.int64]
 
@@ -210,23 +210,30 @@ def verify_tile(
 
 
 def pack_taps(entry: IntegerLayer, trace: LayerTrace) -> tuple[IntegerLayer, LayerTrace]:
-    """Returns a layer and its trace as the array sees them behind a line buffer: 1x1, taps as channels."""
+    """Returns a layer and its trace as the array sees them behind a line buffer."""
     layer = entry.layer
-    size = (layer.out_height, layer.out_width)
-    geometry = Geometry(layer.kernel, layer.stride, layer.padding, (1, 1), size)
+    geometry = Geometry(
+        layer.kernel, layer.stride, layer.padding, (1, 1), (layer.out_height, layer.out_width)
+    )
     taps = list(pool_windows(trace.input, geometry, 0))
+    return packed_layer(entry), replace(trace, input=np.concatenate(taps, axis=1))
+
+
+def packed_layer(entry: IntegerLayer) -> IntegerLayer:
+    """Returns a layer as the array sees it behind a line buffer: 1x1, the channels of all taps as channels."""
+    layer = entry.layer
     packed: Layer = replace(
         layer,
         kind=LayerKind.CONV,
         in_channels=layer.in_channels * layer.taps,
-        in_height=size[0],
-        in_width=size[1],
+        in_height=layer.out_height,
+        in_width=layer.out_width,
         kernel=(1, 1),
         stride=(1, 1),
         padding=(0, 0, 0, 0),
     )
     weights = entry.weights.transpose(0, 2, 3, 1).reshape(len(entry.weights), -1, 1, 1)
-    return replace(entry, layer=packed, weights=weights), replace(trace, input=np.concatenate(taps, axis=1))
+    return replace(entry, layer=packed, weights=weights)
 
 
 def _random_tile(encoding: Encoding, rng: np.random.Generator, one_block: bool) -> Tile:

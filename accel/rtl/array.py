@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, ResetSignal, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.datapath import Engine
@@ -39,23 +39,16 @@ class UnitArray(Component):  # type: ignore[misc,unused-ignore]
     cycles before, for what must be ready then. `results` is lane by lane, a lane `dm` accumulators.
     """
 
-    def __init__(self, engine: Engine, technology: str = "generic") -> None:
-        self.engine, self.technology = engine, technology
+    def __init__(self, engine: Engine, technology: str = "generic", unit_module: str | None = None) -> None:
+        """
+        Args:
+            unit_module: name of a module to instantiate for each unit instead of elaborating it again and again;
+                the caller adds that module, converted from `unit`, to the design.
+        """
+        self.engine, self.technology, self._unit_module = engine, technology, unit_module
         e = engine
-        self._units = [
-            [
-                Unit(
-                    e.dk,
-                    e.acc_bits,
-                    arithmetic=e.arithmetic,
-                    planes_per_word=e.planes_per_word,
-                    technology=technology,
-                )
-                for _ in range(e.dn)
-            ]
-            for _ in range(e.dm)
-        ]
-        self.unit_latency = self._units[0][0].latency
+        self.unit = self._new_unit()
+        self.unit_latency = self.unit.latency
         self.latency = self.unit_latency + 1
         self.drain_cycles = -(-e.dn // e.drain_lanes)
         super().__init__(
@@ -71,9 +64,10 @@ class UnitArray(Component):  # type: ignore[misc,unused-ignore]
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        unit = self._units[0][0]
+        unit = self.unit
         minus = self.negate & ~self.zero
         control = {
+            "planes": self.planes,
             "negate": delayed(m, minus, unit.negate_stage, "negate"),
             "zero": delayed(m, self.zero, unit.latency - 2, "zero"),
             "minus": delayed(m, minus, unit.latency - 1, "minus"),
@@ -82,25 +76,42 @@ class UnitArray(Component):  # type: ignore[misc,unused-ignore]
         }
         m.d.comb += self.load_next.eq(delayed(m, self.load, unit.latency - 1, "load_next"))
         load = delayed(m, self.load_next, 1, "load")
-        for row, units in enumerate(self._units):
-            for lane, unit in enumerate(units):
-                m.submodules[f"unit_{row}_{lane}"] = unit
-                self._connect(m, unit, row, lane)
-                m.d.comb += [getattr(unit, name).eq(value) for name, value in control.items()]
-            self._chain(m, row, [unit.acc for unit in units], load)
+        for row in range(self.engine.dm):
+            accs = [self._place_unit(m, row, lane, control) for lane in range(self.engine.dn)]
+            self._chain(m, row, accs, load)
         return m
 
-    def _connect(self, m: Module, unit: Unit, row: int, lane: int) -> None:
+    def _new_unit(self) -> Unit:
+        e = self.engine
+        return Unit(
+            e.dk,
+            e.acc_bits,
+            arithmetic=e.arithmetic,
+            planes_per_word=e.planes_per_word,
+            technology=self.technology,
+        )
+
+    def _place_unit(self, m: Module, row: int, lane: int, control: dict[str, Value]) -> Value:
+        """Adds one unit; returns its accumulator."""
         dk = self.engine.dk
-        m.d.comb += [
-            unit.weights.eq(self.weights[row * dk : (row + 1) * dk]),
-            unit.acts.eq(self.acts[lane * dk : (lane + 1) * dk]),
-            unit.planes.eq(self.planes),
-        ]
+        inputs = {
+            "weights": self.weights[row * dk : (row + 1) * dk],
+            "acts": self.acts[lane * dk : (lane + 1) * dk],
+            **control,
+        }
+        if self._unit_module is not None:
+            acc = Signal(self.engine.acc_bits, name=f"acc_{row}_{lane}")
+            ports = {f"i_{name}": value for name, value in inputs.items()}
+            clock = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+            m.submodules[f"unit_{row}_{lane}"] = Instance(self._unit_module, **clock, **ports, o_acc=acc)
+            return acc
+        m.submodules[f"unit_{row}_{lane}"] = unit = self._new_unit() if row or lane else self.unit
+        m.d.comb += [getattr(unit, name).eq(value) for name, value in inputs.items()]
+        return unit.acc
 
     def _chain(self, m: Module, row: int, accs: list[Value], load: Value) -> None:
         e = self.engine
-        shadow = [Signal(e.acc_bits, name=f"shadow_{row}_{lane}") for lane in range(e.dn)]
+        shadow = [Signal(e.acc_bits, name=f"shadow_{row}_{lane}", reset_less=True) for lane in range(e.dn)]
         for lane, acc in enumerate(accs):
             behind = lane + e.drain_lanes
             following = shadow[behind] if behind < e.dn else Const(0, e.acc_bits)

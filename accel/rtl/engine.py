@@ -21,20 +21,23 @@ from foldwright.accel.datapath import Engine, LaneMode
 from foldwright.accel.rtl.aligner import Aligner
 from foldwright.accel.rtl.array import UnitArray, delayed
 from foldwright.accel.rtl.loops import address_bits
+from foldwright.accel.rtl.popcount import popcount_latency
 from foldwright.accel.rtl.program import WORD_BITS, code_bits, threshold_bits
 from foldwright.accel.rtl.result import ResultPath
 from foldwright.accel.rtl.sequencer import FRONT_STAGES, Sequencer
+from foldwright.accel.rtl.unit import Unit
 
 __all__ = ["PlanesEngine", "latency_cycles"]
 
 _PROGRAM_WORDS = 1024
 _FLUSH_MARGIN = 2
+_ACCUMULATE_AND_LOAD = 2
 
 
 def latency_cycles(engine: Engine, technology: str = "generic") -> int:
     """Returns the cycles from a block's last loop state to its first lanes' codes at the port."""
-    array = UnitArray(engine, technology)
-    return FRONT_STAGES + array.latency + code_bits(engine.levels)
+    counted = popcount_latency(engine.dk, engine.arithmetic, engine.planes_per_word, technology)
+    return FRONT_STAGES + counted + _ACCUMULATE_AND_LOAD + code_bits(engine.levels)
 
 
 class PlanesEngine(Component):  # type: ignore[misc,unused-ignore]
@@ -51,14 +54,16 @@ class PlanesEngine(Component):  # type: ignore[misc,unused-ignore]
         *,
         reach: int = 3,
         program_words: int = _PROGRAM_WORDS,
+        unit_module: str | None = None,
     ) -> None:
         """
         Args:
+            unit_module: see `UnitArray`.
             reach: most taps of one phase that a layer needs, ceil(kernel width / stride); 1 for batch lanes.
         """
         self.engine, self.technology = engine, technology
         reach = 1 if engine.lanes is LaneMode.BATCH else reach
-        self._array = UnitArray(engine, technology)
+        self._array = UnitArray(engine, technology, unit_module)
         self._aligner = Aligner(engine.dn, engine.dk, reach, technology)
         self._result = ResultPath(engine, technology) if engine.levels else None
         self.stages = code_bits(engine.levels)
@@ -98,6 +103,11 @@ class PlanesEngine(Component):  # type: ignore[misc,unused-ignore]
                 **(codes if e.levels else {}),
             }
         )
+
+    @property
+    def unit(self) -> Unit:
+        """One unit, for a design that instantiates it by name."""
+        return self._array.unit
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

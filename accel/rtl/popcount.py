@@ -25,7 +25,7 @@ from foldwright.accel.datapath import Arithmetic
 from foldwright.accel.rtl.compress import compress, sum_rows
 from foldwright.accel.rtl.lutnet import TECHNOLOGIES, LutNetlist
 
-__all__ = ["MappedPopcount", "Popcount", "count_bits"]
+__all__ = ["MappedPopcount", "Popcount", "count_bits", "popcount_latency"]
 
 _SHIFTS_IN_ADDER = 3  # a LUT6 takes one bit of one operand, three of the other and two that select
 
@@ -230,6 +230,13 @@ class Popcount(Component):  # type: ignore[misc,unused-ignore]
             m.d.sync += self.count.eq(total ^ self.negate.replicate(len(self.count)))
 
 
+def popcount_latency(dk: int, arithmetic: Arithmetic, planes_per_word: Sequence[int], technology: str) -> int:
+    """Returns the cycles from a word to its count."""
+    if technology == "generic":
+        return _generic_latency(dk, planes_per_word)
+    return MappedPopcount(dk, arithmetic, planes_per_word).zero_stage + 1
+
+
 def _generic_latency(dk: int, planes_per_word: Sequence[int]) -> int:
     segments = max(planes_per_word)
     tree = 1 + (max(1, -(-dk // segments // 2)) - 1).bit_length()
@@ -237,7 +244,7 @@ def _generic_latency(dk: int, planes_per_word: Sequence[int]) -> int:
 
 
 def _registered(m: Module, value: Value) -> Signal:
-    out = Signal(len(value))
+    out = Signal(len(value), reset_less=True)
     m.d.sync += out.eq(value)
     return out
 

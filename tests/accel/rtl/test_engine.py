@@ -11,7 +11,7 @@ from foldwright.accel.datapath import Arithmetic, Engine, LaneMode
 from foldwright.accel.encoding import Encoding, fold_thresholds, needed_acc_bits
 from foldwright.accel.images import Tile, block_channels, map_image, tile_program, tile_window, weight_image
 from foldwright.accel.layers import IntegerLayer
-from foldwright.accel.rtl.engine import PlanesEngine
+from foldwright.accel.rtl.engine import PlanesEngine, latency_cycles
 from foldwright.accel.rtl.playback import Images, Playback, play_tile
 from foldwright.accel.rtl.program import words_of
 from foldwright.accel.workload import ActKind, Layer, LayerKind, WeightKind
@@ -108,6 +108,9 @@ def run(
     played = play_tile(dut, images, program.blocks, cycles + len(images.program) + 100)
     assert (played.intervals == max(expected_cycles(encoding), dut.drain_cycles)).all()
     assert played.run_cycles == cycles
+    assert dut.block_latency + dut.stages == latency_cycles(encoding.engine, case.technology)
+    words_before_go = len(images.program) - 1
+    assert played.first_cycle == words_before_go + 1 + program.block_cycles + dut.block_latency
     return encoding, tile, played
 
 

@@ -1,0 +1,37 @@
+"""Pieces of an engine that can be synthesised alone, by name: what the cost model is calibrated with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from foldwright.accel.datapath import Engine, LaneMode
+from foldwright.accel.rtl.aligner import Aligner
+from foldwright.accel.rtl.array import UnitArray
+from foldwright.accel.rtl.engine import PlanesEngine
+from foldwright.accel.rtl.result import ResultPath
+from foldwright.accel.rtl.sequencer import Sequencer
+from foldwright.accel.rtl.unit import Unit
+
+__all__ = ["synthesis_tops"]
+
+
+def synthesis_tops(engine: Engine, technology: str, *, reach: int = 3) -> dict[str, Any]:
+    """Returns fresh components, each ready for `amaranth.back.rtlil.convert`; `result` only with thresholds.
+
+    Large arrays and engines convert much faster through `foldwright.accel.export.rtlil`.
+    """
+    used = 1 if engine.lanes is LaneMode.BATCH else reach
+    tops: dict[str, Any] = {
+        "unit": Unit(
+            engine.dk,
+            engine.acc_bits,
+            arithmetic=engine.arithmetic,
+            planes_per_word=engine.planes_per_word,
+            technology=technology,
+        ),
+        "array": UnitArray(engine, technology),
+        "aligner": Aligner(engine.dn, engine.dk, used, technology),
+        "sequencer": Sequencer(engine),
+        "engine": PlanesEngine(engine, technology, reach=reach),
+    }
+    return tops | ({"result": ResultPath(engine, technology)} if engine.levels else {})
