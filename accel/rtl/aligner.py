@@ -74,9 +74,8 @@ class Aligner(Component):  # type: ignore[misc,unused-ignore]
             if k + 1 < self.kept:
                 following = select_bits(m, self.fill, lanes[k + 1], kept[k + 1], self.technology)
                 self._load(m, register, following, self.fill & self.mask[k + 1])
-            else:
-                with m.If(self.fill):
-                    self._load(m, register, following, self.mask[k + 1])
+            else:  # taken over in the very next tap, so it need not hold
+                self._load(m, register, following, self.mask[k + 1])
         return kept[0]
 
     def _load_last(self, m: Module, last: Signal, lanes: list[Value], kept: Signal | None) -> None:

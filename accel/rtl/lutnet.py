@@ -184,7 +184,7 @@ class LutNetlist:
             elif isinstance(cell, _Carry):
                 carry(m, cell, value)
             else:
-                value[cell.out] = flop = Signal(name=f"r{cell.out}", reset_less=True)
+                value[cell.out] = flop = Signal(name=f"r{cell.out}")
                 m.d.sync += flop.eq(value[cell.source])
                 if cell.reset:
                     with m.If(value[cell.reset]):

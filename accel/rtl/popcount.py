@@ -244,7 +244,7 @@ def _generic_latency(dk: int, planes_per_word: Sequence[int]) -> int:
 
 
 def _registered(m: Module, value: Value) -> Signal:
-    out = Signal(len(value), reset_less=True)
+    out = Signal(len(value))
     m.d.sync += out.eq(value)
     return out
 
