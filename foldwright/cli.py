@@ -55,6 +55,58 @@ def cli() -> None:
     """
 
 
+@cli.command("demo", short_help="Find an accelerator for a small network, check it and write its report.")
+@click.option("--out", type=_ANY_PATH, default=Path("demo"), show_default=True, help="The run folder.")
+def _demo(out: Path) -> None:
+    """Take a network that comes along from its ONNX file to a checked plan and a report in OUT."""
+    from foldwright.verbs.demo import run_demo
+
+    for line in run_demo(out, command_line()):
+        click.echo(line)
+
+
+@cli.command("optimize", short_help="Find the best accelerator for a network on a part.")
+@click.argument("model", required=False)
+@click.option("--part", help="A name that 'foldwright parts' lists, or a TOML file of your own.")
+@click.option("--out", help="The run folder to write.")
+@click.option("--clock-mhz", type=float, help="Clock to assume; 200 if not given.")
+@click.option("--objective", help="fps (the default), or lut: the fewest LUTs that reach --target-fps.")
+@click.option("--target-fps", type=float, help="Frames per second to reach; for --objective lut.")
+@click.option("--solver", multiple=True, metavar="[PROBLEM=]NAME", help="Solver of both or of one problem.")
+@click.option("--budget-lut-percent", type=float, help="Share of the part's LUTs to use; 80 if not given.")
+@click.option("--cpu-seconds", type=float, help="CPU time of the searches; 20 if nothing is given.")
+@click.option("--deterministic", type=float, help="Count work instead of time: the same plan always.")
+@click.option("--seed", type=int, help="Seed of the searches; 0 if not given.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting; see the docs.")
+@click.option("--config", type=_ANY_PATH, help="A TOML file with these options; see 'foldwright init'.")
+def _optimize(config: Path | None, settings: tuple[str, ...], **options: Any) -> None:
+    """Find the best accelerator for MODEL (an ONNX file or a name of `models`) and write a run folder.
+
+    The folder gets summary.json, plan.json, schedule.json, search.json, report.html and run.log.
+    """
+    from foldwright.config import merge_options, read_config
+    from foldwright.runs import open_run
+    from foldwright.verbs.optimize import headline, optimize_into
+
+    file = read_config(config) if config else {}
+    options["set"] = {key: _value(text) for key, text in _pairs(settings).items()}
+    merged = merge_options(file, str(config or "command line"), options)
+    optimize_into(merged, command_line())
+    for line in headline(dict(open_run(merged.out).summary)):
+        click.echo(line)
+    click.echo(f"look at it: {Path(merged.out) / 'report.html'}")
+
+
+def _value(text: str) -> int | float | str:
+    """Returns a setting as the number it writes, else as text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 @cli.command("init", short_help="Write a commented configuration file.")
 @click.argument("file", type=_ANY_PATH, default=Path("foldwright.toml"))
 def _init(file: Path) -> None:
@@ -63,6 +115,52 @@ def _init(file: Path) -> None:
 
     write_template(file)
     click.echo(f"wrote {file}; edit it, then run: foldwright optimize --config {file}")
+
+
+@cli.command("check", short_help="Check a run folder with the independent referees.")
+@click.argument("folder", type=_ANY_PATH)
+def _check(folder: Path) -> None:
+    """Check plan and schedule of the run in FOLDER, and its summary against them."""
+    from foldwright.verbs.optimize import check_run
+
+    for line in check_run(folder):
+        click.echo(line)
+
+
+@cli.command("report", short_help="Draw the report of a run folder again.")
+@click.argument("folder", type=_ANY_PATH)
+def _report(folder: Path) -> None:
+    """Draw report.html of the run in FOLDER again."""
+    from foldwright.verbs.optimize import write_report
+
+    click.echo(f"wrote {write_report(folder)}")
+
+
+@cli.command("export", short_help="Write the RTL of a run's plan.")
+@click.argument("folder", type=_ANY_PATH)
+@click.option("--to", "target", required=True, help="What to write: verilog.")
+@click.option("--model", help="The ONNX file, if it is not where it was.")
+def _export(folder: Path, target: str, model: str | None) -> None:
+    """Check the plan of the run in FOLDER and write its RTL and memory images to FOLDER/build."""
+    from foldwright.verbs.build_files import export_run
+
+    for file in export_run(folder, target, model):
+        click.echo(f"{file.size_bytes:>12,}  {folder / 'build' / file.path}")
+
+
+@cli.command("verify", short_help="Play a plan's layers on its RTL and compare with the reference.")
+@click.argument("folder", type=_ANY_PATH)
+@click.option("--model", help="The ONNX file, if it is not where it was.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--tiles", type=click.IntRange(min=1, max=100), default=1, show_default=True, help="Tiles per layer."
+)
+@click.option("--full-size/--scaled-down", default=True, help="Also one tile per engine at full size.")
+def _verify(folder: Path, model: str | None, seed: int, tiles: int, full_size: bool) -> None:
+    """Simulate tiles of every layer of the run in FOLDER on the generated RTL; exits with 5 on a mismatch."""
+    from foldwright.verbs.build_files import verify_run, verify_table
+
+    click.echo(verify_table(verify_run(folder, model, seed, tiles, full_size)))
 
 
 @cli.command("run", short_help="Run a network in integers on an array of inputs.")

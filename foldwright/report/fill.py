@@ -37,7 +37,9 @@ _MOST_BARS = 3000
 _NO_TRAFFIC = float("inf")
 
 
-def report_data(plan: Plan, schedule: Schedule, summary: dict[str, Any], search: dict[str, Any]) -> ReportData:
+def report_data(
+    plan: Plan, schedule: Schedule, summary: dict[str, Any], search: dict[str, Any]
+) -> ReportData:
     """Returns everything of the report of a run; `search` holds the anytime traces by problem."""
     cycles, traffic = _layer_totals(plan, schedule)
     return ReportData(
@@ -60,9 +62,13 @@ def report_data(plan: Plan, schedule: Schedule, summary: dict[str, Any], search:
 
 
 def _figures(s: dict[str, Any]) -> tuple[Figure, ...]:
-    gap_note = "proven: nothing in the design space is better" if s["gap"] == 0 else "of the whole design space"
+    gap_note = (
+        "proven: nothing in the design space is better" if s["gap"] == 0 else "of the whole design space"
+    )
     return (
-        Figure("frame rate", f"{s['fps']:,.0f}", "frames/s", f"at {s['clock_mhz']:g} MHz, {s['clock_status']}"),
+        Figure(
+            "frame rate", f"{s['fps']:,.0f}", "frames/s", f"at {s['clock_mhz']:g} MHz, {s['clock_status']}"
+        ),
         Figure("cycles per frame", f"{s['cycles_per_frame']:,.1f}", "", f"bound {s['bound_cycles']:,.1f}"),
         Figure("gap to the bound", f"{100 * s['gap']:.2f}", "%", gap_note),
         Figure("schedule gap", f"{100 * s['schedule_gap']:.2f}", "%", "given this datapath"),
@@ -132,7 +138,11 @@ def _memories(plan: Plan) -> tuple[Memory, ...]:
             ("maps", engine.map_width_bits, engine.map_words),
             ("line", engine.line_width_bits, engine.line_words),
         )
-        out += [Memory(f"engine {e} {n}", words, f"{width} bits x {words} words") for n, width, words in shapes if words]
+        out += [
+            Memory(f"engine {e} {n}", words, f"{width} bits x {words} words")
+            for n, width, words in shapes
+            if words
+        ]
     return tuple(out)
 
 
@@ -140,7 +150,9 @@ def _blocks(plan: Plan, schedule: Schedule, cycles: dict[str, int]) -> tuple[Mem
     """Places blocks in time by slots: each slot is drawn as long as its layer computes, scaled to the round."""
     edges: dict[int, list[float]] = {}
     for e in range(len(plan.datapath.engines)):
-        names = [x.name for x, a in zip(plan.workload.layers, plan.datapath.assignment, strict=True) if a == e]
+        names = [
+            x.name for x, a in zip(plan.workload.layers, plan.datapath.assignment, strict=True) if a == e
+        ]
         total = sum(cycles.get(n, 1) for n in names) or 1
         edges[e] = [0.0]
         for name in names:
@@ -179,10 +191,21 @@ def _engine_table(plan: Plan) -> Table:
         layers = sum(a == e for a in plan.datapath.assignment)
         planes = ", ".join(str(p) for p in engine.planes_per_word)
         rows.append(
-            (str(e), engine.shape, engine.arithmetic.value, engine.lanes.value, planes, str(layers))
-            + (f"{engine.acc_bits} bits", f"{engine.bit_macs_per_cycle:,}")
+            (
+                *(str(e), engine.shape, engine.arithmetic.value, engine.lanes.value, planes, str(layers)),
+                *(f"{engine.acc_bits} bits", f"{engine.bit_macs_per_cycle:,}"),
+            )
         )
-    header = ("engine", "dm x dk x dn", "arithmetic", "lanes", "planes/word", "layers", "accumulator", "bit-MACs/cycle")
+    header = (
+        "engine",
+        "dm x dk x dn",
+        "arithmetic",
+        "lanes",
+        "planes/word",
+        "layers",
+        "accumulator",
+        "bit-MACs/cycle",
+    )
     return Table("Engines", header, tuple(rows))
 
 
@@ -193,11 +216,25 @@ def _layer_table(plan: Plan, schedule: Schedule, cycles: dict[str, int], traffic
         ops = layer.bit_macs * plan.datapath.batch_frames
         use = ops / (took * plan.datapath.engines[e].bit_macs_per_cycle) if took else 0.0
         rows.append(
-            (layer.name, str(e), f"{layer.macs:,}", f"W{layer.weight_bits}A{layer.act_bits}", f"{took:,}", f"{use:.0%}")
-            + (f"{d.tile_blocks} x {d.tile_rows}", "pinned" if d.weights_pinned else "streamed")
-            + ("on chip" if d.output_on_chip else "DRAM", f"{traffic.get(layer.name, 0):,}")
+            (
+                *(layer.name, str(e), f"{layer.macs:,}", f"W{layer.weight_bits}A{layer.act_bits}"),
+                *(f"{took:,}", f"{use:.0%}", f"{d.tile_blocks} x {d.tile_rows}"),
+                *("pinned" if d.weights_pinned else "streamed", "on chip" if d.output_on_chip else "DRAM"),
+                f"{traffic.get(layer.name, 0):,}",
+            )
         )
-    header = ("layer", "engine", "MACs", "bits", "cycles/round", "array use", "tile", "weights", "output", "DRAM bits")
+    header = (
+        "layer",
+        "engine",
+        "MACs",
+        "bits",
+        "cycles/round",
+        "array use",
+        "tile",
+        "weights",
+        "output",
+        "DRAM bits",
+    )
     note = "Tile: blocks of output channels x rows. Array use: bit-MACs done over those the engine could do meanwhile."
     return Table("Layers", header, tuple(rows), note)
 
@@ -209,10 +246,16 @@ def _cost_table(plan: Plan) -> Table:
 
 
 def _remarks(s: dict[str, Any]) -> tuple[str, ...]:
-    out = [f"The clock of {s['clock_mhz']:g} MHz is {s['clock_status']}: no place and route has confirmed it."]
-    out.append(f"{s['bram36_fixed']} block RAMs and the fixed LUTs for DMA and AXI are assumed, not synthesised.")
+    out = [
+        f"The clock of {s['clock_mhz']:g} MHz is {s['clock_status']}: no place and route has confirmed it."
+    ]
+    out.append(
+        f"{s['bram36_fixed']} block RAMs and the fixed LUTs for DMA and AXI are assumed, not synthesised."
+    )
     if not s["reproducible"]:
-        out.append("The search stopped by CPU time, so another run may find another plan; use --deterministic to repeat it.")
+        out.append(
+            "The search stopped by CPU time, so another run may find another plan; use --deterministic to repeat it."
+        )
     return tuple(out)
 
 

@@ -24,7 +24,7 @@ from foldwright.report.page import render_report
 from foldwright.runs import RunFolder, new_run, open_run, write_atomic
 from foldwright.verbs.listing import find_model
 
-__all__ = ["check_run", "headline", "optimize_into", "summary_of", "write_report"]
+__all__ = ["check_run", "headline", "model_of", "open_plan", "optimize_into", "summary_of", "write_report"]
 
 _PACKAGES = ("numpy", "numba", "ortools", "networkx", "onnx", "amaranth")
 _SEARCH = "search.json"
@@ -51,7 +51,9 @@ def optimize_into(options: OptimizeOptions, command: str) -> Optimized:
         run.write("plan.json", to_json(found.plan))
         run.write("schedule.json", to_json(found.schedule))
         run.write(_SEARCH, json.dumps(_search(found), indent=1) + "\n")
-        run.write("report.html", render_report(report_data(found.plan, found.schedule, summary, _search(found))))
+        run.write(
+            "report.html", render_report(report_data(found.plan, found.schedule, summary, _search(found)))
+        )
         for line in headline(summary):
             run.log(line)
         run.finish(summary)
@@ -80,7 +82,8 @@ def summary_of(found: Optimized, options: OptimizeOptions) -> dict[str, Any]:
         "clock_status": "assumed",
         "batch": found.plan.datapath.batch_frames,
         "latency_us": round(schedule.latency_cycles / found.plan.clock_mhz, 3),
-        "dram_bits_per_frame": (schedule.loaded_bits + schedule.stored_bits) // found.plan.datapath.batch_frames,
+        "dram_bits_per_frame": (schedule.loaded_bits + schedule.stored_bits)
+        // found.plan.datapath.batch_frames,
         "reproducible": found.reproducible,
         "cpu_seconds": {stage: round(seconds, 3) for stage, seconds in found.cpu_seconds.items()},
         "utilization": {
@@ -121,7 +124,9 @@ def _search(found: Optimized) -> dict[str, Any]:
 def headline(summary: dict[str, Any]) -> list[str]:
     """Returns what a person reads first of a run, a line each."""
     uses = ", ".join(
-        f"{use['used']:,} of {use['available']:,} {name}" for name, use in summary["utilization"].items() if use["used"]
+        f"{use['used']:,} of {use['available']:,} {name}"
+        for name, use in summary["utilization"].items()
+        if use["used"]
     )
     clock = f"{summary['clock_mhz']:g} MHz ({summary['clock_status']})"
     return [
@@ -135,7 +140,7 @@ def headline(summary: dict[str, Any]) -> list[str]:
 def write_report(folder: Path) -> Path:
     """Draws the report of a run folder again and returns its path."""
     run = open_run(folder)
-    plan, schedule = _plan_of(run)
+    plan, schedule = open_plan(run)
     search = json.loads(run.file(_SEARCH).read_text(encoding="utf-8"))
     path = run.path / "report.html"
     write_atomic(path, render_report(report_data(plan, schedule, dict(run.summary), search)))
@@ -150,7 +155,7 @@ def check_run(folder: Path) -> list[str]:
         VerificationError: the summary says something else than plan and schedule.
     """
     run = open_run(folder)
-    plan, schedule = _plan_of(run)
+    plan, schedule = open_plan(run)
     plan.check(schedule)
     fps, told = plan.frames_per_second(schedule), float(run.summary.get("fps", -1))
     if abs(fps - told) > 1e-3 * fps:
@@ -163,7 +168,8 @@ def check_run(folder: Path) -> list[str]:
     ]
 
 
-def _plan_of(run: RunFolder) -> tuple[Plan, Schedule]:
+def open_plan(run: RunFolder) -> tuple[Plan, Schedule]:
+    """Reads plan and schedule of a run; they are not checked yet."""
     return read_json(Plan, run.file("plan.json")), read_json(Schedule, run.file("schedule.json"))
 
 
@@ -177,8 +183,12 @@ def model_of(run: RunFolder, plan: Plan, model: str | None) -> Path:
     import shlex
 
     words = shlex.split(run.command)
-    named = model or next((w for w in words[2:] if w.endswith(plan.model) or w == Path(plan.model).stem), plan.model)
+    named = model or next(
+        (w for w in words[2:] if w.endswith(plan.model) or w == Path(plan.model).stem), plan.model
+    )
     path = find_model(named)
     if hashlib.sha256(path.read_bytes()).hexdigest() != plan.model_sha256:
-        raise ModelError(f"{path}: is not the file that the plan of {run.path} was made for; give it with --model")
+        raise ModelError(
+            f"{path}: is not the file that the plan of {run.path} was made for; give it with --model"
+        )
     return path
