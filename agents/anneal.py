@@ -4,8 +4,8 @@ A proposal changes one decision to any other candidate, moves it to a neighbouri
 or swaps the candidates of two. What breaks a budget is rejected. Costs of one problem may lie decades apart, so what
 counts is the relative increase: one by the share `temperature` passes with probability 1/e. The temperature falls
 geometrically. The first run starts from the best of the fallback, the problem's own start and some samples, later
-runs from the best solution, by turns warm and hot; each is twice as long as the one before it, and the last one fits
-into what the stop leaves.
+runs from the best solution, by turns hot and warm; the first one is warm if the problem's own start is the best. Each
+is twice as long as the one before it, and the last one fits into what the stop leaves.
 
 Source: S. Kirkpatrick, C. D. Gelatt, M. P. Vecchi, "Optimization by Simulated Annealing", Science 220 (1983).
 Iterations are evaluations of complete choices.
@@ -48,8 +48,8 @@ class AnnealParams:
 
     __pydantic_config__: ClassVar = STRICT
 
-    start_temperature: float = 0.03
-    reheat_temperature: float = 0.01
+    start_temperature: float = 0.1
+    reheat_temperature: float = 0.003
     end_temperature: float = 0.0002
     samples: int = 8
     run_length: int = 200
@@ -175,10 +175,11 @@ def solve(problem: Problem, *, stop: StopRule, seed: int, params: AnnealParams |
     search = Search(problem, "anneal", stop, seed, params)
     annealer = _Annealer(search, params)
     search.start()
-    length, runs = params.run_length * max(1, len(search.free)), 0
+    length = params.run_length * max(1, len(search.free))
     sample_starts(search, params.samples)
+    is_warm = search.is_offered_best  # a good start is worth keeping, a random one is not
     while not search.done:
-        temperature = params.reheat_temperature if runs % 2 else params.start_temperature
+        temperature = params.reheat_temperature if is_warm else params.start_temperature
         annealer.run(search.best.copy(), search.best_cost, temperature, _next_length(search, length))
-        length, runs = 2 * length, runs + 1
+        length, is_warm = 2 * length, not is_warm
     return search.result()

@@ -40,7 +40,6 @@ def sample_starts(search: Search, count: int) -> None:
 def solve(problem: Problem, *, stop: StopRule, seed: int, params: NoParams | None = None) -> Result:
     """Samples until the stop; one iteration is one complete sample."""
     search = Search(problem, "random", stop, seed, params or NoParams())
-    sample(problem, np.random.default_rng(seed))  # warm-up: compiles what `allowed` calls
     search.start()
     while not search.done:
         search.evaluate(sample(problem, search.rng))

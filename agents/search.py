@@ -84,6 +84,8 @@ class Search:
     def start(self) -> None:
         """Ends the warm-up and scores the fallback; CPU time counts from here."""
         self.problem.cost_of(self.fallback)
+        for decision in range(len(self.sizes)):
+            self.problem.allowed(self.fallback, decision)
         self._warmup_seconds = self._warmup()
         self.clock = CpuClock()
         self._bounds = [(0.0, self.bound)]
@@ -93,6 +95,11 @@ class Search:
         """Scores the start that the problem offers, where it offers one."""
         if self._offered is not None and not self.done:
             self.evaluate(self._offered)
+
+    @property
+    def is_offered_best(self) -> bool:
+        """Whether the best solution is the start that the problem offers."""
+        return self._offered is not None and bool((self._offered == self.best).all())
 
     def evaluate(self, choices: Choices) -> int:
         """Returns the cost of complete choices, counts it, and keeps the choices where they are the best."""

@@ -70,7 +70,7 @@ def test_a_second_process_compiles_nothing() -> None:
     ("options", "message"),
     [
         ({"start_temperature": 0.0}, "option 'start_temperature' is 0.0, allowed is"),
-        ({"end_temperature": 0.2}, "option 'end_temperature' is 0.2, allowed is 1e-12 to 0.03"),
+        ({"end_temperature": 0.2}, "option 'end_temperature' is 0.2, allowed is 1e-12 to 0.1"),
         ({"run_length": 0}, "option 'run_length' is 0, allowed is 1"),
         ({"pair_share": 0.9, "step_share": 0.9}, "'swap_share' is 1.85, allowed is 0.0 to 1.0"),
     ],
