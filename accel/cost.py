@@ -16,6 +16,7 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | result | r dm A | codes |
 | threshold.bits | dm ((2^A - 1) acc_bits + 1) | words read from the threshold memories |
 | threshold.ram64 | 3 bits x 64 words | threshold memories in LUTs, 7-series |
+| threshold.select | bits read * ceil((n - 1) / 3), n of 64 words each | choosing among deep threshold memories |
 | threshold.ram16 | 4 bits x 16 words | threshold memories in LUTs, ECP5 |
 | select.bits | dm dk / pa0 * log2(pa / pa0) | multiplexer of the weights between word layouts |
 | weight.bits | dm dk | registers behind the weight memory |
@@ -45,10 +46,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
 from foldwright.errors import ConfigError, nearest
+from foldwright.kernels import njit
 from foldwright.netlists.part import BlockRam, Part
 
 __all__ = [
@@ -87,7 +88,7 @@ _IntArray = npt.NDArray[np.int64]
 
 TERMS = (
     "unit.dk", "unit.acc", "unit", "unit.planes", "shadow.acc", "aligner.bits", "aligner.lane",
-    "result.acc", "result.choice", "result", "threshold.bits", "threshold.ram64", "threshold.ram16",
+    "result.acc", "result.choice", "result", "threshold.bits", "threshold.ram64", "threshold.ram16", "threshold.select",
     "select.bits", "weight.bits", "map.bits", "control.lane", "control", "window.bits", "pack",
 )  # fmt: skip
 """Terms of one engine, in the order of a coefficient array; `fixed` follows once per datapath."""
@@ -98,7 +99,7 @@ ASSUMED_TERMS = ("window.bits", "pack")
 COMPONENTS = (
     "units", "shadow", "aligner", "results", "thresholds", "operands", "control", "window", "packing", "fixed",
 )  # fmt: skip
-_COMPONENT_OF = (0, 0, 0, 0, 1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 7, 8)  # of each term
+_COMPONENT_OF = (0, 0, 0, 0, 1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 7, 8)  # of each term
 
 FIXED_BRAM36 = 8
 """Block RAMs of DMA and program memory: assumed, nothing of it is built yet."""
@@ -167,11 +168,12 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
         out[10] += width
         out[11] += _ceil_div(width, 3) * _ceil_div(row[C_THRESHOLD_WORDS], 64)
         out[12] += _ceil_div(width, 4) * _ceil_div(row[C_THRESHOLD_WORDS], 16)
-    out[13] = dm * dk // lowest * (log_most - log_lowest)
-    out[14], out[15] = dm * dk, dn * dk
-    out[16], out[17] = dn, 1
-    out[18] = dn * row[C_WINDOW]
-    out[19] = drain * dm * stages
+    out[13] = out[10] * _ceil_div(_ceil_div(row[C_THRESHOLD_WORDS], 64) - 1, 3)
+    out[14] = dm * dk // lowest * (log_most - log_lowest)
+    out[15], out[16] = dm * dk, dn * dk
+    out[17], out[18] = dn, 1
+    out[19] = dn * row[C_WINDOW]
+    out[20] = drain * dm * stages
 
 
 @njit(cache=True)

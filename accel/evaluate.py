@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from foldwright.accel.mapping import M_CYCLES, M_LATENCY, ceil_div
 from foldwright.accel.memory import bram36_in_use, first_fit, live_items
@@ -32,6 +31,7 @@ from foldwright.accel.tiles import (
     plan_row,
     traffic_bits,
 )
+from foldwright.kernels import njit
 
 __all__ = [
     "DECISIONS",

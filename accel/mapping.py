@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from foldwright.accel.tables import (
     E_AND,
@@ -53,6 +52,7 @@ from foldwright.accel.tables import (
     W_SIGNED,
     W_TERNARY,
 )
+from foldwright.kernels import njit
 
 __all__ = ["MAPPING_FIELDS", "map_layer", "map_layers", "map_words", "weight_planes"]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from foldwright.accel.cost import block_rams_of
 from foldwright.accel.datapath import BYTE_BITS
@@ -40,6 +39,7 @@ from foldwright.accel.tiles import (
     P_STAGE_WORDS,
     P_WEIGHT_WORDS,
 )
+from foldwright.kernels import njit
 
 __all__ = [
     "ITEM_FIELDS",

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from foldwright.accel.mapping import ceil_div
 from foldwright.accel.memory import slots_of
@@ -46,6 +45,7 @@ from foldwright.accel.tiles import (
     input_rows,
     stored_rows,
 )
+from foldwright.kernels import njit
 
 __all__ = ["DRAM_LATENCY_CYCLES", "EVENT_FIELDS", "run_events", "steady_cycles", "tile_table"]
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from foldwright.accel.mapping import (
     M_BLOCKS,
@@ -48,6 +47,7 @@ from foldwright.accel.tables import (
     L_STORED_H,
     L_STORED_W,
 )
+from foldwright.kernels import njit
 
 __all__ = [
     "ORDER_ROWS",

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numba
-from numba import types
+import numba  # only for typeof
 
 from foldwright.agents.faces import WithKernel
 from foldwright.envs.problem import Problem
+from foldwright.kernels import njit, types
 
 __all__ = ["CHUNK_SECONDS", "TRACE_ROWS", "Kernel", "Loop"]
 
@@ -29,7 +29,7 @@ Loop = Callable[..., Any]
 
 @cache
 def _compiled(loop: Loop, signature: Any) -> Loop:
-    return numba.njit(signature, cache=True)(loop)
+    return njit(signature, cache=True)(loop)
 
 
 class Kernel:

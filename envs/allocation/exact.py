@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from foldwright.accel.cost import COST_FIELDS, sum_of_terms
 from foldwright.accel.mapping import (
@@ -67,6 +66,7 @@ from foldwright.envs.allocation.space import (
     window_bits_of,
 )
 from foldwright.envs.problem import Bound, Choices
+from foldwright.kernels import njit
 
 if TYPE_CHECKING:
     from foldwright.envs.allocation.problem import AllocationProblem

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from foldwright.accel.cost import sum_of_terms
 from foldwright.accel.evaluate import DECISIONS, bram36_of_choices, cycles_of_choices
@@ -16,6 +15,7 @@ from foldwright.accel.mapping import M_PA, ceil_div, map_layers
 from foldwright.accel.memory import memory_widths
 from foldwright.envs.allocation.space import build, is_legal
 from foldwright.envs.tiling.start import QUICK_TILES, quick_choices, quick_tiles, resident_choices
+from foldwright.kernels import njit
 
 __all__ = ["MILLI", "cost_of_choices", "fits_choices", "is_resident", "score"]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from foldwright.accel.cost import (
     C_ACC,
@@ -49,6 +48,7 @@ from foldwright.accel.tables import (
     L_W_KIND,
     W_SIGNED,
 )
+from foldwright.kernels import njit
 
 __all__ = [
     "BATCHES",

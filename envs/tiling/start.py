@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from foldwright.accel.evaluate import (
     DECISIONS,
@@ -18,6 +17,7 @@ from foldwright.accel.evaluate import (
 )
 from foldwright.accel.mapping import M_BLOCKS, M_ROWS, M_WEIGHT_WORDS_PER_BLOCK
 from foldwright.accel.tables import L_INPUT, L_RESIDUAL
+from foldwright.kernels import njit
 
 __all__ = ["QUICK_TILES", "quick_choices", "quick_tiles", "resident_choices"]
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 
 from foldwright.envs.cp_problem import CpProblem
 from foldwright.envs.problem import INFEASIBLE, Bound, Choices, Cost
 from foldwright.errors import IllegalSolutionError
 from foldwright.jsonform import STRICT
+from foldwright.kernels import njit
 
 __all__ = ["BY_HAND", "CompiledKnapsack", "Knapsack", "Picks", "brute_force", "random_knapsack"]
 
