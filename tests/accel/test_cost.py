@@ -108,6 +108,7 @@ def test_features_of_a_column_engine_are_those_found_by_hand() -> None:
     assert got["threshold.bits"] == 4 * 17 + 4 * (2 * 17 + 1)
     # 68 and 140 bits wide, 65 words deep: two layers of 23 + 47 blocks of 3x64, five of 17 + 35 of 4x16.
     assert (got["threshold.ram64"], got["threshold.ram16"]) == (2 * 70, 5 * 52)
+    assert got["threshold.select"] == 68 + 140
     assert got["window.bits"] == 600
     assert got["select.bits"] == 0
     # Two words, of 1 or 2 planes: 24 units, one segment above the first, 64 takes seven bits.
