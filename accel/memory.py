@@ -49,6 +49,7 @@ __all__ = [
     "MEMORY_WEIGHT",
     "bram36_in_use",
     "first_fit",
+    "largest_first",
     "live_items",
 ]
 
@@ -170,10 +171,23 @@ def _residual_words(layer: IntArray, engine: IntArray, pa: int, batch: int) -> i
 
 
 @njit(cache=True)
+def largest_first(sizes: IntArray) -> IntArray:
+    """Returns the positions of sizes in falling order, ties by position (insertion sort: few items, quick to compile)."""
+    order = np.arange(len(sizes))
+    for a in range(1, len(sizes)):
+        item, b = order[a], a
+        while b > 0 and sizes[order[b - 1]] < sizes[item]:
+            order[b] = order[b - 1]
+            b -= 1
+        order[b] = item
+    return order
+
+
+@njit(cache=True)
 def first_fit(items: IntArray, engines: int) -> IntArray:
     """Gives every item its address and returns the depths, int64 (engines, 3): weights, maps, line."""
     depth = np.zeros((engines, 3), dtype=np.int64)
-    order = np.argsort(-items[:, I_WORDS], kind="mergesort")
+    order = largest_first(items[:, I_WORDS])
     n = len(items)
     for a in range(n):
         item = order[a]

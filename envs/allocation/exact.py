@@ -443,7 +443,7 @@ class FrontierSearch:
         """Simulates the designs of a chain that do, or do not, have room for everything."""
         tables = self._problem.tables
         for choices in self.designs(chain):
-            if bool(is_resident(*tables, choices)) is not resident:
+            if bool(is_resident.py_func(*tables, choices)) is not resident:
                 continue
             cost = self._problem.cost_of(choices)
             self._simulated += 1

@@ -27,7 +27,7 @@ from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.workload import Workload
 from foldwright.envs.allocation import space
 from foldwright.envs.allocation.score import cost_of_choices, fits_choices, score
-from foldwright.envs.problem import Bound, Choices, Cost
+from foldwright.envs.problem import INFEASIBLE, Bound, Choices, Cost
 from foldwright.errors import ConfigError, IllegalSolutionError, InfeasibleError
 from foldwright.jsonform import STRICT
 from foldwright.netlists.part import Part, load_part
@@ -82,7 +82,7 @@ class AllocationProblem:
         ]
         if wrong:
             raise ConfigError(f"allocation {self.name!r}: " + "; ".join(wrong))
-        if not fits_choices(*self.tables, self.fallback):
+        if not fits_choices.py_func(*self.tables, self.fallback):
             need = cost(self.decode(self.fallback).datapath, self._part, self.technology)
             raise InfeasibleError(
                 f"allocation {self.name!r}: the smallest design needs {need.lut} LUTs and {need.bram36} block RAMs with the "
@@ -159,7 +159,12 @@ class AllocationProblem:
         return cost_of_choices, self.tables
 
     def cost_of(self, choices: Choices) -> int:
-        return int(cost_of_choices(*self.tables, choices))
+        # As `cost_of_choices` does, but by its parts: each is compiled anyway, the whole only where a kernel is asked for.
+        layers, geometries, lut, ff, limits = self.tables
+        if not space.is_legal(layers, self.max_engines, choices):
+            return INFEASIBLE
+        engines, rows, assignment, batch = space.build(layers, self.max_engines, choices)
+        return int(score.py_func(layers, engines, rows, assignment, batch, geometries, lut, ff, limits))
 
     def allowed(self, choices: Choices, decision: int) -> npt.NDArray[np.bool_]:
         trial = self.fallback.copy()
@@ -167,7 +172,7 @@ class AllocationProblem:
         out = np.empty(self.sizes[decision], dtype=np.bool_)
         for k in range(len(out)):
             trial[decision] = k
-            out[k] = fits_choices(*self.tables, trial)
+            out[k] = fits_choices.py_func(*self.tables, trial)
         return out
 
     def decode(self, choices: Choices) -> AllocationSolution:
@@ -231,7 +236,7 @@ class AllocationProblem:
         limits[0] = datapath.dram_bits_per_cycle
         assignment = np.array(datapath.assignment, dtype=np.int64)
         value = int(
-            score(
+            score.py_func(
                 layers,
                 engine_table(datapath.engines),
                 rows,

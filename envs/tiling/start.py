@@ -16,6 +16,7 @@ from foldwright.accel.evaluate import (
     bram36_of_choices,
 )
 from foldwright.accel.mapping import M_BLOCKS, M_ROWS, M_WEIGHT_WORDS_PER_BLOCK
+from foldwright.accel.memory import largest_first
 from foldwright.accel.tables import L_INPUT, L_RESIDUAL
 from foldwright.kernels import njit
 
@@ -73,7 +74,7 @@ def quick_choices(
         return choices
     choices[:] = 0
     choices[2::DECISIONS] = QUICK_TILES - 1
-    by_weight = np.argsort(-mappings[:, M_BLOCKS] * mappings[:, M_WEIGHT_WORDS_PER_BLOCK], kind="mergesort")
+    by_weight = largest_first(mappings[:, M_BLOCKS] * mappings[:, M_WEIGHT_WORDS_PER_BLOCK])
     for step in range(6):
         for k in range(n):
             i = by_weight[k] if step >= 4 else k
