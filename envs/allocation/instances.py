@@ -56,7 +56,7 @@ def named(name: str) -> AllocationProblem:
     """
     if name in names():
         network, part, percent = re.fullmatch(rf"(.+)-({'|'.join(PARTS)})-(\d+)", name).groups()  # type: ignore[union-attr]
-        return AllocationProblem(f"allocation/{name}", known_workload(network), part, int(percent))
+        return AllocationProblem(f"allocation/{name}", known_workload(network), part, float(percent))
     found = re.fullmatch(rf"({'|'.join(SPLITS[:-1])})-s(\d{{1,9}})-(\d{{1,9}})", name)
     if not found:
         raise ConfigError(
@@ -72,7 +72,7 @@ def generated(split: str, seed: int, index: int) -> AllocationProblem:
     rng = np.random.default_rng([split_number(split), seed, index])
     while True:
         workload = split_workload(split, rng, name)
-        part, percent = str(rng.choice(PARTS)), int(rng.integers(3, 20)) * 5
+        part, percent = str(rng.choice(PARTS)), 5.0 * int(rng.integers(3, 20))
         bits, engines = int(rng.choice(_DRAM_BITS)), int(rng.integers(1, 4))
         try:
             return AllocationProblem(f"allocation/{name}", workload, part, percent, bits, engines)

@@ -1,0 +1,80 @@
+"""The Gymnasium faces of the tiling problem; see `TilingEnv`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from foldwright.envs.batch import Kit
+from foldwright.envs.face import DecisionEnv, DecisionVectorEnv
+from foldwright.envs.tiling.kernels import CANDIDATE_FEATURES, CONTEXT_FEATURES, costs, observe
+from foldwright.envs.tiling.problem import TilingProblem
+from foldwright.envs.tiling.render import picture, table
+
+__all__ = ["TILING_KIT", "TilingEnv", "TilingVectorEnv"]
+
+
+def _pack(problem: TilingProblem) -> tuple[npt.NDArray[np.int64], ...]:
+    return (problem.sizes, problem.fallback, *problem.tables)
+
+
+def _bound(problem: TilingProblem) -> int:
+    return problem.bound().value
+
+
+TILING_KIT = Kit("tiling", len(CANDIDATE_FEATURES), len(CONTEXT_FEATURES), _pack, costs, observe, _bound)
+
+
+class TilingEnv(DecisionEnv):
+    """Decides, layer by layer, how a network runs on a datapath: weights, output, tile.
+
+    Problem:
+        `foldwright.envs.tiling.problem`: three decisions a layer; the cost is the simulator's cycles per round.
+    Observation:
+        A dict. `candidates`, float32 (896,), -4..4, or (64, 14) with `flat=False`:
+        `kernels.CANDIDATE_FEATURES` of each candidate of the next decision, zeros beyond the last.
+        `context`, float32 (22,), -4..4: `kernels.CONTEXT_FEATURES`. `action_mask`, int8
+        (64,), 0 or 1. After the last decision all are zero.
+    Action:
+        Discrete(64): the candidate that the next decision takes.
+    Mask:
+        A candidate is allowed iff the block RAMs of the decisions so far, the candidate, and the fallback for all later
+        decisions fit the pool. One always is. Another action leaves the state unchanged.
+    Reward:
+        (cycles before - cycles after) / bound, both of the fallback completion; without a unit, larger is better, -1 for
+        a forbidden action. An undiscounted episode sums to (cycles of the fallback - cycles) / bound.
+    Terminated / Truncated:
+        Terminated after the last decision; truncated after 4 * decisions + 16 steps.
+    Info:
+        `cost` (cycles of the fallback completion), `bound` (cycles), `instance` (name); after a step `legal`.
+    Example:
+        >>> import gymnasium
+        >>> env = gymnasium.make("foldwright.envs:foldwright/Tiling-v0", instances="tiling/digits-w1a2-b16")
+        >>> observation, info = env.reset(seed=0)
+        >>> done = False
+        >>> while not done:
+        ...     action = observation["action_mask"].argmax()
+        ...     observation, reward, done, truncated, info = env.step(action)
+        >>> info["instance"], info["cost"] >= info["bound"]
+        ('tiling/digits-w1a2-b16', True)
+    """
+
+    kit: ClassVar[Kit] = TILING_KIT
+
+    def render(self) -> Any:
+        """Returns the schedule so far as a text table ("ansi") or a picture, uint8 (height, width, 3) ("rgb_array")."""
+        problem, position = self.problem, int(self.core.position[0])
+        assert isinstance(problem, TilingProblem)
+        if self.render_mode == "ansi":
+            return table(problem, self.choices(), position, int(self.core.cost[0]))
+        if self.render_mode == "rgb_array":
+            return picture(problem, self.choices(), position)
+        return None
+
+
+class TilingVectorEnv(DecisionVectorEnv):
+    """Many tiling episodes at once; see `TilingEnv`."""
+
+    kit: ClassVar[Kit] = TILING_KIT
