@@ -204,6 +204,8 @@ def _fastest(
     with budget.stage("allocation"):
         stop = budget.watched("allocation", _ALLOCATION_SHARE)
         allocation = solver(problem, stop=stop, seed=options.seed, params=params)
+        if budget.tell is not None and allocation.has_solution:
+            budget.tell("allocation", allocation.cpu_seconds, allocation.iterations, allocation.cost)
     if not allocation.has_solution:
         raise InfeasibleError(
             f"{problem.name}: solver {solver.name!r} found no design that fits; give it more time or another solver"

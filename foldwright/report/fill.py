@@ -34,6 +34,8 @@ _KINDS = {
     "store": BarKind.STORE,
 }
 _MOST_BARS = 3000
+_SHOWN_ABOVE_BEST = 5
+"""Costs beyond this many times the best, such as a start's, would flatten the curve and are left out."""
 _NO_TRAFFIC = float("inf")
 
 
@@ -43,7 +45,7 @@ def report_data(
     """Returns everything of the report of a run; `search` holds the anytime traces by problem."""
     cycles, traffic = _layer_totals(plan, schedule)
     return ReportData(
-        title=f"{plan.workload.name} on {plan.part}",
+        title=plan.workload.name,
         part=plan.part,
         status=summary["status"],
         clock_mhz=plan.clock_mhz,
@@ -179,8 +181,9 @@ def _runs(slots: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def _anytime(kind: str, trace: dict[str, Any]) -> Anytime:
-    seconds = tuple(float(point[0]) for point in trace["history"])
-    costs = tuple(float(point[2]) for point in trace["history"])
+    history = [point for point in trace["history"] if point[2] <= _SHOWN_ABOVE_BEST * trace["history"][-1][2]]
+    seconds = tuple(float(point[0]) for point in history)
+    costs = tuple(float(point[2]) for point in history)
     series = (Series(trace["solver"], seconds, costs),) if seconds else ()
     return Anytime(kind, trace["unit"], series, float(trace["bound"]))
 
