@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import memory
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.datapath import Engine, LaneMode
 from foldwright.accel.rtl.aligner import Aligner
 from foldwright.accel.rtl.array import UnitArray, delayed
+from foldwright.accel.rtl.banks import WideMemory
 from foldwright.accel.rtl.loops import address_bits
 from foldwright.accel.rtl.popcount import popcount_latency
 from foldwright.accel.rtl.program import WORD_BITS, code_bits, threshold_bits
@@ -28,6 +28,9 @@ from foldwright.accel.rtl.sequencer import FRONT_STAGES, Sequencer
 from foldwright.accel.rtl.unit import Unit
 
 __all__ = ["PlanesEngine", "latency_cycles"]
+
+BLOCK_RAM_PORT_BITS = 72
+"""Width of a RAMB36E1 in simple dual-port mode (UG473)."""
 
 _PROGRAM_WORDS = 1024
 _FLUSH_MARGIN = 2
@@ -129,13 +132,10 @@ class PlanesEngine(Component):  # type: ignore[misc,unused-ignore]
 
     def _feed_acts(self, m: Module) -> None:
         e, s = self.engine, self._sequencer
-        ram = memory.Memory(shape=unsigned(e.map_width_bits), depth=e.map_words, init=[])
-        m.submodules.map = ram
-        write, read = ram.write_port(granularity=e.dk), ram.read_port(domain="sync")
-        m.d.comb += [write.addr.eq(self.map_write_address), write.data.eq(self.map_write_data)]
-        m.d.comb += [write.en.eq(self.map_write), read.addr.eq(s.map_address), read.en.eq(s.map_read)]
+        ram = WideMemory(m, "map", e.map_width_bits, e.map_words, unit_bits=e.dk, lanes=True)
+        ram.write(self.map_write_address, self.map_write_data, self.map_write)
         word = Signal(e.map_width_bits, name="map_word")
-        m.d.sync += word.eq(read.data)
+        m.d.sync += word.eq(ram.read(s.map_address, s.map_read))
         m.submodules.aligner = aligner = self._aligner
         m.d.comb += [aligner.word.eq(word), aligner.mask.eq(s.mask), self._array.acts.eq(aligner.acts)]
         m.d.comb += [aligner.start.eq(s.begin_group), aligner.fill.eq(s.fill)]
@@ -143,13 +143,10 @@ class PlanesEngine(Component):  # type: ignore[misc,unused-ignore]
     def _feed_weights(self, m: Module) -> None:
         """Reads weight words; each row's bits go to all planes of an activation word."""
         e, s = self.engine, self._sequencer
-        ram = memory.Memory(shape=unsigned(e.weight_width_bits), depth=e.weight_words, init=[])
-        m.submodules.weights = ram
-        write, read = ram.write_port(), ram.read_port(domain="sync")
-        m.d.comb += [write.addr.eq(self.weight_write_address), write.data.eq(self.weight_write_data)]
-        m.d.comb += [write.en.eq(self.weight_write), read.addr.eq(s.weight_address), read.en.eq(1)]
+        ram = WideMemory(m, "weights", e.weight_width_bits, e.weight_words, unit_bits=BLOCK_RAM_PORT_BITS)
+        ram.write(self.weight_write_address, self.weight_write_data, self.weight_write)
         word = Signal(e.weight_width_bits, name="weight_word")
-        m.d.sync += word.eq(read.data)
+        m.d.sync += word.eq(ram.read(s.weight_address))
         stored = e.weight_width_bits // e.dm
         rows = [self._replicated(word[r * stored : (r + 1) * stored]) for r in range(e.dm)]
         weights = Signal(e.dm * e.dk, name="weights_now")

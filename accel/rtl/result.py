@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import memory
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.datapath import Engine
 from foldwright.accel.rtl.array import delayed
+from foldwright.accel.rtl.banks import WideMemory
 from foldwright.accel.rtl.program import code_bits, threshold_bits
 
 __all__ = ["ResultPath", "search_order"]
@@ -92,18 +92,17 @@ class ResultPath(Component):  # type: ignore[misc,unused-ignore]
         e, width = self.engine, self.engine.acc_bits
         whole = threshold_bits(e)
         row = len(order) * width + last
-        ram = memory.Memory(shape=unsigned(e.dm * row), depth=e.threshold_words, init=[])
-        ram.attrs["ram_style"] = "distributed"
-        m.submodules[f"thresholds_{stage}"] = ram
-        write, read = ram.write_port(), ram.read_port(domain="comb")
+        ram = WideMemory(
+            m, f"thresholds_{stage}", e.dm * row, e.threshold_words, unit_bits=row, domain="comb"
+        )
+        ram.attribute("ram_style", "distributed")
         parts: list[Value] = []
         for channel in range(e.dm):
             low = channel * whole
             parts += [self.write_data[low + t * width : low + (t + 1) * width] for t in order]
             parts += [self.write_data[low + whole - 1]] if last else []
-        m.d.comb += [write.addr.eq(self.write_address), write.data.eq(Cat(*parts)), write.en.eq(self.write)]
-        m.d.comb += read.addr.eq(address)
-        word = _later(m, read.data, f"word_{stage}")
+        ram.write(self.write_address, Cat(*parts), self.write)
+        word = _later(m, ram.read(address), f"word_{stage}")
         table = [[word[c * row + k * width :][:width] for k in range(len(order))] for c in range(e.dm)]
         return table, [word[c * row + row - 1] for c in range(e.dm)]
 
