@@ -50,6 +50,7 @@ def check_schedule(
     _check_pool(datapath, part, schedule, pool_bram36)
     _check_port(schedule.events)
     _check_engines(workload, datapath, schedule)
+    _check_total(workload, datapath, schedule)
 
 
 def _check_overlaps(blocks: Iterable[MemoryBlock]) -> None:
@@ -257,6 +258,20 @@ def _check_engines(workload: Workload, datapath: Datapath, schedule: Schedule) -
                 f"schedule: {event.layer!r} computes {event.end_cycle - event.start_cycle} cycles, "
                 f"needs at least {blocks * layer.out_height * least}"
             )
+
+
+def _check_total(workload: Workload, datapath: Datapath, schedule: Schedule) -> None:
+    """Checks that the cycles of a round are no fewer than the blocks of the busiest engine take."""
+    busy = [0] * len(datapath.engines)
+    for layer, e in zip(workload.layers, datapath.assignment, strict=True):
+        engine = datapath.engines[e]
+        least = _least_cycles(layer, engine, datapath.batch_frames)
+        busy[e] += _block_count(layer, engine) * layer.out_height * least
+    if schedule.cycles_per_round < max(busy):
+        raise IllegalSolutionError(
+            f"schedule: a round is said to take {schedule.cycles_per_round} cycles, but engine {busy.index(max(busy))} computes "
+            f"{max(busy)}"
+        )
 
 
 def _least_cycles(layer: Layer, engine: Engine, frames: int) -> int:

@@ -1,0 +1,102 @@
+"""An allocation instance walked by hand, and its masks against brute force."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from foldwright.accel.cost import cost
+from foldwright.accel.known_workloads import LayerChain
+from foldwright.accel.workload import ActKind, WeightKind
+from foldwright.envs.allocation import AllocationProblem
+from foldwright.envs.allocation.env import AllocationEnv
+from foldwright.envs.allocation.space import BATCHES, COUNTS, DRAINS, PLANES, WIDTHS
+from foldwright.netlists.part import load_part
+
+
+def by_hand(percent: float = 80.0) -> AllocationProblem:
+    """Two 3x3 layers, 16 -> 8 -> 4 channels, on an 8x8 map of one bit, on up to two engines."""
+    chain = LayerChain((16, 8, 8, 1, ActKind.UNSIGNED), (1, WeightKind.BINARY), (1, ActKind.UNSIGNED))
+    chain.conv(8)
+    chain.conv(4)
+    return AllocationProblem(
+        "allocation/by-hand", chain.workload("by-hand"), "xc7z020", percent, max_engines=2
+    )
+
+
+def value(values: np.ndarray[tuple[int], np.dtype[np.int64]], wanted: int) -> int:
+    return values.tolist().index(wanted)
+
+
+def test_one_episode_step_by_step() -> None:
+    # One engine 8x16x8 that drains all lanes: layer 0 has 1 block * 8 rows * 1 group * 9 cycles = 72, layer 1 the same. Each
+    # flush is 40 cycles (25 + 3 + 4 * 3 instruction words). Everything on chip: (72 + 40) * 2 = 224 cycles a frame, the image
+    # loaded while layer 1 computes.
+    problem = by_hand()
+    plan = [
+        0,  # one engine
+        0,  # the only cut stays at its start
+        value(BATCHES, 1),
+        value(COUNTS, 8),
+        value(WIDTHS, 16),
+        value(COUNTS, 8),
+        value(DRAINS, 8),
+        value(PLANES, 1),
+        0,  # no window
+        0,  # column lanes
+        *[0] * 7,  # nothing to say of an engine that is not there
+    ]
+    env = AllocationEnv(instances=problem)
+    observation, info = env.reset(seed=0)
+    costs, rewards = [info["cost"]], []
+    for place, action in enumerate(plan):
+        assert observation["action_mask"][action] == 1
+        if place >= 10:
+            assert np.flatnonzero(observation["action_mask"]).tolist() == [0]
+        observation, reward, terminated, truncated, info = env.step(action)
+        assert (terminated, truncated) == (place == len(plan) - 1, False)
+        costs.append(info["cost"])
+        rewards.append(reward)
+    assert costs[-1] == 224_000  # thousandths of a cycle a frame
+    assert rewards == pytest.approx([(a - b) / info["bound"] for a, b in itertools.pairwise(costs)])
+    engine = env.solution().datapath.engines[0]
+    assert (engine.shape, engine.drain_lanes) == ("8x16x8", 8)
+    problem.check(env.solution())
+
+
+def test_the_mask_closes_designs_beyond_the_budget() -> None:
+    # At 15 % of the LUTs the largest dm that the mask leaves open fits, and the next does not.
+    problem = by_hand(15.0)
+    place = 1 + problem.max_engines
+    largest = int(np.flatnonzero(problem.allowed(problem.fallback, place))[-1])
+    env = AllocationEnv(instances=problem)
+    observation, _ = env.reset()
+    for _ in range(place):
+        observation, *_ = env.step(0)
+    assert np.flatnonzero(observation["action_mask"])[-1] == largest
+    assert largest < len(COUNTS) - 1
+    for dm in (largest, largest + 1):
+        trial = problem.fallback.copy()
+        trial[place] = dm
+        used = cost(problem.decode(trial).datapath, load_part("xc7z020"))
+        assert (used.lut <= problem.lut_budget) == (dm == largest)
+
+
+def test_masks_equal_brute_force_along_random_episodes() -> None:
+    problem, rng = by_hand(15.0), np.random.default_rng(0)
+    closed = 0
+    for _ in range(6):
+        choices = problem.fallback.copy()
+        for d, size in enumerate(problem.sizes):
+            mask = problem.allowed(choices, d)
+            brute = []
+            for k in range(size):
+                trial = problem.fallback.copy()
+                trial[:d], trial[d] = choices[:d], k
+                brute.append(problem.cost_of(trial) > 0)
+            assert mask.tolist() == brute
+            closed += int((~mask).sum())
+            choices[d] = rng.choice(np.flatnonzero(mask))
+    assert closed > 0
