@@ -2,25 +2,19 @@
 
 Run as `python3 tools/make_venv.py FOLDER`. Uses the standard library only, and syntax that an old Python 3
 still reads, so that it can say what is wrong with it. Debian splits `ensurepip` from `python3`; where it is
-missing, pip comes from the system's pip, from Debian's wheel folder, or from the package index.
+missing, pip comes from the system's pip, from Debian's wheel folder, or from Debian's package of that wheel.
 """
 
 import glob
-import hashlib
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.request
-from urllib.parse import urljoin
 
 __all__ = ["main"]
 
 NEEDED = (3, 11)
-INDEX = "https://pypi.org/simple"
-INDEX_FORM = "application/vnd.pypi.simple.v1+json"
 
 
 def newer_python() -> "str | None":
@@ -56,30 +50,14 @@ def install_from_wheel(python: str, wheel: str) -> bool:
     return run(python, os.path.join(wheel, "pip"), "install", "--no-index", wheel)
 
 
-def fetch(url: str, form: str = "*/*") -> "tuple[bytes, str]":
-    request = urllib.request.Request(url, headers={"Accept": form})
-    with urllib.request.urlopen(request, timeout=60) as reply:
-        return reply.read(), reply.geturl()
-
-
-def download_pip(folder: str) -> str:
-    """Downloads the newest plain wheel of pip and compares it with the hash that the index gives."""
-    body, page = fetch(os.environ.get("PIP_INDEX_URL", INDEX).rstrip("/") + "/pip/", INDEX_FORM)
-    wheels = [
-        f
-        for f in json.loads(body.decode())["files"]
-        if f["filename"].endswith("-py3-none-any.whl")
-        and not f.get("yanked")
-        and all(part.isdigit() for part in f["filename"].split("-")[1].split("."))
-    ]
-    newest = max(wheels, key=lambda f: [int(part) for part in f["filename"].split("-")[1].split(".")])
-    data, _ = fetch(urljoin(page, newest["url"]))
-    if hashlib.sha256(data).hexdigest() != newest["hashes"]["sha256"]:
-        sys.exit("pip's wheel from the package index does not match its hash; try again")
-    path = os.path.join(folder, newest["filename"])
-    with open(path, "wb") as out:
-        out.write(data)
-    return path
+def debian_pip(folder: str) -> "list[str]":
+    """Downloads Debian's package of pip's wheel, which needs no root to fetch or unpack; returns the wheels in it."""
+    subprocess.run(
+        ["apt-get", "download", "-q", "python3-pip-whl"], cwd=folder, check=True, stdout=subprocess.DEVNULL
+    )
+    for package in glob.glob(os.path.join(folder, "*.deb")):
+        subprocess.run(["dpkg", "-x", package, folder], check=True)
+    return glob.glob(os.path.join(folder, "usr/share/python-wheels/pip-*.whl"))
 
 
 def add_pip(python: str) -> bool:
@@ -91,8 +69,10 @@ def add_pip(python: str) -> bool:
             return True
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return install_from_wheel(python, download_pip(folder)) and pip_works(python)
-        except (OSError, ValueError, KeyError):
+            return any(
+                install_from_wheel(python, wheel) and pip_works(python) for wheel in debian_pip(folder)
+            )
+        except (OSError, subprocess.CalledProcessError):
             return False
 
 
@@ -109,8 +89,8 @@ def main(folder: str) -> None:
         return
     shutil.rmtree(folder, ignore_errors=True)
     sys.exit(
-        "cannot make the virtual environment " + folder + ": neither ensurepip, a system pip nor the package "
-        "index is available. Run 'sudo apt-get install python3-venv', then the same command again"
+        "cannot make the virtual environment " + folder + ": neither ensurepip, a system pip nor Debian's "
+        "wheel of pip is available. Run 'sudo apt-get install python3-venv', then the same command again"
     )
 
 
