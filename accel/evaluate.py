@@ -41,8 +41,11 @@ __all__ = [
     "WEIGHTS_PINNED",
     "WEIGHTS_PINNED_AHEAD",
     "bram36_of_choices",
+    "compute_bound",
     "cycles_of_choices",
     "expand",
+    "round_cycles",
+    "total_traffic",
 ]
 
 IntArray = npt.NDArray[np.int64]

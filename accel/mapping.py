@@ -54,7 +54,18 @@ from foldwright.accel.tables import (
 )
 from foldwright.kernels import njit
 
-__all__ = ["MAPPING_FIELDS", "map_layer", "map_layers", "map_words", "weight_planes"]
+__all__ = [
+    "MAPPING_FIELDS",
+    "accumulator_bits",
+    "ceil_div",
+    "map_layer",
+    "map_layers",
+    "map_words",
+    "tile_latency",
+    "unit_latency",
+    "weight_levels",
+    "weight_planes",
+]
 
 IntArray = npt.NDArray[np.int64]
 

@@ -51,6 +51,8 @@ __all__ = [
     "first_fit",
     "largest_first",
     "live_items",
+    "memory_widths",
+    "slots_of",
 ]
 
 IntArray = npt.NDArray[np.int64]

@@ -58,7 +58,9 @@ __all__ = [
     "Schedule",
     "TileEvent",
     "build_schedule",
+    "decisions_of",
     "network_tables",
+    "with_memories",
 ]
 
 IntArray = npt.NDArray[np.int64]
@@ -68,6 +70,7 @@ MEMORY_NAMES = ("weights", "maps", "line")
 HOLDS_NAMES = ("weights", "input", "stage", "tensor")
 EVENT_NAMES = ("load_weights", "load_input", "compute", "store")
 ORDER_NAMES = ("weights", "rows")
+_ROOM = 50_000  # events
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,7 @@ def build_schedule(workload: Workload, tables: NetworkTables, choices: IntArray)
         stored_bits=int(store),
         bram36=int(bram36_in_use(widths, depth, geometries)),
         blocks=_blocks(workload, items),
-        events=_events(workload, tables, plans),
+        events=_events(workload, tables, plans, int(cycles)),
     )
     return schedule, depth
 
@@ -211,14 +214,17 @@ def _blocks(workload: Workload, items: IntArray) -> tuple[MemoryBlock, ...]:
     )
 
 
-def _events(workload: Workload, tables: NetworkTables, plans: IntArray) -> tuple[TileEvent, ...]:
-    """Returns the events that touch one round's span of time in steady state."""
+def _events(workload: Workload, tables: NetworkTables, plans: IntArray, cycles: int) -> tuple[TileEvent, ...]:
+    """Returns the events that touch a span of `cycles` in steady state: every tile of a round is among them."""
     layers, engines, _, assignment, *_, numbers = tables
-    rounds = len(engines) + 1 + MEASURED_ROUNDS
-    room = np.empty((200_000, EVENT_FIELDS), dtype=np.int64)
-    ends, count = run_events(layers, plans, assignment, len(engines), numbers[1], rounds, room)
-    begin, end = int(ends[-2]), int(ends[-1])
-    shown = [e for e in room[:count] if e[V_END] > begin and e[V_START] < end]
+    rounds, count, room = len(engines) + 1 + MEASURED_ROUNDS, 0, np.empty((0, EVENT_FIELDS), dtype=np.int64)
+    while count == len(room):  # all of them are wanted, however many there are
+        room = np.empty((max(_ROOM, 4 * count), EVENT_FIELDS), dtype=np.int64)
+        ends, count = run_events(layers, plans, assignment, len(engines), numbers[1], rounds, room)
+    begin = int(ends[-3])  # a whole round before the last that was simulated to its end
+    end = begin + cycles
+    events = room[:count]
+    shown = events[(events[:, V_END] > begin) & (events[:, V_START] < end)]
     return tuple(
         TileEvent(
             kind=EVENT_NAMES[e[V_KIND]],

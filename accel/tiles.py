@@ -56,8 +56,10 @@ __all__ = [
     "ceil_classes",
     "input_rows",
     "plan_row",
+    "standalone_cycles",
     "stored_rows",
     "tile_options",
+    "traffic_bits",
 ]
 
 IntArray = npt.NDArray[np.int64]

@@ -39,7 +39,15 @@ from foldwright.accel.workload import ActKind, Layer, LayerKind
 from foldwright.errors import ConfigError, VerificationError
 from foldwright.jsonform import STRICT
 
-__all__ = ["VerifyReport", "VerifyRow", "pack_taps", "packed_layer", "verify_network", "verify_tile"]
+__all__ = [
+    "VerifyReport",
+    "VerifyRow",
+    "pack_taps",
+    "packed_layer",
+    "scaled_down",
+    "verify_network",
+    "verify_tile",
+]
 
 Int64s = npt.NDArray[np.int64]
 

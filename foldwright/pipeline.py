@@ -23,12 +23,11 @@ from foldwright.accel.schedule import Schedule
 from foldwright.agents.params import parse_settings
 from foldwright.agents.registry import Solver, get_solver
 from foldwright.agents.result import Result
-from foldwright.agents.stop import CpuSeconds, DeterministicTime, StopRule
+from foldwright.agents.stop import NO_COST, CpuSeconds, DeterministicTime, StopRule, Watched
 from foldwright.config import OptimizeOptions
 from foldwright.envs.allocation.problem import AllocationProblem, AllocationSolution
 from foldwright.envs.tiling.problem import TilingProblem, TilingSolution
 from foldwright.errors import ConfigError, InfeasibleError, nearest
-from foldwright.netlists.part import load_part
 
 if TYPE_CHECKING:
     from foldwright.envs.problem import Choices
@@ -102,8 +101,16 @@ class _Budget:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         before = time.process_time()
+        if self.tell is not None:
+            self.tell(name, 0.0, 0, NO_COST)
         yield
         self.spent[name] = self.spent.get(name, 0.0) + time.process_time() - before
+
+    def done(self, name: str, result: Result) -> None:
+        """Tells how a search ended; a stop rule may not be asked after the last step."""
+        if self.tell is not None:
+            best = result.cost if result.has_solution else NO_COST
+            self.tell(name, result.cpu_seconds, result.iterations, best)
 
     def stop(self, share: float) -> StopRule:
         if self.options.deterministic is not None:
@@ -111,8 +118,6 @@ class _Budget:
         return CpuSeconds((self.options.cpu_seconds or DEFAULT_CPU_SECONDS) * share)
 
     def watched(self, name: str, share: float) -> StopRule:
-        from foldwright.agents.stop import Watched
-
         rule, tell = self.stop(share), self.tell
         if tell is None:
             return rule
@@ -133,6 +138,7 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
         IllegalSolutionError: the referee refuses the plan; there is none then.
     """
     settings = _settings(options)
+    solvers = {kind: _solver(options, kind) for kind in ("allocation", "tiling")}
     budget = _Budget(options, tell)
     with budget.stage("load"):
         network = load_network(model)
@@ -143,7 +149,6 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
         budget_lut_percent=options.budget_lut_percent,
         **settings,
     )
-    solvers = {kind: _solver(options, kind) for kind in ("allocation", "tiling")}
     with budget.stage("bound"):
         bound = problem.bound()
     found = _cheapest if options.objective == "lut" else _fastest
@@ -187,7 +192,15 @@ def _settings(options: OptimizeOptions) -> dict[str, Any]:
 
 
 def _solver(options: OptimizeOptions, kind: str) -> tuple[Solver, Any]:
-    solver = get_solver(options.solver_for(kind, {"allocation": "exact", "tiling": "anneal"}[kind]))
+    name = options.solver_for(kind, {"allocation": "exact", "tiling": "anneal"}[kind])
+    if kind == "allocation" and options.objective == "lut":
+        if any(given.startswith("allocation=") and given != "allocation=exact" for given in options.solver):
+            raise ConfigError(
+                f'--solver allocation={name}: objective "lut" takes the cheapest designs from the exact frontier; '
+                "remove it or give allocation=exact"
+            )
+        name = "exact"
+    solver = get_solver(name)
     given = {k.partition(".")[2]: str(v) for k, v in options.set.items() if k.startswith(f"{kind}.")}
     return solver, solver.make_params(parse_settings(given))
 
@@ -204,6 +217,7 @@ def _fastest(
     with budget.stage("allocation"):
         stop = budget.watched("allocation", _ALLOCATION_SHARE)
         allocation = solver(problem, stop=stop, seed=options.seed, params=params)
+        budget.done("allocation", allocation)
         if budget.tell is not None and allocation.has_solution:
             budget.tell("allocation", allocation.cpu_seconds, allocation.iterations, allocation.cost)
     if not allocation.has_solution:
@@ -244,10 +258,12 @@ def _tiling_instance(problem: AllocationProblem, choices: Choices) -> TilingProb
 def _tile(
     instance: TilingProblem, options: OptimizeOptions, solvers: _Solvers, budget: _Budget, share: float
 ) -> Result:
-    """Returns the better of the solver's schedule and the one by rule."""
+    """Returns the solver's schedule of a datapath."""
     solver, params = solvers["tiling"]
     with budget.stage("tiling"):
-        return solver(instance, stop=budget.watched("tiling", share), seed=options.seed, params=params)
+        result = solver(instance, stop=budget.watched("tiling", share), seed=options.seed, params=params)
+        budget.done("tiling", result)
+        return result
 
 
 def _rate(instance: TilingProblem, result: Result) -> float:
@@ -298,7 +314,7 @@ def _plan(
     return Plan(
         model=Path(model).name,
         model_sha256=hashlib.sha256(Path(model).read_bytes()).hexdigest(),
-        part=load_part(options.part).name,
+        part=options.part,
         clock_mhz=options.clock_mhz,
         budget_lut_percent=options.budget_lut_percent,
         technology=problem.technology,

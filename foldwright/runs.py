@@ -37,7 +37,17 @@ __all__ = [
 SUMMARY = "summary.json"
 LOG = "run.log"
 RUN_ENTRIES = frozenset(
-    {SUMMARY, LOG, "plan.json", "schedule.json", "search.json", "placement.json", "report.html", "verify.json", "build"}
+    {
+        SUMMARY,
+        LOG,
+        "plan.json",
+        "schedule.json",
+        "search.json",
+        "placement.json",
+        "report.html",
+        "verify.json",
+        "build",
+    }
 )
 """Everything that our commands put into a run folder; `build` and `verify.json` by later ones."""
 _LOCK = ".lock"

@@ -2,7 +2,8 @@
 
 Run as `python3 tools/make_venv.py FOLDER`. Uses the standard library only, and syntax that an old Python 3
 still reads, so that it can say what is wrong with it. Debian splits `ensurepip` from `python3`; where it is
-missing, pip comes from the system's pip, from Debian's wheel folder, or from Debian's package of that wheel.
+missing, pip comes from the system's pip, from Debian's wheel folder, or from Debian's package of pip's wheel,
+which apt fetches and dpkg unpacks without administrator's rights.
 """
 
 import glob
@@ -15,6 +16,8 @@ import tempfile
 __all__ = ["main"]
 
 NEEDED = (3, 11)
+WHEEL_PACKAGE = "python3-pip-whl"
+SYSTEM_WHEELS = "/usr/share/python-wheels"
 
 
 def newer_python() -> "str | None":
@@ -33,10 +36,11 @@ def refuse_old_python() -> None:
     sys.exit("Foldwright needs Python 3.11 or newer, but " + sys.executable + " is " + have + ": " + remedy)
 
 
-def run(*command: str) -> bool:
+def run(*command: str, cwd: "str | None" = None) -> bool:
     """Runs a command silently and says whether it exists and succeeded."""
+    quiet = subprocess.DEVNULL
     try:
-        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+        return subprocess.run(command, cwd=cwd, stdout=quiet, stderr=quiet).returncode == 0
     except OSError:
         return False
 
@@ -50,30 +54,28 @@ def install_from_wheel(python: str, wheel: str) -> bool:
     return run(python, os.path.join(wheel, "pip"), "install", "--no-index", wheel)
 
 
-def debian_pip(folder: str) -> "list[str]":
-    """Downloads Debian's package of pip's wheel, which needs no root to fetch or unpack; returns the wheels in it."""
-    subprocess.run(
-        ["apt-get", "download", "-q", "python3-pip-whl"], cwd=folder, check=True, stdout=subprocess.DEVNULL
-    )
-    for package in glob.glob(os.path.join(folder, "*.deb")):
-        subprocess.run(["dpkg", "-x", package, folder], check=True)
-    return glob.glob(os.path.join(folder, "usr/share/python-wheels/pip-*.whl"))
+def wheels_of_package(folder: str) -> "list[str]":
+    """Fetches Debian's package of pip's wheel into a folder, unpacks it there, and returns the wheels."""
+    if not run("apt-get", "download", WHEEL_PACKAGE, cwd=folder):
+        return []
+    for package in glob.glob(os.path.join(folder, WHEEL_PACKAGE + "_*.deb")):
+        run("dpkg", "-x", package, folder)
+    return wheels_in(os.path.join(folder, "usr/share/python-wheels"))
+
+
+def wheels_in(folder: str) -> "list[str]":
+    return sorted(glob.glob(os.path.join(folder, "pip-*.whl")), reverse=True)
 
 
 def add_pip(python: str) -> bool:
     """Brings pip into an environment made without it, by the first way that works."""
     if run(sys.executable, "-m", "pip", "--python", python, "install", "pip") and pip_works(python):
         return True
-    for wheel in sorted(glob.glob("/usr/share/python-wheels/pip-*.whl"), reverse=True):
-        if install_from_wheel(python, wheel) and pip_works(python):
-            return True
+    if any(install_from_wheel(python, wheel) and pip_works(python) for wheel in wheels_in(SYSTEM_WHEELS)):
+        return True
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            return any(
-                install_from_wheel(python, wheel) and pip_works(python) for wheel in debian_pip(folder)
-            )
-        except (OSError, subprocess.CalledProcessError):
-            return False
+        wheels = wheels_of_package(folder)
+        return any(install_from_wheel(python, wheel) and pip_works(python) for wheel in wheels)
 
 
 def main(folder: str) -> None:
@@ -89,8 +91,11 @@ def main(folder: str) -> None:
         return
     shutil.rmtree(folder, ignore_errors=True)
     sys.exit(
-        "cannot make the virtual environment " + folder + ": neither ensurepip, a system pip nor Debian's "
-        "wheel of pip is available. Run 'sudo apt-get install python3-venv', then the same command again"
+        "cannot make the virtual environment "
+        + folder
+        + ": neither ensurepip, a system pip nor the package "
+        + WHEEL_PACKAGE
+        + " is to be had. Run 'sudo apt-get install python3-venv', then the same command again"
     )
 
 

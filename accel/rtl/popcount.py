@@ -25,7 +25,7 @@ from foldwright.accel.datapath import Arithmetic
 from foldwright.accel.rtl.compress import compress, sum_rows
 from foldwright.accel.rtl.lutnet import TECHNOLOGIES, LutNetlist
 
-__all__ = ["MappedPopcount", "Popcount", "count_bits", "popcount_latency"]
+__all__ = ["MappedPopcount", "Popcount", "count_bits", "popcount_latency", "segment_shifts"]
 
 _SHIFTS_IN_ADDER = 3  # a LUT6 takes one bit of one operand, three of the other and two that select
 

@@ -71,7 +71,15 @@ from foldwright.kernels import njit
 if TYPE_CHECKING:
     from foldwright.envs.allocation.problem import AllocationProblem
 
-__all__ = ["FrontierSearch"]
+__all__ = [
+    "FrontierSearch",
+    "close_frontier",
+    "distinct",
+    "fastest",
+    "frontier",
+    "least_luts",
+    "total_buckets",
+]
 
 IntArray = npt.NDArray[np.int64]
 

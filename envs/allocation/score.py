@@ -17,7 +17,7 @@ from foldwright.envs.allocation.space import build, is_legal
 from foldwright.envs.tiling.start import QUICK_TILES, quick_choices, quick_tiles, resident_choices
 from foldwright.kernels import njit
 
-__all__ = ["MILLI", "cost_of_choices", "fits_choices", "is_resident", "score"]
+__all__ = ["MILLI", "cost_of_choices", "fits_choices", "is_resident", "logic_fits", "score"]
 
 IntArray = npt.NDArray[np.int64]
 

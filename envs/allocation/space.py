@@ -58,7 +58,12 @@ __all__ = [
     "WIDTHS",
     "build",
     "decision_count",
+    "derive",
+    "fill_cost_row",
+    "first_decision",
     "is_legal",
+    "levels_of",
+    "planes_suit",
     "window_bits_of",
 ]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ from foldwright import __version__
 from foldwright.accel.cost import FIXED_BRAM36
 from foldwright.accel.plan import Plan
 from foldwright.accel.schedule import Schedule
+from foldwright.agents.stop import NO_COST
 from foldwright.config import OptimizeOptions
-from foldwright.errors import ModelError, VerificationError
-from foldwright.jsonform import read_json, to_json
+from foldwright.errors import ModelError, RunFolderError, VerificationError
+from foldwright.jsonform import parse_json, read_json, read_text, to_json
 from foldwright.netlists.part import RESOURCES, load_part
 from foldwright.pipeline import Optimized, optimize
 from foldwright.progress import Progress
@@ -24,28 +27,36 @@ from foldwright.report.page import render_report
 from foldwright.runs import RunFolder, new_run, open_run, write_atomic
 from foldwright.verbs.listing import find_model
 
-__all__ = ["check_run", "headline", "model_of", "open_plan", "optimize_into", "summary_of", "write_report"]
+__all__ = [
+    "check_run",
+    "figures_of",
+    "headline",
+    "model_of",
+    "open_plan",
+    "optimize_into",
+    "summary_of",
+    "write_report",
+]
 
 _PACKAGES = ("numpy", "numba", "ortools", "networkx", "onnx", "amaranth")
 _SEARCH = "search.json"
+_STAGES = {
+    "load": "read network",
+    "bound": "bound",
+    "allocation": "find engines",
+    "tiling": "find tiles",
+    "check": "check plan",
+}
+_UNITS = {"allocation": "cycles per 1000 frames", "tiling": "cycles per round"}
 
 
 def optimize_into(options: OptimizeOptions, command: str) -> Optimized:
     """Optimizes and writes the run folder `options.out`, whole or not at all."""
     model = find_model(options.model)
     with new_run(options.out, command) as run, Progress() as progress:
-        stages: set[str] = set()
-
-        def tell(stage: str, cpu_seconds: float, count: int, best: int) -> None:
-            if stage not in stages:
-                stages.add(stage)
-                progress.stage(stage)
-            progress.note(f"best {best:,}, {count:,} tried" if best < 2**61 else f"{count:,} tried")
-
-        progress.stage("bound")
         begun = time.process_time()
-        found = optimize(model, options, tell)
-        progress.stage("report")
+        found = optimize(model, options, _teller(progress))
+        progress.stage("draw report")
         summary = summary_of(found, options)
         summary["cpu_seconds"]["total"] = round(time.process_time() - begun, 3)
         run.write("plan.json", to_json(found.plan))
@@ -60,18 +71,49 @@ def optimize_into(options: OptimizeOptions, command: str) -> Optimized:
     return found
 
 
+def _teller(progress: Progress) -> Callable[[str, float, int, int], None]:
+    """Returns what shows the stages of the pipeline; a stage that comes again stays one line."""
+    now = ""
+
+    def tell(stage: str, cpu_seconds: float, count: int, best: int) -> None:
+        nonlocal now
+        if stage != now:
+            now = stage
+            progress.stage(_STAGES[stage])
+        if count:
+            progress.note(
+                f"best {best:,} {_UNITS[stage]}, {count:,} tried" if best < NO_COST else f"{count:,} tried"
+            )
+
+    return tell
+
+
+def figures_of(plan: Plan, schedule: Schedule) -> dict[str, Any]:
+    """Returns the figures of a summary that follow from plan and schedule alone; `check_run` compares them."""
+    part, used, frames = load_part(plan.part), plan.utilization(), plan.datapath.batch_frames
+    return {
+        "fps": round(plan.frames_per_second(schedule), 3),
+        "cycles_per_frame": round(schedule.cycles_per_round / frames, 3),
+        "clock_mhz": plan.clock_mhz,
+        "batch": frames,
+        "latency_us": round(schedule.latency_cycles / plan.clock_mhz, 3),
+        "dram_bits_per_frame": (schedule.loaded_bits + schedule.stored_bits) // frames,
+        "utilization": {
+            name: {"used": getattr(used, name), "available": getattr(part.budget, name)} for name in RESOURCES
+        },
+        "budget_lut_percent": plan.budget_lut_percent,
+        "part": plan.part,
+        "model": plan.model,
+    }
+
+
 def summary_of(found: Optimized, options: OptimizeOptions) -> dict[str, Any]:
     """Returns what `summary.json` says of a run, all but its command."""
-    part, used = load_part(found.plan.part), found.plan.utilization()
-    schedule = found.schedule
     return {
         "format": "foldwright.summary/1",
-        "model": found.plan.model,
-        "part": found.plan.part,
+        **figures_of(found.plan, found.schedule),
         "objective": found.objective,
-        "fps": round(found.fps, 3),
-        "cycles_per_frame": round(found.cycles_per_frame, 3),
-        "clock_mhz": found.plan.clock_mhz,
+        "target_fps": options.target_fps,
         "bound_cycles": round(found.bound_cycles_per_frame, 3),
         "bound_proof": found.bound_proof,
         "bound_lut": found.lut_bound,
@@ -80,16 +122,8 @@ def summary_of(found: Optimized, options: OptimizeOptions) -> dict[str, Any]:
         "schedule_bound_proof": found.tiling.bound_proof,
         "status": found.status,
         "clock_status": "assumed",
-        "batch": found.plan.datapath.batch_frames,
-        "latency_us": round(schedule.latency_cycles / found.plan.clock_mhz, 3),
-        "dram_bits_per_frame": (schedule.loaded_bits + schedule.stored_bits)
-        // found.plan.datapath.batch_frames,
         "reproducible": found.reproducible,
         "cpu_seconds": {stage: round(seconds, 3) for stage, seconds in found.cpu_seconds.items()},
-        "utilization": {
-            name: {"used": getattr(used, name), "available": getattr(part.budget, name)} for name in RESOURCES
-        },
-        "budget_lut_percent": options.budget_lut_percent,
         "bram36_fixed": FIXED_BRAM36,
         "seed": options.seed,
         "solvers": {
@@ -138,12 +172,24 @@ def headline(summary: dict[str, Any]) -> list[str]:
 
 
 def write_report(folder: Path) -> Path:
-    """Draws the report of a run folder again and returns its path."""
+    """Draws the report of a run folder again and returns its path.
+
+    Raises:
+        RunFolderError: a file of the run lacks what a report shows.
+    """
     run = open_run(folder)
     plan, schedule = open_plan(run)
-    search = json.loads(run.file(_SEARCH).read_text(encoding="utf-8"))
+    trace = run.file(_SEARCH)
+    search = parse_json(read_text(trace), str(trace))
+    try:
+        page = render_report(report_data(plan, schedule, dict(run.summary), search))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunFolderError(
+            f"{run.path}: summary.json or {_SEARCH} is damaged ({type(error).__name__}: {error}); "
+            "run 'foldwright optimize' again"
+        ) from None
     path = run.path / "report.html"
-    write_atomic(path, render_report(report_data(plan, schedule, dict(run.summary), search)))
+    write_atomic(path, page)
     return path
 
 
@@ -157,15 +203,36 @@ def check_run(folder: Path) -> list[str]:
     run = open_run(folder)
     plan, schedule = open_plan(run)
     plan.check(schedule)
-    fps, told = plan.frames_per_second(schedule), float(run.summary.get("fps", -1))
-    if abs(fps - told) > 1e-3 * fps:
-        raise VerificationError(f"{folder}: summary.json says {told:g} fps, plan and schedule give {fps:g}")
+    for key, value in figures_of(plan, schedule).items():
+        if run.summary.get(key) != value:
+            raise VerificationError(
+                f"{folder}: summary.json says {key} = {run.summary.get(key)}, plan and schedule give {value}"
+            )
+    _check_gap(run)
     used = plan.utilization()
     return [
         f"plan and schedule are legal: {used.lut} of {plan.lut_budget} LUTs, {used.bram36} block RAMs, "
         f"{len(schedule.blocks)} memory blocks and {len(schedule.events)} events checked",
-        f"{fps:,.0f} frames per second, as the summary says",
+        f"{plan.frames_per_second(schedule):,.0f} frames per second, as the summary says",
     ]
+
+
+def _check_gap(run: RunFolder) -> None:
+    """Checks that the gap that the summary tells is that between its own cost and bound."""
+    s = run.summary
+    try:
+        ratio = (
+            s["cycles_per_frame"] / s["bound_cycles"]
+            if s["bound_lut"] is None
+            else s["utilization"]["lut"]["used"] / s["bound_lut"]
+        )
+        right = math.isclose(s["gap"], max(0.0, ratio - 1), rel_tol=1e-3, abs_tol=1e-4)
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise VerificationError(f"{run.path}: summary.json tells no sound gap ({error})") from None
+    if not right:
+        raise VerificationError(
+            f"{run.path}: summary.json says gap = {s['gap']}, its cost and bound give {ratio - 1:.6f}"
+        )
 
 
 def open_plan(run: RunFolder) -> tuple[Plan, Schedule]:

@@ -1,0 +1,171 @@
+"""The referee's rules of time: what computes and what moves, when, and how long a round is at least.
+
+Plain Python on the events of a schedule. Events outside the round shown are unknown here, so an order is only checked
+where both ends of it are seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from itertools import pairwise
+
+from foldwright.accel.datapath import Datapath
+from foldwright.accel.layer_rules import block_count, row_cycles
+from foldwright.accel.schedule import LayerDecision, Schedule, TileEvent
+from foldwright.accel.workload import Workload
+from foldwright.errors import IllegalSolutionError
+
+__all__ = ["check_times"]
+
+_KINDS = ("load_weights", "load_input", "compute", "store")
+_BEFORE: dict[str, tuple[str, ...]] = {"compute": ("load_weights", "load_input"), "store": ("compute",)}
+_Tile = tuple[str, int]  # layer, position among the tiles of its engine in a round
+
+
+def check_times(workload: Workload, datapath: Datapath, schedule: Schedule) -> None:
+    """Checks the events of a schedule and its totals.
+
+    Raises:
+        IllegalSolutionError: with the first rule that is broken.
+    """
+    least = _least_cycles(workload, datapath, schedule)
+    _check_names(datapath, schedule, least)
+    _check_port(schedule.events)
+    _check_engines(schedule, least, all_shown=len(datapath.engines) == 1)
+    _check_order(schedule.events)
+    _check_tensors(workload, schedule)
+    _check_totals(workload, datapath, schedule)
+
+
+def _least_cycles(workload: Workload, datapath: Datapath, schedule: Schedule) -> dict[_Tile, int]:
+    """Returns the fewest cycles that each tile of a round computes."""
+    out: dict[_Tile, int] = {}
+    first = [0] * len(datapath.engines)
+    for layer, decision, e in zip(workload.layers, schedule.decisions, datapath.assignment, strict=True):
+        engine = datapath.engines[e]
+        blocks = _parts(block_count(layer, engine), decision.tile_blocks)
+        rows = _parts(layer.out_height, decision.tile_rows)
+        cycles = row_cycles(layer, engine, datapath.batch_frames)
+        for k, (b, r) in enumerate(_tiles(decision, blocks, rows)):
+            out[layer.name, first[e] + k] = b * r * cycles
+        first[e] += len(blocks) * len(rows)
+    return out
+
+
+def _parts(whole: int, part: int) -> list[int]:
+    return [min(part, whole - start) for start in range(0, whole, part)]
+
+
+def _tiles(decision: LayerDecision, blocks: list[int], rows: list[int]) -> list[tuple[int, int]]:
+    if decision.outer_loop == "weights":
+        return [(b, r) for b in blocks for r in rows]
+    return [(b, r) for r in rows for b in blocks]
+
+
+def _check_names(datapath: Datapath, schedule: Schedule, least: dict[_Tile, int]) -> None:
+    engine_of = {d.layer: e for d, e in zip(schedule.decisions, datapath.assignment, strict=True)}
+    for event in schedule.events:
+        if event.kind not in _KINDS:
+            wrong = f"kind is {event.kind!r}, allowed {_KINDS}"
+        elif engine_of.get(event.layer) != event.engine or (event.layer, event.tile) not in least:
+            wrong = f"no such tile on engine {event.engine}"
+        elif event.end_cycle < event.start_cycle:
+            wrong = f"ends at {event.end_cycle}, before it starts"
+        else:
+            continue
+        raise IllegalSolutionError(f"schedule: {_event(event)}: {wrong}")
+
+
+def _event(event: TileEvent) -> str:
+    return f"{event.kind} of {event.layer!r} tile {event.tile} at {event.start_cycle}"
+
+
+def _check_port(events: tuple[TileEvent, ...]) -> None:
+    transfers = sorted((e for e in events if e.kind != "compute"), key=lambda e: (e.start_cycle, e.end_cycle))
+    for a, b in pairwise(transfers):
+        if b.start_cycle < a.end_cycle:
+            raise IllegalSolutionError(
+                f"schedule: {_event(b)}: {a.kind} of {a.layer!r} holds the DRAM port until {a.end_cycle}"
+            )
+
+
+def _check_engines(schedule: Schedule, least: dict[_Tile, int], all_shown: bool) -> None:
+    """Checks that every engine computes its tiles one after another, each for as long as its blocks take.
+
+    `all_shown`: none may be left out. Of several engines some run ahead, so that the round shown may lack a tile of theirs.
+    """
+    missing = set(least) if all_shown else set()
+    free: dict[int, int] = {}
+    computes = (e for e in schedule.events if e.kind == "compute")
+    for event in sorted(computes, key=lambda e: (e.engine, e.start_cycle, e.end_cycle)):
+        if event.start_cycle < free.get(event.engine, event.start_cycle):
+            raise IllegalSolutionError(
+                f"schedule: {_event(event)}: engine {event.engine} starts before it is free at {free[event.engine]}"
+            )
+        free[event.engine] = event.end_cycle
+        needs, takes = least[event.layer, event.tile], event.end_cycle - event.start_cycle
+        if takes < needs:
+            raise IllegalSolutionError(
+                f"schedule: {_event(event)}: computes {takes} cycles, needs at least {needs}"
+            )
+        missing.discard((event.layer, event.tile))
+    if missing:
+        layer, tile = min(missing)
+        raise IllegalSolutionError(f"schedule: tile {tile} of {layer!r} is not computed in the round shown")
+
+
+def _check_order(events: tuple[TileEvent, ...]) -> None:
+    """Checks that a tile computes after its loads and is stored after it was computed."""
+    at = {(e.kind, e.engine, e.round, e.tile): e for e in events}
+    for event in events:
+        for kind in _BEFORE.get(event.kind, ()):
+            other = at.get((kind, event.engine, event.round, event.tile))
+            if other is not None and event.start_cycle < other.end_cycle:
+                raise IllegalSolutionError(
+                    f"schedule: {_event(event)}: its {kind} ends at {other.end_cycle} only"
+                )
+
+
+def _check_tensors(workload: Workload, schedule: Schedule) -> None:
+    """Checks that no layer reads a tensor of its round before the whole of it is there."""
+    made: dict[tuple[str, str, int], int] = defaultdict(int)
+    for e in schedule.events:
+        key = e.kind, e.layer, e.round
+        made[key] = max(made[key], e.end_cycle)
+    on_chip = {d.layer: d.output_on_chip for d in schedule.decisions}
+    for e in schedule.events:
+        for source in workload.layers[workload.index[e.layer]].inputs:
+            if source not in on_chip or e.kind != ("compute" if on_chip[source] else "load_input"):
+                continue
+            ready = made.get(("compute" if on_chip[source] else "store", source, e.round))
+            if ready is not None and e.start_cycle < ready:
+                raise IllegalSolutionError(f"schedule: {_event(e)}: {source!r} is complete at {ready} only")
+
+
+def _check_totals(workload: Workload, datapath: Datapath, schedule: Schedule) -> None:
+    """Checks that a round is as long as each engine and the DRAM port are busy, and the traffic what has to move."""
+    busy = [0] * len(datapath.engines)
+    loads = stores = 0
+    for layer, decision, e in zip(workload.layers, schedule.decisions, datapath.assignment, strict=True):
+        engine = datapath.engines[e]
+        rows = block_count(layer, engine) * layer.out_height
+        busy[e] += rows * row_cycles(layer, engine, datapath.batch_frames)
+        loads += 0 if decision.weights_pinned else layer.weight_count
+        stores += 0 if decision.output_on_chip else layer.out_tensor_bits * datapath.batch_frames
+    port = math.ceil((schedule.loaded_bits + schedule.stored_bits) / datapath.dram_bits_per_cycle)
+    for name, cycles in [
+        *((f"engine {e} computes", b) for e, b in enumerate(busy)),
+        ("the DRAM port takes", port),
+    ]:
+        if schedule.cycles_per_round < cycles:
+            raise IllegalSolutionError(
+                f"schedule: a round is said to take {schedule.cycles_per_round} cycles, but {name} {cycles}"
+            )
+    for name, value, low in (
+        ("loaded_bits", schedule.loaded_bits, loads),
+        ("stored_bits", schedule.stored_bits, stores),
+        ("latency_cycles", schedule.latency_cycles, max(busy)),
+    ):
+        if value < low:
+            raise IllegalSolutionError(f"schedule: {name} is {value}, at least {low} by its decisions")

@@ -1,0 +1,184 @@
+"""From the digits network to a checked plan: what a run folder holds, that it can be had again, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foldwright.accel.plan import Plan
+from foldwright.accel.schedule import Schedule
+from foldwright.cli import main
+from foldwright.config import OptimizeOptions
+from foldwright.errors import ConfigError, IllegalSolutionError
+from foldwright.jsonform import from_json, to_json
+from foldwright.models import model_path
+from foldwright.netlists.part import load_part
+from foldwright.pipeline import optimize
+from foldwright.runs import open_run
+from foldwright.verbs.optimize import check_run, open_plan, write_report
+
+KEYS = {
+    *(
+        "fps",
+        "cycles_per_frame",
+        "clock_mhz",
+        "bound_cycles",
+        "gap",
+        "schedule_gap",
+        "status",
+        "clock_status",
+    ),
+    *("batch", "latency_us", "reproducible", "cpu_seconds", "utilization", "seed", "versions", "command"),
+}
+MODEL = model_path("digits_w1a2")
+WORDS = ["optimize", "digits_w1a2", "--part", "xc7z020", "--deterministic", "0.3", "--seed", "3"]
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture(scope="module", name="found")
+def _found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a run folder that nobody writes to."""
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    assert main([*WORDS, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(name="run")
+def _run(found: Path, tmp_path: Path) -> Path:
+    """Returns a copy of the run folder to spoil."""
+    return Path(shutil.copytree(found, tmp_path / "run"))
+
+
+def options(**more: Any) -> OptimizeOptions:
+    given = {"model": "digits_w1a2", "part": "xc7z020", "out": "x", "deterministic": 0.3, "seed": 3}
+    return OptimizeOptions.model_validate(given | more)
+
+
+def spoil(path: Path, change: Change) -> None:
+    body = json.loads(path.read_text())
+    change(body)
+    path.write_text(json.dumps(body))
+
+
+def test_the_summary_tells_what_follows_from_plan_and_schedule(found: Path) -> None:
+    run = open_run(found)
+    plan, schedule = open_plan(run)
+    s = dict(run.summary)
+    assert set(s) >= KEYS
+    frames = plan.datapath.batch_frames
+    assert s["fps"] == pytest.approx(s["clock_mhz"] * 1e6 * frames / schedule.cycles_per_round, rel=1e-6)
+    assert s["fps"] * s["cycles_per_frame"] == pytest.approx(s["clock_mhz"] * 1e6, rel=1e-4)
+    assert s["gap"] == pytest.approx(s["cycles_per_frame"] / s["bound_cycles"] - 1, abs=1e-4)
+    assert s["schedule_gap"] >= 0
+    assert s["gap"] >= 0
+    used, budget = plan.utilization(), load_part("xc7z020").budget
+    for name, use in s["utilization"].items():
+        assert use == {"used": getattr(used, name), "available": getattr(budget, name)}
+    assert used.lut <= plan.lut_budget == int(53200 * 0.8)
+    assert s["reproducible"] is True
+    assert (s["status"], s["clock_status"]) == ("optimal" if s["gap"] == 0 else "feasible", "assumed")
+    assert {"load", "bound", "allocation", "tiling", "check", "total"} == set(s["cpu_seconds"])
+
+
+def test_the_folder_holds_its_files_and_passes_the_check(found: Path) -> None:
+    files = {"summary.json", "plan.json", "schedule.json", "search.json", "report.html", "run.log"}
+    assert {p.name for p in found.iterdir()} == files
+    assert "legal" in check_run(found)[0]
+
+
+def test_plan_and_schedule_come_back_equal(found: Path) -> None:
+    plan, schedule = open_plan(open_run(found))
+    assert from_json(Plan, to_json(plan), "plan") == plan
+    assert from_json(Schedule, to_json(schedule), "schedule") == schedule
+
+
+def test_the_report_is_drawn_again_as_it_was(run: Path) -> None:
+    before = (run / "report.html").read_bytes()
+    (run / "report.html").unlink()
+    write_report(run)
+    assert (run / "report.html").read_bytes() == before
+
+
+def test_the_same_seed_and_count_find_the_same(found: Path) -> None:
+    again = optimize(MODEL, options())
+    assert (found / "plan.json").read_text() == to_json(again.plan)
+    assert (found / "schedule.json").read_text() == to_json(again.schedule)
+
+
+def first(body: dict[str, Any], key: str, **change: Any) -> None:
+    body[key][0].update(change)
+
+
+TAMPERED: list[tuple[str, Change, str, int]] = [
+    ("summary.json", lambda b: b.update(fps=b["fps"] * 1.01), "summary.json says fps", 5),
+    ("summary.json", lambda b: b.update(batch=99), "summary.json says batch = 99", 5),
+    ("summary.json", lambda b: b.update(latency_us=0.1), "summary.json says latency_us", 5),
+    ("summary.json", lambda b: b["utilization"]["lut"].update(used=1), "says utilization", 5),
+    ("summary.json", lambda b: b.update(gap=0.0001), "summary.json says gap", 5),
+    ("summary.json", lambda b: b.pop("bound_cycles"), "tells no sound gap", 5),
+    ("plan.json", lambda b: b.update(clock_mhz=250.0), "summary.json says fps", 5),
+    ("plan.json", lambda b: b.update(budget_lut_percent=5.0), "LUTs, the budget is 2660", 3),
+    ("plan.json", lambda b: b["datapath"].update(batch_frames=1), "summary.json says fps", 5),
+    ("plan.json", lambda b: first(b["datapath"], "engines", acc_bits=4), "accumulator bits, has 4", 3),
+    ("plan.json", lambda b: first(b["datapath"], "engines", weight_words=1), "it has 1 words", 3),
+    ("plan.json", lambda b: b["datapath"].update(assignment=[0]), "leaves an engine without a layer", 2),
+    ("plan.json", lambda b: b.update(part="xc7z02"), "no part is named 'xc7z02'", 2),
+    ("plan.json", lambda b: b.update(technology="magic"), "technology 'magic'", 2),
+    ("plan.json", lambda b: b.update(colour="red"), "colour", 2),
+    ("plan.json", lambda b: b.update(format="foldwright.plan/9"), "format is 'foldwright.plan/9'", 2),
+    ("schedule.json", lambda b: b.update(cycles_per_round=7), "a round is said to take 7 cycles", 3),
+    ("schedule.json", lambda b: b.update(stored_bits=0), "stored_bits is 0", 3),
+    ("schedule.json", lambda b: b.update(bram36=0), "says 0 block RAMs", 3),
+    ("schedule.json", lambda b: b["decisions"].pop(), "not those of the workload's layers", 3),
+    ("schedule.json", lambda b: b["blocks"].pop(0), "has no block", 3),
+    ("schedule.json", lambda b: first(b, "events", layer="x"), "no such tile", 3),
+    ("schedule.json", lambda b: first(b, "events", kind="rest"), "kind is 'rest'", 3),
+    ("schedule.json", lambda b: first(b, "blocks", engine=9), "is not of this plan", 3),
+    ("schedule.json", lambda b: first(b, "blocks", address=-1), "address -1", 3),
+]
+
+
+@pytest.mark.parametrize(("file", "change", "said", "code"), TAMPERED, ids=[t[2][:30] for t in TAMPERED])
+def test_a_run_that_was_tampered_with_is_refused(
+    file: str, change: Change, said: str, code: int, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(run / file, change)
+    assert main(["check", str(run)]) == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert len(err.splitlines()) <= 10
+
+
+def test_an_illegal_plan_is_not_exported(run: Path) -> None:
+    spoil(run / "plan.json", lambda b: b.update(budget_lut_percent=5.0))
+    assert main(["export", str(run), "--to", "verilog"]) == 3
+    assert not (run / "build").exists()
+
+
+def test_fewer_luts_reach_a_lower_target(found: Path) -> None:
+    target = 20_000.0
+    cheap = optimize(MODEL, options(objective="lut", target_fps=target))
+    assert cheap.fps >= target
+    assert cheap.plan.utilization().lut < open_run(found).summary["utilization"]["lut"]["used"]
+    assert cheap.lut_bound is not None
+    assert 0 < cheap.lut_bound <= cheap.plan.utilization().lut
+
+
+def test_an_allocation_solver_that_would_not_be_asked_is_refused() -> None:
+    asked = options(objective="lut", target_fps=1.0, solver=("allocation=anneal",))
+    with pytest.raises(ConfigError, match="takes the cheapest designs from the exact frontier"):
+        optimize(MODEL, asked)
+
+
+def test_a_plan_refuses_a_schedule_of_other_layers(found: Path) -> None:
+    plan, schedule = open_plan(open_run(found))
+    plan.check(schedule)
+    body = json.loads(to_json(schedule))
+    body["decisions"].reverse()
+    with pytest.raises(IllegalSolutionError, match="in order"):
+        plan.check(from_json(Schedule, json.dumps(body), "schedule"))
