@@ -1,0 +1,171 @@
+"""Writes the README's tables of figures from the results in `benchmarks/results`, so that every figure has its script.
+
+python benchmarks/figures.py            # rewrites README.md between its markers
+python benchmarks/figures.py --check    # exits with 1 if README.md says something else than the results
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from foldwright.runs import write_atomic
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Returns a Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
+
+
+def optimize_networks(body: dict[str, Any]) -> str:
+    rows = []
+    for r in body["rows"]:
+        use = r["utilization"]
+        rows.append(
+            (
+                *(
+                    r["network"],
+                    f"**{r['fps']:,.0f}**",
+                    f"{r['cycles_per_frame']:,.1f}",
+                    f"{r['bound_cycles']:,.1f}",
+                ),
+                *(f"{100 * r['gap']:.2f} %", f"{100 * r['schedule_gap']:.2f} %", f"{r['binary_tops']:.2f}"),
+                *(f"{use['lut']['used']:,}", use["bram36"]["used"], "; ".join(r["engines"])),
+            )
+        )
+    header = (
+        *(
+            "network",
+            "frames/s",
+            "cycles/frame",
+            "bound",
+            "gap",
+            "schedule gap",
+            "binary TOPS",
+            "LUT",
+            "RAMB36",
+        ),
+        "engines (dm x dk x dn)",
+    )
+    first = body["rows"][0]
+    title = (
+        f"**`foldwright optimize` on {first['part']} at {first['clock_mhz']:g} MHz (assumed), 80 % of the LUTs.** Cycles by "
+        "the simulator, LUTs by the calibrated cost model; the bound holds for every design of the space."
+    )
+    return f"{title}\n\n{table(header, rows)}"
+
+
+def reference_equals(body: dict[str, Any]) -> str:
+    return (
+        f"**Integer reference against board logits, vendor vectors and qonnx execution:** {body['values']:,} values, "
+        f"{body['mismatches']} mismatches, {body['ties']} float32 rounding ties of qonnx's own arithmetic."
+    )
+
+
+def verify_tiles(body: list[dict[str, Any]]) -> str:
+    parts = []
+    for report in body:
+        rows = report["report"]["rows"] if "report" in report else report["rows"]
+        values, wrong = sum(r["values"] for r in rows), sum(r["mismatches"] for r in rows)
+        off = sum(r["rtl_cycles"] != r["formula_cycles"] for r in rows)
+        name = report.get("network") or report["report"]["network"]
+        parts.append((name, len(rows), f"{values:,}", wrong, off))
+    header = (
+        "network",
+        "tiles",
+        "values compared",
+        "mismatches",
+        "tiles whose cycles differ from the formula",
+    )
+    return f"**RTL in simulation against the reference, a tile of each layer:**\n\n{table(header, parts)}"
+
+
+def cost_model(body: dict[str, Any]) -> str:
+    rows = [
+        (name, e["rows"], f"{100 * e['median']:.1f} %", f"{100 * e['worst']:.1f} %")
+        for name, e in body["errors"].items()
+    ]
+    return f"**Cost model against yosys, LUTs:**\n\n{table(('rows', 'count', 'median error', 'worst error'), rows)}"
+
+
+def env_speed(body: dict[str, Any]) -> str:
+    rows = [
+        (
+            r["environment"],
+            r["check_env_warnings"],
+            f"{r['single_steps_per_s']:,.0f}",
+            f"{r['batched_steps_per_s']:,.0f}",
+        )
+        for r in body["rows"]
+    ]
+    header = ("environment", "check_env warnings", "steps/s, single", "steps/s, batch of 256")
+    return f"**Environments on one core:**\n\n{table(header, rows)}"
+
+
+def solvers_equal_cpu(body: dict[str, Any]) -> str:
+    rows = [
+        (
+            *(r["instance"], r["solver"], r["budget_s"], f"{r['cost_median']:,.0f}"),
+            *(
+                f"{r['cost_least']:,} - {r['cost_greatest']:,}",
+                f"{r['bound']:,}",
+                f"{100 * r['gap_median']:.1f} %",
+            ),
+        )
+        for r in body["rows"]
+    ]
+    header = ("instance", "solver", "CPU s", "median cost", "range", "bound", "gap")
+    seeds = body["rows"][0]["seeds"]
+    return f"**Solvers at equal CPU, {seeds} seeds:**\n\n{table(header, rows)}"
+
+
+SECTIONS: dict[str, Callable[[Any], str]] = {
+    "optimize_networks": optimize_networks,
+    "cost_model": cost_model,
+    "verify_tiles": verify_tiles,
+    "reference_equals": reference_equals,
+    "env_speed": env_speed,
+    "solvers_equal_cpu": solvers_equal_cpu,
+}
+
+
+def figures() -> str:
+    """Returns the whole section."""
+    parts = []
+    for name, section in SECTIONS.items():
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            text = section(json.loads(path.read_text(encoding="utf-8")))
+            parts.append(
+                f"{text}\n\n<sub>`python benchmarks/{name}.py --json benchmarks/results/{name}.json`</sub>"
+            )
+    return "\n\n".join(parts)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, compare")
+    args = parser.parse_args()
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        sys.exit(f"{readme.name} has no {BEGIN} and {END} to write between")
+    head, rest = text.split(BEGIN, 1)
+    new = f"{head}{BEGIN}\n\n{figures()}\n\n{END}{rest.split(END, 1)[1]}"
+    if args.check:
+        return int(new != text)
+    write_atomic(readme, new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
