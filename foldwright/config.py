@@ -181,10 +181,11 @@ budget_lut_percent = 80     # share of the part's LUTs the accelerator may use; 
 # How to search. 'foldwright solve --help' lists solvers; without a problem the name counts for all problems.
 # solver = ["allocation=anneal", "tiling=cp-sat"]
 cpu_seconds = 20            # stop by CPU time; results may differ between machines
-# deterministic = 5000      # or stop by the count of evaluations: same result every time
+# deterministic = 5         # or stop by counted work, a unit is 1000 evaluations: same result every time
 seed = 0
 
-# [set]                     # parameters of the solvers by name
+# [set]                     # dram_bits_per_cycle, max_engines, technology; and the options of the
+#                           # solvers, such as "tiling.samples" = 100
 """
 
 

@@ -58,6 +58,17 @@ def _pickled(folder: Path) -> None:
     np.savez(folder / "in.npz", input=np.array([{"a": 1}], dtype=object))
 
 
+def _run_folder(**files: str) -> Callable[[Path], object]:
+    """Writes a folder `r` with the files of a run, by their names without `.json`."""
+
+    def write(folder: Path) -> None:
+        (folder / "r").mkdir()
+        for name, text in files.items():
+            (folder / "r" / f"{name}.json").write_text(text)
+
+    return write
+
+
 def _onnx(node: onnx.NodeProto, shape: list[int | str], **weights: np.ndarray) -> Callable[[Path], object]:
     """Writes a graph of one node from the input `x` to the output `y`."""
 
@@ -81,6 +92,9 @@ CONV = helper.make_node("Conv", ["x", "w"], ["y"], name="first")
 RUN = ["run", MODEL, "in.npz", "--output", "out.npz"]
 RUN_OWN = ["run", "m.onnx", "in.npz", "--output", "out.npz"]
 SOLVE = ["solve", "tiling/digits-w1a2-b16"]
+OPTIMIZE = ["optimize", MODEL, "--part", "xc7z020", "--out", "r", "--deterministic", "0.1"]
+CONFIG = ["optimize", "--config", "a.toml"]
+TOML = 'model = "digits_w1a2"\npart = "xc7z020"\nout = "r"\n'
 DIGITS = np.load(TEST_SET)["input"][:1]
 
 MISTAKES = [
@@ -220,6 +234,144 @@ MISTAKES = [
         "a result in place of a folder", [*SOLVE, "--out", "."], ".: is a folder, but --out needs a file"
     ),
     Mistake("a result in no folder", [*SOLVE, "--out", "no/a.json"], "no/a.json: there is no folder no"),
+    # Optimizing.
+    Mistake(
+        "no model to optimize",
+        ["optimize", "--part", "xc7z020", "--out", "r"],
+        "model is missing: give MODEL",
+    ),
+    Mistake("a part that does not exist", [*OPTIMIZE, "--part", "xc7z02"], "did you mean 'xc7z020'?"),
+    Mistake(
+        "a part file that is no TOML",
+        [*OPTIMIZE, "--part", "p.toml"],
+        "p.toml: not valid TOML",
+        _write("p.toml", "a = "),
+    ),
+    Mistake(
+        "a part file of nothing",
+        [*OPTIMIZE, "--part", "p.toml"],
+        "the file must begin with format",
+        _write("p.toml", ""),
+    ),
+    Mistake(
+        "a model to optimize that is absent", ["optimize", "m.onnx", *OPTIMIZE[2:]], "m.onnx: no such file"
+    ),
+    Mistake(
+        "a model to optimize that holds nothing",
+        ["optimize", "m.onnx", *OPTIMIZE[2:]],
+        "m.onnx: holds no ONNX graph",
+        _write("m.onnx", b"\x08\x08"),
+    ),
+    Mistake(
+        "a model to optimize that nobody quantized",
+        ["optimize", "m.onnx", *OPTIMIZE[2:]],
+        "nothing for the accelerator",
+        _onnx(CONV, [1, 1, 4, 4], w=KERNEL),
+    ),
+    Mistake(
+        "a budget that nothing fits",
+        [*OPTIMIZE, "--budget-lut-percent", "1"],
+        "the smallest design needs",
+        code=3,
+    ),
+    Mistake(
+        "a rate that nothing reaches",
+        [*OPTIMIZE, "--objective", "lut", "--target-fps", "1e9"],
+        "no design of the space is faster than",
+        code=3,
+    ),
+    Mistake("the fewest LUTs for no rate", [*OPTIMIZE, "--objective", "lut"], "needs target_fps"),
+    Mistake("a rate that nobody uses", [*OPTIMIZE, "--target-fps", "9"], "only used with objective"),
+    Mistake("an objective that does not exist", [*OPTIMIZE, "--objective", "power"], "--objective: "),
+    Mistake("a clock that is none", [*OPTIMIZE, "--clock-mhz", "0"], "--clock-mhz: "),
+    Mistake("a clock in words", [*OPTIMIZE, "--clock-mhz", "fast"], "'fast' is not a valid float"),
+    Mistake(
+        "two budgets of work",
+        [*OPTIMIZE, "--cpu-seconds", "1"],
+        "cpu_seconds and deterministic are both given",
+    ),
+    Mistake(
+        "a setting that does not exist", [*OPTIMIZE, "--set", "max_engine=2"], "did you mean 'max_engines'?"
+    ),
+    Mistake("a setting of the wrong type", [*OPTIMIZE, "--set", "max_engines=two"], "must be a whole number"),
+    Mistake(
+        "a setting out of its range", [*OPTIMIZE, "--set", "max_engines=9"], "max_engines is 9, allowed 1..4"
+    ),
+    Mistake("an option that no solver has", [*OPTIMIZE, "--set", "tiling.sped=1"], "no option 'sped'"),
+    Mistake(
+        "RTL of no family", [*OPTIMIZE, "--set", "technology=xc8"], "technology 'xc8' is not for family 'xc7'"
+    ),
+    Mistake("a solver of no problem", [*OPTIMIZE, "--solver", "tilling=anneal"], "did you mean 'tiling'?"),
+    Mistake("a solver nobody wrote", [*OPTIMIZE, "--solver", "tiling=aneal"], "did you mean 'anneal'?"),
+    Mistake("a configuration that is absent", CONFIG, "a.toml: cannot be read"),
+    Mistake("a configuration that is no TOML", CONFIG, "a.toml: not valid TOML", _write("a.toml", "model")),
+    Mistake(
+        "a key that does not exist",
+        CONFIG,
+        "a.toml: clock_mz: unknown key; did you mean 'clock_mhz'?",
+        _write("a.toml", TOML + "clock_mz = 9\n"),
+    ),
+    Mistake("a key of the wrong type", CONFIG, "a.toml: seed: ", _write("a.toml", TOML + 'seed = "one"\n')),
+    Mistake(
+        "a folder that holds another run",
+        OPTIMIZE,
+        "already holds another run",
+        _run_folder(summary='{"command": "foldwright optimize other"}'),
+    ),
+    Mistake(
+        "a folder that holds something else",
+        [*OPTIMIZE[:5], "."],
+        "holds files that are no run (a.txt)",
+        _write("a.txt", "x"),
+    ),
+    Mistake(
+        "a file in place of the run folder",
+        OPTIMIZE,
+        "r: is no folder, but --out needs one",
+        _write("r", "x"),
+    ),
+    Mistake("a run below a file", [*OPTIMIZE, "--out", "a/b"], "a/b: cannot ", _write("a", "x")),
+    # Run folders.
+    Mistake("a run folder that is absent", ["check", "r"], "r: there is no such folder"),
+    Mistake(
+        "a run that is half-written",
+        ["report", "r"],
+        "no summary.json, so this is half-written",
+        _run_folder(plan="{}"),
+    ),
+    Mistake(
+        "a summary with a key twice",
+        ["check", "r"],
+        "key 'a' stands twice",
+        _run_folder(summary='{"a": 1, "a": 2}'),
+    ),
+    Mistake(
+        "a summary with no number",
+        ["report", "r"],
+        "NaN is not a number",
+        _run_folder(summary='{"fps": NaN}'),
+    ),
+    Mistake("a summary of nobody", ["check", "r"], "has no 'command'", _run_folder(summary="{}")),
+    Mistake(
+        "a run without a plan to verify",
+        ["verify", "r"],
+        "the run has no plan.json; it holds: summary.json",
+        _run_folder(summary='{"command": "x"}'),
+    ),
+    Mistake(
+        "a plan that is none",
+        ["check", "r"],
+        "format is None",
+        _run_folder(summary='{"command": "x"}', plan="{}"),
+    ),
+    Mistake(
+        "an export of no target",
+        ["export", "r", "--to", "verilg"],
+        "did you mean 'verilog'?",
+        _run_folder(summary='{"command": "x"}'),
+    ),
+    Mistake("an export to nowhere", ["export", "r"], "Missing option '--to'"),
+    Mistake("verifying no tile", ["verify", "r", "--tiles", "0"], "Invalid value for '--tiles'"),
 ]
 
 
@@ -243,4 +395,8 @@ def test_a_mistake_is_told_and_leaves_nothing(
 
 def test_the_table_meets_every_verb_that_takes_words() -> None:
     met = {m.words[0] for m in MISTAKES}
-    assert {name for name, command in cli.commands.items() if command.params} - met <= {"doctor", "models"}
+    assert {name for name, command in cli.commands.items() if command.params} - met <= {
+        "demo",
+        "doctor",
+        "models",
+    }

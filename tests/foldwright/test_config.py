@@ -30,7 +30,7 @@ def test_every_key_of_the_template_in_a_comment_is_valid_too() -> None:
     )
     text = text.replace("# target_fps", "target_fps").replace('objective = "fps"', 'objective = "lut"')
     options = merge_options(tomllib.loads(text), "f", {})
-    assert options.deterministic == 5000
+    assert options.deterministic == 5
     assert options.target_fps == 1000
     assert options.solver_for("tiling", "greedy") == "cp-sat"
 
