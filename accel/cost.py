@@ -8,7 +8,8 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | unit.acc | dm dn acc_bits | accumulators |
 | unit | dm dn | final adder and control of a unit |
 | unit.planes | dm dn (pa - 1) bits(dk), several planes_per_word only | segment sums with a selected weight |
-| shadow.acc | dm (dn - r) acc_bits | shadow registers and the chain along which they drain |
+| shadow.acc | dm dn acc_bits | shadow registers |
+| shadow.select | dm (dn - r) acc_bits | multiplexers of the chain along which they drain |
 | aligner.bits | dn dk, column lanes only | the group register that shifts one lane per tap |
 | aligner.lane | dk, column lanes only | what is left of the next group |
 | result.acc | r dm A acc_bits | one comparison per stage of the threshold search |
@@ -87,7 +88,7 @@ __all__ = [
 _IntArray = npt.NDArray[np.int64]
 
 TERMS = (
-    "unit.dk", "unit.acc", "unit", "unit.planes", "shadow.acc", "aligner.bits", "aligner.lane",
+    "unit.dk", "unit.acc", "unit", "unit.planes", "shadow.acc", "shadow.select", "aligner.bits", "aligner.lane",
     "result.acc", "result.choice", "result", "threshold.bits", "threshold.ram64", "threshold.ram16", "threshold.select",
     "select.bits", "weight.bits", "map.bits", "control.lane", "control", "window.bits", "pack",
 )  # fmt: skip
@@ -99,7 +100,7 @@ ASSUMED_TERMS = ("window.bits", "pack")
 COMPONENTS = (
     "units", "shadow", "aligner", "results", "thresholds", "operands", "control", "window", "packing", "fixed",
 )  # fmt: skip
-_COMPONENT_OF = (0, 0, 0, 0, 1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 7, 8)  # of each term
+_COMPONENT_OF = (0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 7, 8)  # of each term
 
 FIXED_BRAM36 = 8
 """Block RAMs of DMA and program memory: assumed, nothing of it is built yet."""
@@ -157,23 +158,24 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
     out[1] = dm * dn * acc
     out[2] = dm * dn
     out[3] = dm * dn * ((1 << log_most) - 1) * _bits(dk) if log_most > log_lowest else 0
-    out[4] = dm * (dn - drain) * acc
+    out[4] = dm * dn * acc
+    out[5] = dm * (dn - drain) * acc
     if not row[C_BATCH]:
-        out[5], out[6] = dn * dk, dk
-    out[7] = drain * dm * stages * acc
-    out[8] = drain * dm * ((1 << stages) - 1 - stages) * acc
-    out[9] = drain * dm * stages
+        out[6], out[7] = dn * dk, dk
+    out[8] = drain * dm * stages * acc
+    out[9] = drain * dm * ((1 << stages) - 1 - stages) * acc
+    out[10] = drain * dm * stages
     for stage in range(stages):
         width = dm * ((acc << stage) + (stage == stages - 1))  # the flip bit lies with the last stage
-        out[10] += width
-        out[11] += _ceil_div(width, 3) * _ceil_div(row[C_THRESHOLD_WORDS], 64)
-        out[12] += _ceil_div(width, 4) * _ceil_div(row[C_THRESHOLD_WORDS], 16)
-    out[13] = out[10] * _ceil_div(_ceil_div(row[C_THRESHOLD_WORDS], 64) - 1, 3)
-    out[14] = dm * dk // lowest * (log_most - log_lowest)
-    out[15], out[16] = dm * dk, dn * dk
-    out[17], out[18] = dn, 1
-    out[19] = dn * row[C_WINDOW]
-    out[20] = drain * dm * stages
+        out[11] += width
+        out[12] += _ceil_div(width, 3) * _ceil_div(row[C_THRESHOLD_WORDS], 64)
+        out[13] += _ceil_div(width, 4) * _ceil_div(row[C_THRESHOLD_WORDS], 16)
+    out[14] = out[11] * _ceil_div(_ceil_div(row[C_THRESHOLD_WORDS], 64) - 1, 3)
+    out[15] = dm * dk // lowest * (log_most - log_lowest)
+    out[16], out[17] = dm * dk, dn * dk
+    out[18], out[19] = dn, 1
+    out[20] = dn * row[C_WINDOW]
+    out[21] = drain * dm * stages
 
 
 @njit(cache=True)

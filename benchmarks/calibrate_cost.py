@@ -1,0 +1,231 @@
+"""Measures the RTL with yosys, fits the coefficients of the cost model, and says how far off every row is.
+
+    python benchmarks/calibrate_cost.py                 measure what is not yet kept, fit, write table and coefficients
+    python benchmarks/calibrate_cost.py --check         compare the committed table with the committed coefficients
+    python benchmarks/calibrate_cost.py --json FILE     also write the summary there
+
+Writes `benchmarks/cost_table.json` (every row) and `accel/cost_coefficients.json`. Measurements are kept by content
+in `build/synthesis`. From an empty folder everything takes about an hour of one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from foldwright.accel.calibrate import Row, Sample, fit, measure, predict, row_of_json, row_to_json
+from foldwright.accel.cost import TERMS
+from foldwright.accel.datapath import Arithmetic, Engine, LaneMode
+
+__all__ = ["main", "samples", "summary"]
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "benchmarks" / "cost_table.json"
+COEFFICIENTS = ROOT / "accel" / "cost_coefficients.json"
+CACHE = ROOT / "build" / "synthesis"
+TARGETS = (("xc7", "xc7"), ("generic", "xc7"), ("generic", "ecp5"))
+
+# Thousandths. What is not built cannot be measured: a LUT and a register per window bit; four of each per bit of code
+# for packing and pooling; DMA, AXI and clocks of a whole design.
+ASSUMED = {
+    "lut": {"window.bits": 1000, "pack": 4000, "fixed": 5_000_000},
+    "ff": {"window.bits": 1000, "pack": 4000, "fixed": 6_000_000},
+}
+
+AND, BATCH = Arithmetic.AND, LaneMode.BATCH
+
+XC7 = {
+    "unit": (
+        *(Engine(1, dk, 1, acc_bits=16) for dk in (16, 36, 64, 72, 96, 144, 256, 384)),
+        *(Engine(1, 64, 1, acc_bits=acc) for acc in (12, 24)),
+        *(Engine(1, dk, 1, acc_bits=16, arithmetic=AND) for dk in (64, 256)),
+        *(Engine(1, 72, 1, acc_bits=14, planes_per_word=pa) for pa in ((2,), (4,), (1, 2))),
+        *(Engine(1, 192, 1, acc_bits=18, planes_per_word=pa) for pa in ((2,), (1, 2), (1, 2, 4))),
+    ),
+    "array": (
+        Engine(2, 36, 3, acc_bits=16),
+        Engine(4, 64, 4, acc_bits=16),
+        Engine(3, 72, 7, acc_bits=14, planes_per_word=(2,), drain_lanes=2),
+    ),
+    "aligner": (Engine(1, 36, 3), Engine(1, 64, 8), Engine(1, 256, 4)),
+    "result": (
+        Engine(8, 64, 4, acc_bits=14, levels=1),
+        Engine(8, 64, 4, acc_bits=16, levels=3),
+        Engine(16, 64, 8, acc_bits=16, levels=3, drain_lanes=2),
+        Engine(4, 64, 4, acc_bits=20, levels=15),
+        Engine(8, 64, 4, acc_bits=16, levels=3, threshold_words=128),
+        Engine(8, 64, 4, acc_bits=14, levels=1, threshold_words=256),
+    ),
+    "control": (
+        Engine(4, 64, 4),
+        Engine(4, 64, 16),
+        Engine(4, 64, 4, weight_words=4096, map_words=8192),
+    ),
+    "engine": (
+        Engine(2, 36, 2, acc_bits=16, levels=1),
+        Engine(4, 36, 4, acc_bits=16, levels=3),
+        Engine(4, 64, 8, acc_bits=14, levels=3, drain_lanes=2),
+        Engine(4, 64, 4, acc_bits=16, levels=1, lanes=BATCH),
+        Engine(8, 27, 5, acc_bits=16, levels=1),
+        Engine(8, 72, 4, acc_bits=16, levels=3, planes_per_word=(2,)),
+        Engine(4, 72, 7, acc_bits=18, levels=3, planes_per_word=(1, 2)),
+        Engine(4, 128, 4, acc_bits=16, levels=3, arithmetic=AND, weight_words=1024, map_words=2048),
+        Engine(2, 256, 4, acc_bits=18, levels=15),
+        Engine(8, 64, 7, acc_bits=13, levels=1, threshold_words=128),
+    ),
+    "held out": (
+        Engine(6, 72, 7, acc_bits=15, levels=3, drain_lanes=2, planes_per_word=(2,)),
+        Engine(8, 64, 8, acc_bits=13, levels=1, lanes=BATCH, weight_words=2048, map_words=1024),
+        Engine(4, 256, 4, acc_bits=17, levels=3, arithmetic=AND),
+    ),
+}
+# Plain logic takes yosys several times as long as hand-mapped cells, hence smaller shapes.
+GENERIC = {
+    "unit": (
+        *(Engine(1, dk, 1, acc_bits=16) for dk in (16, 36, 64, 72, 128, 256)),
+        Engine(1, 64, 1, acc_bits=24),
+        Engine(1, 64, 1, acc_bits=16, arithmetic=AND),
+        *(Engine(1, 72, 1, acc_bits=14, planes_per_word=pa) for pa in ((2,), (1, 2), (1, 2, 4))),
+    ),
+    "array": (Engine(2, 36, 3, acc_bits=16),),
+    "aligner": (Engine(1, 36, 3), Engine(1, 64, 8)),
+    "result": (
+        Engine(8, 64, 4, acc_bits=14, levels=1),
+        Engine(8, 64, 4, acc_bits=16, levels=3),
+        Engine(8, 64, 8, acc_bits=16, levels=3, drain_lanes=2),
+        Engine(4, 64, 4, acc_bits=14, levels=1, threshold_words=256),
+    ),
+    "control": (
+        Engine(4, 64, 4),
+        Engine(4, 64, 16),
+        Engine(4, 64, 4, weight_words=4096, map_words=8192),
+    ),
+    "engine": (
+        Engine(2, 36, 2, acc_bits=16, levels=1),
+        Engine(4, 36, 4, acc_bits=16, levels=3),
+        Engine(4, 64, 3, acc_bits=16, levels=1, lanes=BATCH),
+        Engine(2, 64, 6, acc_bits=14, levels=3, drain_lanes=2),
+        Engine(3, 72, 3, acc_bits=18, levels=3, planes_per_word=(1, 2)),
+        Engine(2, 128, 3, acc_bits=16, levels=1, arithmetic=AND, weight_words=1024),
+    ),
+    "held out": (
+        Engine(3, 72, 5, acc_bits=15, levels=3, drain_lanes=2, planes_per_word=(2,)),
+        Engine(4, 48, 4, acc_bits=13, levels=1, lanes=BATCH, weight_words=2048),
+        Engine(2, 192, 2, acc_bits=17, levels=3, arithmetic=AND),
+    ),
+}
+SHAPES = {"xc7": XC7, "generic": GENERIC}
+
+
+def samples() -> list[Sample]:
+    """Returns every sample; those held out are whole engines."""
+    return [
+        Sample(
+            "engine" if kind == "held out" else kind, engine, technology, family, held_out=kind == "held out"
+        )
+        for technology, family in TARGETS
+        for kind, engines in SHAPES[technology].items()
+        for engine in engines
+    ]
+
+
+def fitted(chosen: Sequence[Sample], counts: Sequence[Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Returns the coefficient set of every (technology, family)."""
+    sets: dict[tuple[str, str], dict[str, Any]] = {target: {} for target in TARGETS}
+    for target, found in sets.items():
+        used = [(s, c) for s, c in zip(chosen, counts, strict=True) if (s.technology, s.family) == target]
+        used = [(s, c) for s, c in used if not s.held_out]
+        for name, assumed in ASSUMED.items():
+            values = fit([s for s, _ in used], [getattr(c, name) for _, c in used]).tolist()
+            found[name] = {**dict(zip(TERMS, values, strict=True)), **assumed}
+    return sets
+
+
+def coefficients_json(sets: dict[tuple[str, str], dict[str, Any]]) -> str:
+    """Returns the text of `accel/cost_coefficients.json`."""
+    entries = []
+    for (technology, family), found in sets.items():
+        entries.append({"technology": technology, "family": family, **found})
+    source = "benchmarks/cost_table.json, fitted by benchmarks/calibrate_cost.py; window.bits, pack and fixed are assumed"
+    body = {"format": "foldwright.cost-coefficients/1", "source": source, "sets": entries}
+    return json.dumps(body, indent=1) + "\n"
+
+
+def summary(rows: Iterable[Row]) -> dict[str, Any]:
+    """Returns worst and median absolute error in percent per target and group of rows, and the held-out rows."""
+    rows = list(rows)
+    out: dict[str, Any] = {"rows": len(rows), "targets": []}
+    for technology, family in TARGETS:
+        mine = [r for r in rows if (r.sample.technology, r.sample.family) == (technology, family)]
+        groups = {
+            "calibration set": [r for r in mine if not r.sample.held_out],
+            "whole engines of it": [r for r in mine if r.sample.kind == "engine" and not r.sample.held_out],
+            "held out": [r for r in mine if r.sample.held_out],
+        }
+        entry: dict[str, Any] = {"technology": technology, "family": family}
+        for name, group in groups.items():
+            for resource in ("lut", "ff"):
+                errors = [abs(getattr(r, f"{resource}_error_percent")) for r in group]
+                if errors:
+                    entry[f"{name}, {resource}"] = {
+                        "rows": len(errors),
+                        "worst_percent": round(max(errors), 2),
+                        "median_percent": round(median(errors), 2),
+                    }
+        out["targets"].append(entry)
+    return out
+
+
+def print_rows(rows: Iterable[Row]) -> None:
+    """Prints a line a row: what was measured, what the model says, how far off."""
+    for r in rows:
+        e, s = r.sample.engine, r.sample
+        extra = f"acc {e.acc_bits} levels {e.levels} r {e.drain_lanes} pa {e.planes_per_word} {e.arithmetic.value}"
+        name = f"{s.technology:8}{s.family:5}{s.kind:8}{e.shape:10}{extra:45}{e.lanes.value:7}"
+        lut = f"LUT {r.counts.lut:6} model {r.lut:6} {r.lut_error_percent:+6.1f} %"
+        ff = f"FF {r.counts.ff:6} model {r.ff:6} {r.ff_error_percent:+6.1f} %"
+        print(f"{name}{lut}   {ff}{'   held out' if s.held_out else ''}")
+
+
+def measured_rows(chosen: Sequence[Sample]) -> list[Row]:
+    """Measures, fits and writes the coefficients; returns the rows under them."""
+    counts = []
+    for i, sample in enumerate(chosen):
+        counts.append(measure(sample, CACHE))
+        print(f"\r{i + 1} of {len(chosen)} measured", end="", flush=True)
+    print()
+    sets = fitted(chosen, counts)
+    COEFFICIENTS.write_text(coefficients_json(sets), encoding="utf-8")
+    return [predict(s, c, sets[s.technology, s.family]) for s, c in zip(chosen, counts, strict=True)]
+
+
+def main() -> int:
+    """Runs the calibration."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="measure and write nothing; read the committed table"
+    )
+    parser.add_argument("--json", type=Path, help="file for the summary")
+    args = parser.parse_args()
+    if args.check:
+        rows = [row_of_json(row) for row in json.loads(TABLE.read_text(encoding="utf-8"))["rows"]]
+    else:
+        rows = measured_rows(samples())
+        body = {"format": "foldwright.cost-table/1", "rows": [row_to_json(row) for row in rows]}
+        TABLE.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+    print_rows(rows)
+    result = summary(rows)
+    print(json.dumps(result, indent=1))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
