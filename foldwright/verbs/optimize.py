@@ -19,6 +19,7 @@ from foldwright.agents.stop import NO_COST
 from foldwright.config import OptimizeOptions
 from foldwright.errors import ModelError, RunFolderError, VerificationError
 from foldwright.jsonform import parse_json, read_json, read_text, to_json
+from foldwright.models import NAMES
 from foldwright.netlists.part import RESOURCES, load_part
 from foldwright.pipeline import Optimized, optimize
 from foldwright.progress import Progress
@@ -249,10 +250,10 @@ def model_of(run: RunFolder, plan: Plan, model: str | None) -> Path:
     import hashlib
     import shlex
 
-    words = shlex.split(run.command)
-    named = model or next(
-        (w for w in words[2:] if w.endswith(plan.model) or w == Path(plan.model).stem), plan.model
-    )
+    stem = Path(plan.model).stem
+    words = [w for w in shlex.split(run.command)[2:] if w.endswith(plan.model) or w == stem]
+    shipped = stem if stem in NAMES else plan.model  # a configuration file named it, or `demo` did
+    named = model or next(iter(words), shipped)
     path = find_model(named)
     if hashlib.sha256(path.read_bytes()).hexdigest() != plan.model_sha256:
         raise ModelError(
