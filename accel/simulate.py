@@ -23,6 +23,42 @@ import numpy.typing as npt
 
 from foldwright.accel.mapping import ceil_div
 from foldwright.accel.memory import slots_of
+from foldwright.accel.repeats import (
+    ARRIVED,
+    BEGIN_FIELDS,
+    C_AT,
+    C_COUNT,
+    C_ROUND,
+    ENGINE_FREE,
+    F_AT,
+    F_COUNT,
+    F_PHASE,
+    F_ROUND,
+    FAR,
+    FETCH_FREE,
+    PC_FIELDS,
+    Q_NOW,
+    S_BLOCK,
+    S_CYCLES,
+    S_ENDS,
+    S_INPUT_BITS,
+    S_LAYER,
+    S_ROW,
+    S_STORE_BITS,
+    S_WEIGHT_BITS,
+    SNAPSHOT_FIELDS,
+    STORE_FREE,
+    T_COMPUTED,
+    T_LOADED,
+    T_STORED,
+    TILE_FIELDS,
+    W_AT,
+    W_COUNT,
+    W_ROUND,
+    mark_repeats,
+    rounds_repeat,
+    skip_tiles,
+)
 from foldwright.accel.tables import L_INPUT, L_RESIDUAL
 from foldwright.accel.tiles import (
     DRAM_LATENCY_CYCLES,
@@ -52,16 +88,6 @@ __all__ = ["DRAM_LATENCY_CYCLES", "EVENT_FIELDS", "run_events", "steady_cycles",
 IntArray = npt.NDArray[np.int64]
 
 MEASURED_ROUNDS = 4
-_FAR = 1 << 60
-
-# Entries of a tile row.
-S_LAYER, S_WEIGHT_BITS, S_INPUT_BITS, S_CYCLES, S_STORE_BITS, S_BLOCK, S_ROW, S_ENDS = range(8)
-TILE_FIELDS = 8
-# Program counters of an engine: tiles since the start, place in the round and round of its three stages; what a fetch waits for.
-F_COUNT, F_AT, F_ROUND, C_COUNT, C_AT, C_ROUND, W_COUNT, W_AT, W_ROUND, F_PHASE = range(10)
-PC_FIELDS = 10
-T_LOADED, T_COMPUTED, T_STORED = range(3)
-FETCH_FREE, ENGINE_FREE, ARRIVED, STORE_FREE = range(4)
 # Entries of an event row.
 V_KIND, V_ENGINE, V_LAYER, V_ROUND, V_TILE, V_START, V_END = range(7)
 EVENT_FIELDS = 7
@@ -139,7 +165,8 @@ def run_events(
     """Simulates until `rounds` rounds are done; later ones follow at their heels, so that the last is like the others.
 
     Args:
-        events: int64 (room, EVENT_FIELDS) that receives the events as far as there is room.
+        events: int64 (room, EVENT_FIELDS) that receives the events as far as there is room. With no room at all, what
+            repeats is skipped (`foldwright.accel.repeats`), with the same ends of rounds.
 
     Returns:
         End of each round in cycles, int64 (rounds,), and the number of events written.
@@ -154,64 +181,59 @@ def run_events(
     times = np.empty((3, engines, most * ahead), dtype=np.int64)
     pc = np.zeros((engines, PC_FIELDS), dtype=np.int64)
     free = np.zeros((engines + 1, 4), dtype=np.int64)
-    layer_end = np.full((ahead, len(layers)), _FAR, dtype=np.int64)
-    layer_stored = np.full((ahead, len(layers)), _FAR, dtype=np.int64)
+    layer_end = np.full((ahead, len(layers)), FAR, dtype=np.int64)
+    layer_stored = np.full((ahead, len(layers)), FAR, dtype=np.int64)
     by_slot = np.empty((engines, len(layers)), dtype=np.int64)
     for i in range(len(layers)):
         by_slot[assignment[i], slot[i]] = i
-    written, left = 0, engines
+    quick = len(events) == 0  # whoever wants the events wants all of them
+    skips = quick and engines == 1
+    if skips:
+        mark_repeats(tiles, plans)
+    snapshots = np.full((len(tiles) if skips else 0, SNAPSHOT_FIELDS), -1, dtype=np.int64)
+    begins = np.full((2, engines, BEGIN_FIELDS), -1, dtype=np.int64)
+    ready = np.full((engines, 3), FAR, dtype=np.int64)  # of each engine's next load, compute and store
+    stale = np.ones(engines, dtype=np.bool_)
+    written, wanted, distance = 0, rounds, 0
     ends = np.zeros(ahead, dtype=np.int64)
     while True:
-        best, best_engine, best_kind = _FAR, -1, -1
+        best, best_engine, best_kind = FAR, -1, -1
         for e in range(engines):
-            first, per_round = starts[e], starts[e + 1] - starts[e]
-            while pc[e, F_ROUND] < ahead:  # what needs no transfer needs no event
-                t = first + pc[e, F_AT]
-                if pc[e, F_PHASE] == LOAD_WEIGHTS and tiles[t, S_WEIGHT_BITS] == 0:
-                    pc[e, F_PHASE] = LOAD_INPUT
-                if pc[e, F_PHASE] == LOAD_WEIGHTS or tiles[t, S_INPUT_BITS] > 0:
-                    break
-                times[T_LOADED, e, pc[e, F_COUNT]] = free[e, ARRIVED] if tiles[t, S_WEIGHT_BITS] > 0 else 0
-                pc[e, F_PHASE] = LOAD_WEIGHTS
-                _advance(pc, e, F_COUNT, per_round)
-            while pc[e, W_COUNT] < pc[e, C_COUNT] and tiles[first + pc[e, W_AT], S_STORE_BITS] == 0:
-                t, k = first + pc[e, W_AT], pc[e, W_COUNT]
-                layer = tiles[t, S_LAYER]
-                times[T_STORED, e, k] = times[T_COMPUTED, e, k] + plans[layer, P_LATENCY]
-                if tiles[t, S_ENDS]:
-                    layer_stored[pc[e, W_ROUND], layer] = max(times[T_STORED, e, k], free[e, STORE_FREE])
-                _advance(pc, e, W_COUNT, per_round)
-            if pc[e, F_ROUND] < ahead:
-                ready = _load_ready(
-                    e,
-                    first,
-                    tiles,
-                    layers,
-                    plans,
-                    slot,
-                    count,
-                    by_slot,
-                    pc,
-                    free,
-                    times,
-                    layer_end,
-                    layer_stored,
-                )
-                if ready < best:
-                    best, best_engine, best_kind = ready, e, pc[e, F_PHASE]
-            if pc[e, C_COUNT] < pc[e, F_COUNT]:
-                ready = _compute_ready(e, first, tiles, layers, plans, assignment, pc, free, times, layer_end)
-                if ready < best:
-                    best, best_engine, best_kind = ready, e, COMPUTE
-            if pc[e, W_COUNT] < pc[e, C_COUNT]:
-                ready = (
-                    times[T_COMPUTED, e, pc[e, W_COUNT]]
-                    + plans[tiles[first + pc[e, W_AT], S_LAYER], P_LATENCY]
-                )
-                if ready < best:
-                    best, best_engine, best_kind = ready, e, STORE
+            if stale[e]:
+                stale[e] = False
+                if _settle(e, starts, tiles, plans, pc, free, times, layer_stored, ahead):
+                    stale[:] = True
+                    stale[e] = False
+                first = starts[e]
+                ready[e, 0] = ready[e, 1] = ready[e, 2] = FAR
+                if pc[e, F_ROUND] < ahead:
+                    ready[e, 0] = _load_ready(
+                        e, first, tiles, layers, plans, slot, count, by_slot, pc, free, times, layer_end, layer_stored,
+                    )  # fmt: skip
+                if pc[e, C_COUNT] < pc[e, F_COUNT]:
+                    ready[e, 1] = _compute_ready(
+                        e, first, tiles, layers, plans, assignment, pc, free, times, layer_end
+                    )
+                if pc[e, W_COUNT] < pc[e, C_COUNT]:
+                    latency = plans[tiles[first + pc[e, W_AT], S_LAYER], P_LATENCY]
+                    ready[e, 2] = times[T_COMPUTED, e, pc[e, W_COUNT]] + latency
+            for stage in range(3):
+                if ready[e, stage] < best:
+                    best, best_engine, best_kind = ready[e, stage], e, LOAD_INPUT + stage
+        if best_kind == LOAD_INPUT:
+            best_kind = pc[best_engine, F_PHASE]
         if best_engine < 0:
             break
+        if quick and best_kind == COMPUTE:
+            starts_round = best_engine == 0 and pc[0, C_AT] == 0 and distance == 0
+            if starts_round and rounds_repeat(pc, free, times, layer_end, layer_stored, best, begins):
+                # What engine 0 starts now comes again and again; the round before it need only end.
+                wanted, distance = min(rounds, pc[0, C_ROUND]), best - begins[1, 0, Q_NOW]
+                if _rounds_done(pc) >= wanted:
+                    break
+            if skips and skip_tiles(tiles, layers, plans, pc, free, times, layer_stored, best, snapshots):
+                stale[0] = True
+                continue
         e = best_engine
         first, per_round = starts[e], starts[e + 1] - starts[e]
         column = F_COUNT if best_kind < COMPUTE else (C_COUNT if best_kind == COMPUTE else W_COUNT)
@@ -219,6 +241,7 @@ def run_events(
         t = first + at
         layer = tiles[t, S_LAYER]
         start, end = best, best
+        stale[e] = True
         if best_kind < COMPUTE:
             bits = tiles[t, S_WEIGHT_BITS] if best_kind == LOAD_WEIGHTS else tiles[t, S_INPUT_BITS]
             start = max(best, free[engines, 0])
@@ -236,6 +259,7 @@ def run_events(
             free[e, ENGINE_FREE] = end + plans[layer, P_LATENCY]  # the next instruction waits for the flush
             _advance(pc, e, C_COUNT, per_round)
             if tiles[t, S_ENDS]:
+                stale[:] = True
                 layer_end[now_round, layer] = end
                 ends[now_round] = max(ends[now_round], end + plans[layer, P_LATENCY])
         else:
@@ -244,6 +268,7 @@ def run_events(
             free[engines, 0] = free[e, STORE_FREE] = times[T_STORED, e, k] = end
             _advance(pc, e, W_COUNT, per_round)
             if tiles[t, S_ENDS]:
+                stale[:] = True
                 layer_stored[now_round, layer] = end
                 ends[now_round] = max(ends[now_round], end)
         if written < len(events):
@@ -252,15 +277,51 @@ def run_events(
             events[written, V_START], events[written, V_END] = start, end
             written += 1
         if at + 1 == per_round and best_kind >= COMPUTE:
-            left = 0
-            for other in range(engines):
-                left += pc[other, W_COUNT] < (starts[other + 1] - starts[other]) * rounds
-            if left == 0:
+            _settle(e, starts, tiles, plans, pc, free, times, layer_stored, ahead)
+            if _rounds_done(pc) >= wanted:
                 break
+    for r in range(wanted, rounds):
+        ends[r] = ends[r - 1] + distance
     return ends[:rounds], written
 
 
+@njit(cache=True, forceinline=True)
+def _settle(
+    e: int, starts: IntArray, tiles: IntArray, plans: IntArray, pc: IntArray, free: IntArray, times: IntArray,
+    layer_stored: IntArray, ahead: int,
+) -> bool:  # fmt: skip
+    """Passes loads and stores that need no transfer, and thus no event; returns whether a layer is stored by that."""
+    first, per_round, ended = starts[e], starts[e + 1] - starts[e], False
+    while pc[e, F_ROUND] < ahead:
+        t = first + pc[e, F_AT]
+        if pc[e, F_PHASE] == LOAD_WEIGHTS and tiles[t, S_WEIGHT_BITS] == 0:
+            pc[e, F_PHASE] = LOAD_INPUT
+        if pc[e, F_PHASE] == LOAD_WEIGHTS or tiles[t, S_INPUT_BITS] > 0:
+            break
+        times[T_LOADED, e, pc[e, F_COUNT]] = free[e, ARRIVED] if tiles[t, S_WEIGHT_BITS] > 0 else 0
+        pc[e, F_PHASE] = LOAD_WEIGHTS
+        _advance(pc, e, F_COUNT, per_round)
+    while pc[e, W_COUNT] < pc[e, C_COUNT] and tiles[first + pc[e, W_AT], S_STORE_BITS] == 0:
+        t, k = first + pc[e, W_AT], pc[e, W_COUNT]
+        layer = tiles[t, S_LAYER]
+        times[T_STORED, e, k] = times[T_COMPUTED, e, k] + plans[layer, P_LATENCY]
+        if tiles[t, S_ENDS]:
+            ended = True
+            layer_stored[pc[e, W_ROUND], layer] = max(times[T_STORED, e, k], free[e, STORE_FREE])
+        _advance(pc, e, W_COUNT, per_round)
+    return ended
+
+
 @njit(cache=True)
+def _rounds_done(pc: IntArray) -> int:
+    """Returns how many rounds all engines have computed and stored."""
+    done = pc[0, W_ROUND]
+    for e in range(1, len(pc)):
+        done = min(done, pc[e, W_ROUND])
+    return done
+
+
+@njit(cache=True, forceinline=True)
 def _advance(pc: IntArray, e: int, column: int, per_round: int) -> None:
     """Moves a stage of an engine to its next tile."""
     pc[e, column] += 1
@@ -270,7 +331,7 @@ def _advance(pc: IntArray, e: int, column: int, per_round: int) -> None:
         pc[e, column + 2] += 1
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _load_ready(
     e: int, first: int, tiles: IntArray, layers: IntArray, plans: IntArray, slot: IntArray, count: IntArray,
     by_slot: IntArray, pc: IntArray, free: IntArray, times: IntArray, layer_end: IntArray, layer_stored: IntArray,
@@ -285,7 +346,7 @@ def _load_ready(
     if gate_round >= 0:
         ready = max(ready, layer_end[gate_round, by_slot[e, place]])
     if at >= 2 and tiles[first + at - 2, S_LAYER] == layer:
-        ready = max(ready, times[T_COMPUTED, e, k - 2]) if k - 2 < pc[e, C_COUNT] else _FAR
+        ready = max(ready, times[T_COMPUTED, e, k - 2]) if k - 2 < pc[e, C_COUNT] else FAR
     if pc[e, F_PHASE] == LOAD_INPUT:
         if plans[layer, P_IN_DRAM] and layers[layer, L_INPUT] >= 0:
             ready = max(ready, layer_stored[now_round, layers[layer, L_INPUT]])
@@ -294,7 +355,7 @@ def _load_ready(
     return ready
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _compute_ready(
     e: int, first: int, tiles: IntArray, layers: IntArray, plans: IntArray, assignment: IntArray, pc: IntArray,
     free: IntArray, times: IntArray, layer_end: IntArray,
@@ -304,14 +365,14 @@ def _compute_ready(
     layer = tiles[first + at, S_LAYER]
     ready = max(free[e, ENGINE_FREE], times[T_LOADED, e, k])
     if plans[layer, P_OUT_DRAM] and k >= 2:
-        ready = max(ready, times[T_STORED, e, k - 2]) if k - 2 < pc[e, W_COUNT] else _FAR
+        ready = max(ready, times[T_STORED, e, k - 2]) if k - 2 < pc[e, W_COUNT] else FAR
     if at > 0 and tiles[first + at - 1, S_LAYER] == layer:
         return ready
     for column in (L_INPUT, L_RESIDUAL):
         producer = layers[layer, column]
         if producer >= 0 and not plans[producer, P_OUT_DRAM]:
             end = layer_end[now_round, producer]
-            ready = max(ready, end + plans[producer, P_LATENCY] if end < _FAR else _FAR)
+            ready = max(ready, end + plans[producer, P_LATENCY] if end < FAR else FAR)
     if not plans[layer, P_OUT_DRAM] and now_round >= 2:
         for reader in range(layer + 1, len(layers)):
             if assignment[reader] != e and (

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from foldwright.accel.cost import sum_of_terms
 from foldwright.accel.evaluate import DECISIONS, bram36_of_choices
@@ -48,6 +47,7 @@ from foldwright.envs.allocation.score import (
 )
 from foldwright.envs.allocation.space import PER_ENGINE, build, is_legal
 from foldwright.envs.tiling.start import QUICK_TILES, quick_tiles
+from foldwright.kernels import njit
 
 __all__ = ["CANDIDATE_FEATURES", "CONTEXT_FEATURES", "costs", "observe", "weak_bound"]
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from foldwright.accel.evaluate import (
     D_OUTPUT,
@@ -56,6 +55,7 @@ from foldwright.accel.tiles import (
     standalone_cycles,
     traffic_bits,
 )
+from foldwright.kernels import njit
 
 __all__ = ["CANDIDATE_FEATURES", "CONTEXT_FEATURES", "costs", "observe"]
 

@@ -13,8 +13,9 @@ from foldwright.accel.datapath import Datapath, Engine
 from foldwright.accel.evaluate import expand, total_traffic
 from foldwright.accel.known_workloads import LayerChain, known_workload, pooling
 from foldwright.accel.mapping import M_BLOCKS
+from foldwright.accel.repeats import S_CYCLES, S_INPUT_BITS, S_STORE_BITS, S_WEIGHT_BITS
 from foldwright.accel.schedule import network_tables
-from foldwright.accel.simulate import S_CYCLES, S_INPUT_BITS, S_STORE_BITS, S_WEIGHT_BITS, tile_table
+from foldwright.accel.simulate import tile_table
 from foldwright.accel.tables import L_OUT_H
 from foldwright.accel.tiles import (
     P_CYCLES_PER_BLOCK_ROW,

@@ -1,0 +1,221 @@
+"""What a simulation of one engine need not do twice: tiles within a layer, and whole rounds, that repeat (njit).
+
+Most schedules of many small tiles soon repeat: relative to the start of a tile's computation, all that the future depends
+on is as it was a *period* of tiles earlier, and the tiles to come are like those that came. Then times only shift, and
+the simulator skips as many periods as stay within such tiles. The same holds for rounds: once one begins like the
+one before, all rounds end at equal distances. Skipping is exact: the times are those that every event one by one gives.
+
+Times that lie before the start in question count as that start: whatever waits for them has them already. Tiles are
+skipped where one engine has the port for itself; rounds repeat with any number of engines.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from foldwright.accel.mapping import ceil_div
+from foldwright.accel.tables import L_INPUT, L_RESIDUAL
+from foldwright.accel.tiles import (
+    ORDER_WEIGHTS,
+    P_BLOCKS,
+    P_IN_DRAM,
+    P_ORDER,
+    P_POOL_S,
+    P_RESIDUAL_DRAM,
+    P_ROWS,
+    P_TILE_BLOCKS,
+    P_TILE_ROWS,
+)
+from foldwright.kernels import njit
+
+__all__ = ["mark_repeats", "periods_of", "rounds_repeat", "skip_tiles"]
+
+IntArray = npt.NDArray[np.int64]
+
+# Entries of a tile row. S_INNER and S_OUTER: up to which tile all are like those one (inner, outer) period earlier.
+(
+    S_LAYER, S_WEIGHT_BITS, S_INPUT_BITS, S_CYCLES, S_STORE_BITS, S_BLOCK, S_ROW, S_ENDS, S_INNER, S_OUTER,
+) = range(10)  # fmt: skip
+TILE_FIELDS = 10
+# Program counters of an engine: tiles since the start, place in the round and round of its three stages; what a fetch waits for.
+F_COUNT, F_AT, F_ROUND, C_COUNT, C_AT, C_ROUND, W_COUNT, W_AT, W_ROUND, F_PHASE = range(10)
+PC_FIELDS = 10
+T_LOADED, T_COMPUTED, T_STORED = range(3)
+FETCH_FREE, ENGINE_FREE, ARRIVED, STORE_FREE = range(4)
+# Entries of a snapshot: tile, its start, how far fetch leads and stores lag, phase, then what is free when.
+Q_COUNT, Q_NOW, Q_LEAD, Q_LAG, Q_PHASE, Q_FREE = range(6)
+SNAPSHOT_FIELDS = Q_FREE + 5
+# A start of a round adds where the engine is, relative to the round that engine 0 starts.
+B_AT, B_ROUND = SNAPSHOT_FIELDS, SNAPSHOT_FIELDS + 1
+BEGIN_FIELDS = SNAPSHOT_FIELDS + 2
+FAR = 1 << 60
+"""What is not known yet."""
+
+
+@njit(cache=True)
+def periods_of(plan: IntArray) -> tuple[int, int]:
+    """Returns after how many tiles a layer may repeat: within its inner loop, and from one outer step to the next."""
+    parts_m = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS])
+    parts_y = ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
+    if plan[P_ORDER] == ORDER_WEIGHTS:
+        return plan[P_POOL_S], parts_y
+    return 1, parts_m * plan[P_POOL_S]
+
+
+@njit(cache=True)
+def mark_repeats(tiles: IntArray, plans: IntArray) -> None:
+    """Fills the columns S_INNER and S_OUTER of the tiles of one engine."""
+    inner, outer = 1, 1
+    for t in range(len(tiles) - 1, -1, -1):
+        layer = tiles[t, S_LAYER]
+        if tiles[t, S_ENDS]:
+            inner, outer = periods_of(plans[layer])
+        for column, period in ((S_INNER, inner), (S_OUTER, outer)):
+            tiles[t, column] = t
+            if _is_like(tiles, t, t - period):
+                goes_on = t + 1 < len(tiles) and tiles[t + 1, S_LAYER] == layer
+                tiles[t, column] = tiles[t + 1, column] if goes_on else t + 1
+
+
+@njit(cache=True)
+def _is_like(tiles: IntArray, a: int, b: int) -> bool:
+    if b < 0 or tiles[a, S_LAYER] != tiles[b, S_LAYER] or tiles[a, S_ENDS] != tiles[b, S_ENDS]:
+        return False
+    for column in range(S_WEIGHT_BITS, S_STORE_BITS + 1):
+        if tiles[a, column] != tiles[b, column]:
+            return False
+    return True
+
+
+@njit(cache=True)
+def _snapshot(pc: IntArray, free: IntArray, e: int, now: int, out: IntArray) -> None:
+    """Writes what holds of an engine at `now`, the start of a tile's computation."""
+    out[Q_COUNT], out[Q_NOW] = pc[e, C_COUNT], now
+    out[Q_LEAD], out[Q_LAG] = pc[e, F_COUNT] - pc[e, C_COUNT], pc[e, C_COUNT] - pc[e, W_COUNT]
+    out[Q_PHASE] = pc[e, F_PHASE]
+    for i in range(4):
+        out[Q_FREE + i] = max(0, free[e, i] - now)
+    out[Q_FREE + 4] = max(0, free[len(pc), 0] - now)
+
+
+@njit(cache=True)
+def _alike(times: IntArray, e: int, one: IntArray, other: IntArray) -> bool:
+    """Whether two snapshots of an engine say the same of the future, times being relative to their starts."""
+    for i in range(Q_LEAD, SNAPSHOT_FIELDS):
+        if one[i] != other[i]:
+            return False
+    a, b, now, then = one[Q_COUNT], other[Q_COUNT], one[Q_NOW], other[Q_NOW]
+    for i in range(one[Q_LEAD]):
+        if max(times[T_LOADED, e, a + i], now) - now != max(times[T_LOADED, e, b + i], then) - then:
+            return False
+    for i in range(1, max(2, one[Q_LAG]) + 1):
+        if times[T_COMPUTED, e, a - i] - now != times[T_COMPUTED, e, b - i] - then:
+            return False
+        stored = i > one[Q_LAG]
+        if (
+            stored
+            and max(times[T_STORED, e, a - i], now) - now != max(times[T_STORED, e, b - i], then) - then
+        ):
+            return False
+    return True
+
+
+@njit(cache=True)
+def skip_tiles(
+    tiles: IntArray, layers: IntArray, plans: IntArray, pc: IntArray, free: IntArray, times: IntArray,
+    layer_stored: IntArray, now: int, snapshots: IntArray,
+) -> bool:  # fmt: skip
+    """Skips repeating tiles before the next one of engine 0, which would start at `now`; returns whether it did.
+
+    `snapshots`, int64 (tiles, SNAPSHOT_FIELDS), holds the newest snapshot of every place in a round, count -1 for none.
+    """
+    k, at, layer = pc[0, C_COUNT], pc[0, C_AT], tiles[pc[0, C_AT], S_LAYER]
+    here = snapshots[at]
+    _snapshot(pc, free, 0, now, here)
+    if at < 3 or tiles[at - 2, S_LAYER] != layer or here[Q_LAG] > 2 or pc[0, F_ROUND] != pc[0, C_ROUND]:
+        return False
+    if tiles[pc[0, F_AT], S_LAYER] != layer or not _inputs_are_there(
+        layers, plans, layer_stored, pc, layer, now
+    ):
+        return False
+    inner, outer = periods_of(plans[layer])
+    for column, period in ((S_INNER, inner), (S_OUTER, outer)):
+        periods = (tiles[at - 2, column] - 2 - pc[0, F_AT]) // period
+        if (
+            periods >= 1
+            and snapshots[at - period, Q_COUNT] == k - period
+            and _alike(times, 0, here, snapshots[at - period])
+        ):
+            _shift(pc, free, times, here, periods * period, periods * (now - snapshots[at - period, Q_NOW]))
+            return True
+    return False
+
+
+@njit(cache=True)
+def _inputs_are_there(
+    layers: IntArray, plans: IntArray, layer_stored: IntArray, pc: IntArray, layer: int, now: int
+) -> bool:
+    """Whether what other layers left in DRAM for this one is stored, so that no load waits for it."""
+    source, residual = layers[layer, L_INPUT], layers[layer, L_RESIDUAL]
+    if plans[layer, P_IN_DRAM] and source >= 0 and layer_stored[pc[0, C_ROUND], source] > now:
+        return False
+    return not (
+        plans[layer, P_RESIDUAL_DRAM] and residual >= 0 and layer_stored[pc[0, C_ROUND], residual] > now
+    )
+
+
+@njit(cache=True)
+def _shift(pc: IntArray, free: IntArray, times: IntArray, here: IntArray, tiles: int, cycles: int) -> None:
+    """Moves the state of engine 0 by a number of tiles and cycles; later entries first, for they may overlap."""
+    k = here[Q_COUNT]
+    for i in range(here[Q_LEAD] - 1, -1, -1):
+        times[T_LOADED, 0, k + tiles + i] = times[T_LOADED, 0, k + i] + cycles
+    for i in range(1, 3):
+        times[T_COMPUTED, 0, k + tiles - i] = times[T_COMPUTED, 0, k - i] + cycles
+        times[T_STORED, 0, k + tiles - i] = times[T_STORED, 0, k - i] + cycles
+    for column in (F_COUNT, C_COUNT, W_COUNT):
+        pc[0, column] += tiles
+        pc[0, column + 1] += tiles
+    for i in range(4):
+        free[0, i] += cycles
+    free[1, 0] += cycles
+
+
+@njit(cache=True)
+def rounds_repeat(
+    pc: IntArray, free: IntArray, times: IntArray, layer_end: IntArray, layer_stored: IntArray, now: int,
+    begins: IntArray,
+) -> bool:  # fmt: skip
+    """Whether the round that engine 0 starts at `now` begins like the one before, on all engines.
+
+    `begins`, int64 (2, engines, BEGIN_FIELDS), holds the snapshots of the newest two starts of rounds.
+    """
+    this, engines = pc[0, C_ROUND], len(pc)
+    begins[1] = begins[0]
+    for e in range(engines):
+        _snapshot(pc, free, e, now, begins[0, e, :SNAPSHOT_FIELDS])
+        begins[0, e, B_AT], begins[0, e, B_ROUND] = pc[e, C_AT], pc[e, C_ROUND] - this
+    if this < 2:
+        return False
+    for e in range(engines):
+        one, other = begins[0, e], begins[1, e]
+        if one[B_AT] != other[B_AT] or one[B_ROUND] != other[B_ROUND]:
+            return False
+        if other[Q_COUNT] < max(2, one[Q_LAG]) or not _alike(
+            times, e, one[:SNAPSHOT_FIELDS], other[:SNAPSHOT_FIELDS]
+        ):
+            return False
+    then = begins[1, 0, Q_NOW]
+    return _rows_alike(layer_end, now, then) and _rows_alike(layer_stored, now, then)
+
+
+@njit(cache=True)
+def _rows_alike(rows: IntArray, now: int, then: int) -> bool:
+    """Whether what is known of layers and rounds is the same relative to two starts of rounds."""
+    for r in range(1, len(rows)):
+        for i in range(rows.shape[1]):
+            a, b = rows[r, i], rows[r - 1, i]
+            if (a == FAR) != (b == FAR) or (a != FAR and max(a - now, 0) != max(b - then, 0)):
+                return False
+    return True
