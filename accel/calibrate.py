@@ -32,6 +32,9 @@ __all__ = [
     "fit",
     "measure",
     "non_negative_least_squares",
+    "predict",
+    "row_of_json",
+    "row_to_json",
 ]
 
 _Floats = npt.NDArray[np.float64]
