@@ -156,25 +156,27 @@ def coefficients_json(sets: dict[tuple[str, str], dict[str, Any]]) -> str:
 
 
 def summary(rows: Iterable[Row]) -> dict[str, Any]:
-    """Returns the worst and median error, as fractions, by target, resource and group of rows."""
+    """Returns worst and median absolute error in percent per target and group of rows, and the held-out rows."""
     rows = list(rows)
-    out: dict[str, dict[str, Any]] = {"errors": {}, "ff_errors": {}}
+    out: dict[str, Any] = {"rows": len(rows), "targets": []}
     for technology, family in TARGETS:
         mine = [r for r in rows if (r.sample.technology, r.sample.family) == (technology, family)]
         groups = {
             "calibration set": [r for r in mine if not r.sample.held_out],
             "whole engines of it": [r for r in mine if r.sample.kind == "engine" and not r.sample.held_out],
-            **{f"held out, {r.sample.engine.shape}": [r] for r in mine if r.sample.held_out},
+            "held out": [r for r in mine if r.sample.held_out],
         }
+        entry: dict[str, Any] = {"technology": technology, "family": family}
         for name, group in groups.items():
-            for key, resource in (("errors", "lut"), ("ff_errors", "ff")):
-                errors = [abs(getattr(r, f"{resource}_error_percent")) / 100 for r in group]
-                worst, middle = round(max(errors), 5), round(median(errors), 5)
-                out[key][f"{technology} RTL on {family}: {name}"] = {
-                    "rows": len(group),
-                    "median": middle,
-                    "worst": worst,
-                }
+            for resource in ("lut", "ff"):
+                errors = [abs(getattr(r, f"{resource}_error_percent")) for r in group]
+                if errors:
+                    entry[f"{name}, {resource}"] = {
+                        "rows": len(errors),
+                        "worst_percent": round(max(errors), 2),
+                        "median_percent": round(median(errors), 2),
+                    }
+        out["targets"].append(entry)
     return out
 
 
