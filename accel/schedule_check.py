@@ -189,7 +189,7 @@ def _check_pool(datapath: Datapath, part: Part, schedule: Schedule, pool_bram36:
                 raise IllegalSolutionError(
                     f"schedule: engine {e}, {memory} memory: blocks end at {max(ends)}, it has {depth} words"
                 )
-            total += _block_rams(part, width, max(ends)) if ends else 0
+            total += _block_rams(part, width, depth) if depth else 0
     if total > pool_bram36:
         raise IllegalSolutionError(
             f"schedule: the memories take {total} block RAMs, the pool has {pool_bram36}"
