@@ -22,9 +22,15 @@ __all__ = ["PARTS", "PERCENTS", "generated", "named", "names", "real", "real_nam
 PARTS = ("xc7z020", "lfe5u-85f")
 PERCENTS = (20, 50, 80)
 _DRAM_BITS = (16, 32, 64)
-_TOO_LARGE = frozenset({"mobilenet"})  # its thresholds alone take more LUTs than either part has
-_LEAST_PERCENT = {"resnet18-w1a2": 50, "resnet18-w2a2": 50, "ultranet": 50}
-"""Networks whose thresholds need more than the smallest budget."""
+_NEVER = 101
+_LEAST_PERCENT = {
+    "xc7z020": {"resnet18-w1a2": 50, "resnet18-w2a2": 50, "ultranet": 50, "mobilenet": _NEVER},
+    "lfe5u-85f": {
+        "cnv-w1a2": 50, "cnv-w2a2": 50, "dorefa": 50, "ultranet": 80,
+        "resnet18-w1a2": _NEVER, "resnet18-w2a2": _NEVER, "mobilenet": _NEVER,
+    },
+}  # fmt: skip
+"""Networks whose thresholds, kept in LUTs, need more than the smallest budget of a part, with some room to spare."""
 
 
 def names() -> list[str]:
@@ -41,10 +47,9 @@ def _names_of(networks: tuple[str, ...]) -> list[str]:
     return [
         f"{network}-{part}-{percent}"
         for network in networks
-        if network not in _TOO_LARGE
         for part in PARTS
         for percent in PERCENTS
-        if percent >= _LEAST_PERCENT.get(network, PERCENTS[0])
+        if percent >= _LEAST_PERCENT[part].get(network, PERCENTS[0])
     ]
 
 
