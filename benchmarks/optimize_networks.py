@@ -67,6 +67,10 @@ def main() -> int:
     models = [model_path(name) for name in OWN]
     models += [path for name in OTHERS if (path := SHARED / f"{name}.onnx").exists()]
     rows = [measure(model, args.part, args.cpu_seconds) for model in models]
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        body = {"python": platform.python_version(), "cpu_seconds_budget": args.cpu_seconds, "rows": rows}
+        write_atomic(args.json, json.dumps(body, indent=1) + "\n")
     header = [
         "network",
         "frames/s",
@@ -85,17 +89,13 @@ def main() -> int:
             [
                 [
                     r["network"], f"{r['fps']:,.0f}", f"{r['cycles_per_frame']:,.1f}", f"{r['bound_cycles']:,.1f}",
-                    f"{100 * r['gap']:.2f} %", f"{r['binary_tops']:.2f}", r["utilization"]["lut"]["used"],
-                    r["utilization"]["bram36"]["used"], "; ".join(r["engines"]), r["cpu_seconds"],
+                    f"{100 * r['gap']:.2f} %", f"{r['binary_tops']:.2f}", str(r["utilization"]["lut"]["used"]),
+                    str(r["utilization"]["bram36"]["used"]), "; ".join(r["engines"]), str(r["cpu_seconds"]),
                 ]
                 for r in rows
             ],
         )
     )  # fmt: skip
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        body = {"python": platform.python_version(), "cpu_seconds_budget": args.cpu_seconds, "rows": rows}
-        write_atomic(args.json, json.dumps(body, indent=1) + "\n")
     return 0
 
 
