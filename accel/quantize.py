@@ -93,13 +93,22 @@ def _odd_levels(bits: int) -> tuple[int, ...]:
     return tuple(range(-top, top + 1, 2))
 
 
-def _real(quantized: Quantized, like: Floats) -> Floats:
-    dtype = like.dtype if np.issubdtype(like.dtype, np.floating) else np.dtype(np.float64)
-    return quantized.values().astype(dtype)
+class _Forward:
+    """The forward version of a quantizer: its integers as real numbers again."""
+
+    __slots__ = ()
+
+    def to_integers(self, x: Floats) -> Quantized:
+        raise NotImplementedError
+
+    def forward(self, x: Floats) -> Floats:
+        """Returns the quantized values in the float type of `x`."""
+        dtype = x.dtype if np.issubdtype(x.dtype, np.floating) else np.dtype(np.float64)
+        return self.to_integers(x).values().astype(dtype)
 
 
 @dataclass(frozen=True, slots=True)
-class LinearQuantizer:
+class LinearQuantizer(_Forward):
     """The linear quantizer `Q(x) = D*floor(x/D + 1/2)` with step D, saturated to `bits`."""
 
     step: float
@@ -122,12 +131,9 @@ class LinearQuantizer:
         ratio = np.clip(_checked(x, self) / self.step, low, low + (1 << self.bits) - 1)
         return Quantized(_half_up(ratio), self.step)
 
-    def forward(self, x: Floats) -> Floats:
-        return _real(self.to_integers(x), x)
-
 
 @dataclass(frozen=True, slots=True)
-class SymmetricQuantizer:
+class SymmetricQuantizer(_Forward):
     """Signed levels around zero, the largest magnitude of the tensor on the largest level."""
 
     bits: int
@@ -148,12 +154,9 @@ class SymmetricQuantizer:
             return Quantized(np.zeros(values.shape, dtype=np.int64), 1.0)
         return Quantized(np.clip(_half_up(values / scale), -top, top), scale)
 
-    def forward(self, x: Floats) -> Floats:
-        return _real(self.to_integers(x), x)
-
 
 @dataclass(frozen=True, slots=True)
-class DorefaActivation:
+class DorefaActivation(_Forward):
     """Clips to [0, 1] and rounds to multiples of `1 / (2^bits - 1)`."""
 
     bits: int
@@ -169,12 +172,9 @@ class DorefaActivation:
         steps = (1 << self.bits) - 1
         return Quantized(_half_up(np.clip(_checked(x, self), 0.0, 1.0) * steps), 1.0 / steps)
 
-    def forward(self, x: Floats) -> Floats:
-        return _real(self.to_integers(x), x)
-
 
 @dataclass(frozen=True, slots=True)
-class DorefaWeight:
+class DorefaWeight(_Forward):
     """DoReFa's weights: the sign times the mean magnitude at one bit, else tanh over its maximum."""
 
     bits: int
@@ -196,12 +196,9 @@ class DorefaWeight:
         unit = squashed / (2 * (np.abs(squashed).max() or 1.0)) + 0.5
         return Quantized(2 * _half_up(unit * steps) - steps, 1.0 / steps)
 
-    def forward(self, x: Floats) -> Floats:
-        return _real(self.to_integers(x), x)
-
 
 @dataclass(frozen=True, slots=True)
-class BalancedQuantizer:
+class BalancedQuantizer(_Forward):
     """Bins of equal population, cut at the percentiles, on evenly spaced odd levels.
 
     Uniform quantization between the extreme values leaves outer levels nearly unused where weights are
@@ -225,6 +222,3 @@ class BalancedQuantizer:
         bins = np.searchsorted(cuts, values, side="right")
         scale = float(np.abs(values).mean()) / (count // 2)
         return Quantized((2 * bins - (count - 1)).astype(np.int64), scale or 1.0)
-
-    def forward(self, x: Floats) -> Floats:
-        return _real(self.to_integers(x), x)

@@ -12,7 +12,7 @@ import json
 import time
 from pathlib import Path
 
-from foldwright.accel.datapath import Datapath, Engine, LaneMode
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
 from foldwright.accel.network import load_network
 from foldwright.accel.verify import verify_network
 from foldwright.jsonform import plain
@@ -20,9 +20,19 @@ from foldwright.jsonform import plain
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
 FIRST = Engine(dm=16, dk=27, dn=5, window_bits=216, levels=3)
 REST = Engine(dm=16, dk=64, dn=8, lanes=LaneMode.BATCH, drain_lanes=1, levels=3)
+FIRST_SIGNED = Engine(dm=16, dk=27, dn=5, arithmetic=Arithmetic.AND, window_bits=216, levels=3)
+REST_SIGNED = Engine(
+    dm=16, dk=64, dn=8, arithmetic=Arithmetic.AND, lanes=LaneMode.BATCH, drain_lanes=1, levels=3
+)
 CNV = Datapath((FIRST, REST), (0, *[1] * 8), batch_frames=8)
+CNV_W2A2 = Datapath((FIRST_SIGNED, REST_SIGNED), (0, *[1] * 8), batch_frames=8)
 DOREFA = Datapath((Engine(dm=15, dk=68, dn=9, planes_per_word=(2,), levels=3),), (0,) * 4)
-RUNS = {"cnv_w1a1_cifar10": CNV, "cnv_w1a2_cifar10": CNV, "dorefanet_w1a2_offload": DOREFA}
+RUNS = {
+    "cnv_w1a1_cifar10": CNV,
+    "cnv_w1a2_cifar10": CNV,
+    "cnv_w2a2_cifar10": CNV_W2A2,
+    "dorefanet_w1a2_offload": DOREFA,
+}
 
 
 def main() -> None:

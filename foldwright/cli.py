@@ -195,6 +195,7 @@ def _solve(
 
     Exits with 3 if no legal solution was found.
     """
+    from foldwright.progress import Progress
     from foldwright.solve import describe, list_all, solve_instance
 
     if show_list:
@@ -202,7 +203,8 @@ def _solve(
         return 0
     if instance is None:
         raise click.UsageError("Missing argument 'INSTANCE'; 'foldwright solve --list' shows all.")
-    result = solve_instance(instance, solver, settings=_pairs(settings), **options)
+    with Progress() as progress:
+        result = solve_instance(instance, solver, settings=_pairs(settings), progress=progress, **options)
     click.echo(describe(result))
     return 0 if result.has_solution else InfeasibleError.exit_code
 

@@ -86,7 +86,9 @@ class Progress:
             return
         mark = "✓" if how == "done" else "✗"
         line = self._line(mark, time.monotonic() - self._began)
-        self._console.print(line if how == "done" else f"{line} ({how})", markup=False, highlight=False)
+        self._console.print(
+            line if how == "done" else f"{line} ({how})", markup=False, highlight=False, soft_wrap=True
+        )
         self._stage = ""
 
     def _line(self, mark: str, seconds: float) -> str:

@@ -12,6 +12,7 @@ from foldwright.errors import ConfigError, RunFolderError
 if TYPE_CHECKING:
     from foldwright.agents.result import Result
     from foldwright.agents.stop import StopRule
+    from foldwright.progress import Progress
 
 __all__ = ["DEFAULT_CPU_SECONDS", "describe", "list_all", "solve_instance", "stop_rule"]
 
@@ -54,6 +55,7 @@ def solve_instance(
     seed: int = 0,
     out: str | Path | None = None,
     settings: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
 ) -> Result:
     """Solves an instance, checks the solution independently, and writes the result.
 
@@ -62,6 +64,7 @@ def solve_instance(
         solver: The name of a solver.
         out: Where the result is written, whole or not at all; nowhere if None.
         settings: Options of the solver by name, as text.
+        progress: Shows how the search stands; it changes no result.
 
     Raises:
         InputError: a name, an option or a file is wrong; before any work is done.
@@ -79,6 +82,9 @@ def solve_instance(
     from foldwright.envs.registry import load_instance
 
     problem = load_instance(instance)
+    if progress is not None:
+        progress.stage(f"{solver} on {problem.name}")
+        stop = progress.watch(stop, problem.unit, problem.bound().value)
     result = chosen(problem, stop=stop, seed=seed, params=params)
     if result.has_solution:
         problem.check(result.solution)

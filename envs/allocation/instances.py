@@ -65,7 +65,7 @@ def named(name: str) -> AllocationProblem:
     found = re.fullmatch(rf"({'|'.join(SPLITS[:-1])})-s(\d{{1,9}})-(\d{{1,9}})", name)
     if not found:
         raise ConfigError(
-            f"no allocation instance is named 'allocation/{name}'; {nearest(name, names())}; "
+            f"no allocation instance is named 'allocation/{name}'; {nearest(f'allocation/{name}', [f'allocation/{n}' for n in names()])}; "
             "generated ones are SPLIT-sSEED-INDEX, such as train-s0-17"
         )
     return generated(found[1], int(found[2]), int(found[3]))

@@ -124,7 +124,7 @@ def named(name: str) -> TilingProblem:
     found = re.fullmatch(rf"({'|'.join(SPLITS[:-1])})-s(\d{{1,9}})-(\d{{1,9}})", name)
     if not found:
         raise ConfigError(
-            f"no tiling instance is named 'tiling/{name}'; {nearest(name, names())}; "
+            f"no tiling instance is named 'tiling/{name}'; {nearest(f'tiling/{name}', [f'tiling/{n}' for n in names()])}; "
             "generated ones are SPLIT-sSEED-INDEX, such as train-s0-17"
         )
     return generated(found[1], int(found[2]), int(found[3]))
