@@ -64,8 +64,9 @@ def named(name: str) -> AllocationProblem:
         return AllocationProblem(f"allocation/{name}", known_workload(network), part, float(percent))
     found = re.fullmatch(rf"({'|'.join(SPLITS[:-1])})-s(\d{{1,9}})-(\d{{1,9}})", name)
     if not found:
+        known = nearest(f"allocation/{name}", [f"allocation/{n}" for n in names()])
         raise ConfigError(
-            f"no allocation instance is named 'allocation/{name}'; {nearest(f'allocation/{name}', [f'allocation/{n}' for n in names()])}; "
+            f"no allocation instance is named 'allocation/{name}'; {known}; "
             "generated ones are SPLIT-sSEED-INDEX, such as train-s0-17"
         )
     return generated(found[1], int(found[2]), int(found[3]))

@@ -123,8 +123,9 @@ def named(name: str) -> TilingProblem:
         return _real(name, key, int(bits), int(pool or POOLS[-1]))
     found = re.fullmatch(rf"({'|'.join(SPLITS[:-1])})-s(\d{{1,9}})-(\d{{1,9}})", name)
     if not found:
+        known = nearest(f"tiling/{name}", [f"tiling/{n}" for n in names()])
         raise ConfigError(
-            f"no tiling instance is named 'tiling/{name}'; {nearest(f'tiling/{name}', [f'tiling/{n}' for n in names()])}; "
+            f"no tiling instance is named 'tiling/{name}'; {known}; "
             "generated ones are SPLIT-sSEED-INDEX, such as train-s0-17"
         )
     return generated(found[1], int(found[2]), int(found[3]))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
 
-from foldwright.accel import synthesis
 from foldwright.accel.synthesis import CellCounts, count_cells, synthesise
 from foldwright.errors import ConfigError, ToolMissingError
 
@@ -64,8 +65,8 @@ def test_an_unknown_family_is_refused() -> None:
 
 
 def test_a_missing_yosys_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthesis.importlib.util, "find_spec", lambda _: None)
-    monkeypatch.setattr(synthesis.shutil, "which", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(ToolMissingError, match=r"pip install 'foldwright\[build\]'"):
         synthesise(AND_RTLIL, "xc7")
 

@@ -172,7 +172,7 @@ def test_no_tile_beats_all_options() -> None:
                 words = int(out[P_MAP_WORDS] + out[P_STAGE_WORDS] + out[P_LINE_WORDS])
                 return int(out[P_WEIGHT_WORDS]), words, int(standalone_cycles(out, 8))
 
-            kept = [score(tuple(int(v) for v in t)) for t in options]
+            kept = [score((int(t[0]), int(t[1]), int(t[2]))) for t in options]
             for blocks, rows, order in np.ndindex(int(mappings[i, M_BLOCKS]), int(layer[L_OUT_H]), 2):
                 tile = score((blocks + 1, rows + 1, order))
                 # A tile that is not the smallest of its class needs more words for the same count; cycles of uneven tiles

@@ -10,6 +10,8 @@ import pytest
 
 from foldwright.accel import verify
 from foldwright.accel.datapath import Datapath, Engine, LaneMode
+from foldwright.accel.encoding import fold_thresholds
+from foldwright.accel.mapping import M_INTERVAL, map_layers
 from foldwright.accel.network import Network, load_network
 from foldwright.accel.verify import verify_network
 from foldwright.errors import ConfigError, VerificationError
@@ -67,7 +69,7 @@ def test_a_flipped_bit_of_a_memory_is_found(
 
 
 def test_a_wrong_threshold_is_found(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = verify.fold_thresholds
+    right = fold_thresholds
 
     def wrong(*args: Any) -> Any:
         folded = right(*args)
@@ -79,11 +81,11 @@ def test_a_wrong_threshold_is_found(network: Network, monkeypatch: pytest.Monkey
 
 
 def test_a_wrong_cycle_formula_is_found(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = verify.map_layers
+    right = map_layers
 
     def wrong(*args: Any) -> Any:
         mapping = right(*args)
-        mapping[:, verify.M_INTERVAL] -= 1
+        mapping[:, M_INTERVAL] -= 1
         return mapping
 
     monkeypatch.setattr(verify, "map_layers", wrong)

@@ -266,7 +266,8 @@ def test_maskable_ppo_learns_a_few_steps_on_the_batch(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_render_shows_the_state(kind: str) -> None:
     text, image = (make(kind, instances=SMALL[kind], render_mode=mode) for mode in ("ansi", "rgb_array"))
-    shown, drawn = [], []
+    shown: list[Any] = []
+    drawn: list[Any] = []
     for env, frames in ((text, shown), (image, drawn)):
         for _ in episode(env, lambda mask: int(np.flatnonzero(mask)[-1]), seed=0):
             frames.append(env.render())
@@ -280,6 +281,11 @@ def test_render_shows_the_state(kind: str) -> None:
     assert not np.array_equal(drawn[0], drawn[-1])
 
 
+def _shape(env: Any, key: str) -> tuple[int, ...]:
+    shape: tuple[int, ...] = env.observation_space[key].shape
+    return shape
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_docstring_s_example_runs_and_its_shapes_are_right(kind: str) -> None:
     import doctest
@@ -290,8 +296,8 @@ def test_the_docstring_s_example_runs_and_its_shapes_are_right(kind: str) -> Non
     assert sum(len(t.examples) for t in tests) >= 5
     assert all(doctest.DocTestRunner().run(t).failed == 0 for t in tests)
     for key in ("candidates", "context"):
-        assert f"`{key}`, float32 {env.observation_space[key].shape}, -4..4" in str(cls.__doc__)
-    square = make(kind, instances=SMALL[kind], flat=False).observation_space["candidates"].shape
+        assert f"`{key}`, float32 {_shape(env, key)}, -4..4" in str(cls.__doc__)
+    square = _shape(make(kind, instances=SMALL[kind], flat=False), "candidates")
     assert f"or {square} with `flat=False`" in str(cls.__doc__)
 
 

@@ -7,13 +7,15 @@ import pytest
 from amaranth.sim import Simulator
 
 from foldwright.accel.datapath import Arithmetic
+from foldwright.accel.rtl.lutnet import _Lut
 from foldwright.accel.rtl.popcount import MappedPopcount, Popcount, count_bits
 
 
 def expected(x: np.ndarray, y: np.ndarray, arithmetic: Arithmetic, pa: int) -> np.ndarray:
     hits = ~(x ^ y) if arithmetic is Arithmetic.XNOR else x & y
     planes = hits.reshape(len(x), pa, -1).sum(axis=2)
-    return planes @ (1 << np.arange(pa))
+    weighted: np.ndarray = planes @ (1 << np.arange(pa))
+    return weighted
 
 
 def evaluated(
@@ -25,7 +27,9 @@ def evaluated(
     for nets in mapped.planes:
         values |= {net: off | bool(choice >> i & 1) for i, net in enumerate(nets)}
     out = mapped.net.evaluate(values)
-    return sum(out[net].astype(np.int64) << i for i, net in enumerate(mapped.count))
+    bits = [out[net].astype(np.int64) << i for i, net in enumerate(mapped.count)]
+    total: np.ndarray = np.sum(bits, axis=0)
+    return total
 
 
 @pytest.mark.parametrize("arithmetic", list(Arithmetic))
@@ -65,6 +69,7 @@ def test_mapped_netlist_needs_few_luts() -> None:
 def test_a_wrong_truth_table_is_found() -> None:
     mapped = MappedPopcount(16, Arithmetic.XNOR, (1,))
     cell = mapped.net._cells[0]
+    assert isinstance(cell, _Lut)
     object.__setattr__(cell, "table6", cell.table6 ^ 1 << 0b101010)
     x = np.zeros((1, 16), dtype=bool)
     y = ~x
