@@ -5,6 +5,9 @@ A fabric is a grid of tiles. `columns` and `rows` name the kind of each column a
 a `Hole` takes tiles out (the processor of a Zynq part). Coordinates are tiles: `x` the column, `y`
 the row, growing the way the vendor's names grow (up on 7-series, down on ECP5).
 
+Placement is coarser than the sites: logic is placed by *clusters*, one to a tile (`CLUSTER_KIND`), which take all
+slices of the tile; every other kind is placed site by site.
+
 What it leaves out: routing, delays, clock trees, which LUTs can be memories. The facts themselves, with their
 sources, stand in the parts' TOML files.
 """
@@ -23,15 +26,23 @@ from foldwright.errors import PartError, nearest
 from foldwright.jsonform import STRICT
 
 __all__ = [
+    "CLUSTER_KIND",
     "Fabric",
     "FabricError",
     "Hole",
     "SiteRule",
     "SiteTable",
+    "cluster_capacity",
     "expand_kinds",
     "expand_range",
+    "grid_fabric",
+    "placement_kinds",
+    "placement_sites",
     "site_table",
 ]
+
+CLUSTER_KIND = "CLB"
+"""The kind of site that takes a cluster of logic: all slices of one tile."""
 
 _MAX_TILES = 2048
 _MAX_SITES = 2**20
@@ -292,8 +303,11 @@ def site_table(fabric: Fabric, kind: str) -> SiteTable:
     rules = [rule for rule in fabric.sites if rule.kind == kind]
     if not rules:
         raise FabricError(f"no site is a {kind!r}; {nearest(kind, fabric.site_kinds)}")
-    places = [place for rule in rules for place in _places(fabric, rule)]
-    places.sort(key=lambda place: place[1])
+    return _table_of(fabric, kind, [place for rule in rules for place in _places(fabric, rule)])
+
+
+def _table_of(fabric: Fabric, kind: str, places: list[tuple[str, int, int]]) -> SiteTable:
+    places = sorted(places, key=lambda place: place[1])
     x = np.array([p[1] for p in places], dtype=np.int32)
     y = np.array([p[2] for p in places], dtype=np.int32)
     across = np.searchsorted(np.array(fabric.region_columns), x, side="right") - 1
@@ -302,3 +316,77 @@ def site_table(fabric: Fabric, kind: str) -> SiteTable:
     for array in (x, y, region):
         array.setflags(write=False)
     return SiteTable(kind, tuple(p[0] for p in places), x, y, region)
+
+
+def _logic_rules(fabric: Fabric) -> list[SiteRule]:
+    return [rule for rule in fabric.sites if rule.lut]
+
+
+def placement_kinds(fabric: Fabric) -> tuple[str, ...]:
+    """Returns the kinds that `placement_sites` knows: the cluster, then every kind that holds no logic.
+
+    >>> placement_kinds(grid_fabric(8, 10))
+    ('CLB', 'DSP', 'BRAM')
+    """
+    logic = {rule.kind for rule in _logic_rules(fabric)}
+    return (CLUSTER_KIND, *(kind for kind in fabric.site_kinds if kind not in logic))
+
+
+@lru_cache(maxsize=64)
+def placement_sites(fabric: Fabric, kind: str) -> SiteTable:
+    """Returns the sites that a cell of a kind may take; the arrays are read-only and shared.
+
+    Sites of `CLUSTER_KIND` are the logic tiles, named `CLB_X12Y40` by column and row; those of another kind are
+    the fabric's own.
+
+    Raises:
+        FabricError: the fabric has no such kind, or it is placed by clusters.
+    """
+    if kind not in placement_kinds(fabric):
+        raise FabricError(f"nothing is placed on a {kind!r}; {nearest(kind, placement_kinds(fabric))}")
+    if kind != CLUSTER_KIND:
+        return site_table(fabric, kind)
+    tiles = {(x, y) for rule in _logic_rules(fabric) for _, x, y in _places(fabric, rule)}
+    return _table_of(fabric, kind, [(f"{CLUSTER_KIND}_X{x}Y{y}", x, y) for x, y in sorted(tiles)])
+
+
+def cluster_capacity(fabric: Fabric) -> tuple[int, int]:
+    """Returns the LUTs and flip-flops of one logic tile, the least of any.
+
+    >>> cluster_capacity(grid_fabric(8, 10))
+    (8, 16)
+    """
+    tiles: dict[tuple[int, int], list[int]] = {}
+    for rule in _logic_rules(fabric):
+        for _, x, y in _places(fabric, rule):
+            have = tiles.setdefault((x, y), [0, 0])
+            have[0] += rule.lut
+            have[1] += rule.ff
+    if not tiles:
+        raise FabricError("no site of the fabric holds LUTs; give a rule with lut = 4 or the like")
+    return min(t[0] for t in tiles.values()), min(t[1] for t in tiles.values())
+
+
+def grid_fabric(width: int, height: int, dsp_every: int = 8, bram_every: int = 8) -> Fabric:
+    """Returns a column grid in VPR's style: logic with columns of multipliers and of block RAMs, without a ring of IO.
+
+    Columns with `x % dsp_every == 3` hold DSP sites two tiles tall, those with `x % bram_every == 6` BRAM sites
+    five tiles tall, the others one CLB a tile of 8 LUTs and 16 flip-flops. Sites are named `DSP_X3Y0` by their tile.
+
+    Raises:
+        FabricError: the grid is too small or too large.
+    """
+    if not (7 <= width <= _MAX_TILES and 5 <= height <= _MAX_TILES and min(dsp_every, bram_every) >= 4):
+        raise FabricError(
+            f"grid of {width} x {height} tiles, DSP every {dsp_every}, BRAM every {bram_every} columns: "
+            f"allowed are 7..{_MAX_TILES} x 5..{_MAX_TILES} tiles and every 4 columns or more"
+        )
+    kinds = ["CLB"] * width
+    kinds[6::bram_every] = ["BRAM"] * len(kinds[6::bram_every])
+    kinds[3::dsp_every] = ["DSP"] * len(kinds[3::dsp_every])
+    rules = (
+        SiteRule(CLUSTER_KIND, "CLB_X{x}Y{y}", row="CLB", column="CLB", lut=8, ff=16),
+        SiteRule("DSP", "DSP_X{x}Y{y}", row="CLB", column="DSP", height=2, dsp=1),
+        SiteRule("BRAM", "BRAM_X{x}Y{y}", row="CLB", column="BRAM", height=5, bram36=1),
+    )
+    return Fabric(" ".join(kinds), f"CLB*{height}", rules)
