@@ -14,6 +14,9 @@ __all__ = [
     "Bar",
     "BarKind",
     "Figure",
+    "Floorplan",
+    "FloorplanGroup",
+    "FloorplanNet",
     "Memory",
     "MemoryBlock",
     "ReportData",
@@ -140,6 +143,44 @@ class Anytime:
 
 
 @dataclass(frozen=True, slots=True)
+class FloorplanGroup:
+    """Cells that belong together, such as the units of an engine: (column, row, height in rows) of each."""
+
+    label: str
+    cells: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FloorplanNet:
+    """A bus of `weight` wires and the (column, row) of each of its cells."""
+
+    label: str
+    weight: int
+    pins: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Floorplan:
+    """A placed netlist on the tiles of a part.
+
+    `columns` are their kinds from left to right, `holes` are (name, first column, first row, last column, last row),
+    `region_columns` and `region_rows` where clock regions begin. `nets` are those that cost most, the widest first.
+    """
+
+    part: str
+    width: int
+    height: int
+    columns: tuple[str, ...]
+    holes: tuple[tuple[str, int, int, int, int], ...]
+    region_columns: tuple[int, ...]
+    region_rows: tuple[int, ...]
+    is_upwards: bool
+    groups: tuple[FloorplanGroup, ...]
+    nets: tuple[FloorplanNet, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table below the pictures; cells are ready to read."""
 
@@ -168,6 +209,7 @@ class ReportData:
     roofline: Roofline | None = None
     memories: tuple[Memory, ...] = ()
     blocks: tuple[MemoryBlock, ...] = ()
+    floorplan: Floorplan | None = None
     anytime: tuple[Anytime, ...] = ()
     tables: tuple[Table, ...] = ()
     remarks: tuple[str, ...] = ()

@@ -7,7 +7,8 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from foldwright.report.anytime import draw_anytime
-from foldwright.report.data import BarKind, ReportData, Table, Use
+from foldwright.report.data import BarKind, Floorplan, ReportData, Table, Use
+from foldwright.report.floorplan import COLOURS, draw_floorplan, group_colours
 from foldwright.report.gantt import draw_gantt
 from foldwright.report.memory_map import draw_memories
 from foldwright.report.roofline import draw_roofline
@@ -48,6 +49,8 @@ def render_report(data: ReportData) -> str:
         bar_kinds=[(k.name.lower(), k.value) for k in BarKind if any(b.kind is k for b in data.bars)],
         roofline=Markup(draw_roofline(data.roofline)),
         anytime=[(a, Markup(svg)) for k, a in enumerate(data.anytime) if (svg := draw_anytime(a, k))],
+        floorplan=Markup(draw_floorplan(data.floorplan)),
+        floorplan_groups=_legend(data.floorplan),
         memories=[(m, Markup(svg)) for m, svg in draw_memories(data.memories, data.blocks)],
         tables=[_shown(t) for t in data.tables],
         style=Markup(_asset("report.css")),
@@ -59,6 +62,13 @@ def render_report(data: ReportData) -> str:
             f"the report has {size:,} bytes, allowed are {MAX_REPORT_BYTES:,}: shorten its texts"
         )
     return html
+
+
+def _legend(plan: Floorplan | None) -> list[tuple[str, str]]:
+    """Returns (colour class, label) of the groups that have a colour of their own, then of all others."""
+    colours = group_colours(plan) if plan is not None else {}
+    legend = [(f"f{colour}", label) for label, colour in colours.items() if colour < COLOURS]
+    return [*legend, *([("other", "everything else")] if len(legend) < len(colours) else [])]
 
 
 def _environment() -> Environment:

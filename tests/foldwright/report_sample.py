@@ -7,6 +7,9 @@ from foldwright.report import (
     Bar,
     BarKind,
     Figure,
+    Floorplan,
+    FloorplanGroup,
+    FloorplanNet,
     Memory,
     MemoryBlock,
     ReportData,
@@ -64,6 +67,24 @@ def _series(solver: str, first: float, last: float, start: float, steps: int) ->
     return Series(solver, seconds, cost)
 
 
+def _floorplan() -> Floorplan:
+    """An 8x10 part: columns 3 and 6 special, a hole at the upper left, two groups and two nets."""
+    units = tuple((x, y, 1) for x in (4, 5, 7) for y in range(10))
+    return Floorplan(
+        *("xc7z020", 8, 10, ("CLB", "CLB", "CLB", "DSP", "CLB", "CLB", "BRAM", "CLB")),
+        holes=(("PS7", 0, 5, 2, 9),),
+        region_columns=(0, 4),
+        region_rows=(0, 5),
+        is_upwards=True,
+        groups=(FloorplanGroup("units", units), FloorplanGroup("memories", ((6, 0, 5), (6, 5, 5)))),
+        nets=(
+            FloorplanNet("weights", 64, ((6, 0), (4, 0), (5, 9))),
+            FloorplanNet("drain", 16, ((4, 3), (4, 4))),
+        ),
+        note="a sample",
+    )
+
+
 def sample_report() -> ReportData:
     """Returns the report."""
     bars = _bars()
@@ -109,6 +130,7 @@ def sample_report() -> ReportData:
             Memory("feature maps", 1024, "1,024 x 72, 15 banks, 30 RAMB36"),
             Memory("weights", 1024, "1,024 x 64, 16 rows, 32 RAMB36"),
         ),
+        floorplan=_floorplan(),
         blocks=_blocks(end),
         anytime=(
             Anytime(

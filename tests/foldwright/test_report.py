@@ -17,6 +17,9 @@ from foldwright.report import (
     Bar,
     BarKind,
     Figure,
+    Floorplan,
+    FloorplanGroup,
+    FloorplanNet,
     Memory,
     MemoryBlock,
     ReportData,
@@ -28,6 +31,7 @@ from foldwright.report import (
     render_report,
 )
 from foldwright.report.anytime import draw_anytime, thin_out
+from foldwright.report.floorplan import MAX_DRAWN_NETS, draw_floorplan, group_colours
 from foldwright.report.gantt import busy_share, draw_gantt, merge_bars
 from foldwright.report.memory_map import draw_memories
 from foldwright.report.roofline import draw_roofline
@@ -85,6 +89,7 @@ def test_the_page_is_well_formed_and_small() -> None:
     assert {p.get("id") for p in pictures(html)} == {
         "gantt",
         "roofline",
+        "floorplan",
         "anytime-0",
         "anytime-1",
         "memory-0",
@@ -115,6 +120,19 @@ def test_no_text_becomes_markup() -> None:
         roofline=Roofline(100, 10, (RooflinePoint(evil, 5, 10),)),
         memories=(Memory(evil, 100, evil),),
         blocks=(MemoryBlock(evil, evil, 0, 90, 0, 1000),),
+        floorplan=Floorplan(
+            evil,
+            1,
+            1,
+            (evil,),
+            ((evil, 0, 0, 0, 0),),
+            (0,),
+            (0,),
+            True,
+            (FloorplanGroup(evil, ((0, 0, 1),)),),
+            (FloorplanNet(evil, 1, ((0, 0), (0, 0))),),
+            evil,
+        ),
         anytime=(Anytime(evil, evil, (Series(evil, (0.1, 1), (5, 4)),), 3),),
         tables=(Table(evil, (evil,), ((evil,),), evil),),
         remarks=(evil,),
@@ -126,7 +144,7 @@ def test_no_text_becomes_markup() -> None:
     assert "b" in page.tags  # our own, in the utilisation
     assert not [a for a in page.attributes if a[0] == "a"]
     assert page.text.count("alert(1)") >= 12
-    assert len(pictures(html)) == 4
+    assert len(pictures(html)) == 5
 
 
 def test_everything_given_can_be_read() -> None:
@@ -293,6 +311,50 @@ def test_blocks_stand_at_their_addresses() -> None:
     assert low["width"] == pytest.approx(2 * high["width"])
     assert low["y"] > high["y"]
     assert "at most 100% of 100 words" in svg
+
+
+def _subpaths(path: ET.Element) -> list[list[float]]:
+    return [[float(n) for n in re.findall(r"-?[0-9.]+", d)] for d in str(path.get("d")).split("M")[1:]]
+
+
+def test_cells_stand_on_their_tiles() -> None:
+    plan = sample_report().floorplan
+    assert plan is not None
+    svg = ET.fromstring(draw_floorplan(plan))
+    units, memories = (p for p in svg.iter("path") if "cell" in str(p.get("class")))
+    assert len(_subpaths(units)) == 30
+    die = next(r for r in svg.iter("rect") if r.get("class") == "die")
+    wide, tall = float(str(die.get("width"))) / 8, float(str(die.get("height"))) / 10
+    lower, upper = _subpaths(memories)  # x, y, then width and height
+    assert lower[0] == pytest.approx(float(str(die.get("x"))) + 6.08 * wide, abs=0.1)
+    assert lower[3] == pytest.approx(4.84 * tall, abs=0.1)
+    assert lower[1] - upper[1] == pytest.approx(5 * tall, abs=0.2)  # row 0 is at the bottom on this part
+
+
+def test_a_part_that_counts_downwards_is_drawn_so() -> None:
+    plan = sample_report().floorplan
+    assert plan is not None
+    svg = ET.fromstring(draw_floorplan(replace(plan, is_upwards=False)))
+    _, memories = (p for p in svg.iter("path") if "cell" in str(p.get("class")))
+    first, second = _subpaths(memories)
+    assert first[1] < second[1]
+
+
+def test_a_large_floorplan_stays_small_and_gives_its_largest_groups_a_colour() -> None:
+    groups = tuple(
+        FloorplanGroup(f"g{i}", tuple((x, y, 1) for x in range(74) for y in range(6 * i, 6 * i + 6)))
+        for i in range(25)
+    )
+    nets = tuple(FloorplanNet(f"n{i}", 900 - i, tuple((x, i % 150) for x in range(74))) for i in range(900))
+    plan = Floorplan(
+        "p", 74, 150, ("CLB",) * 74, (), (0,), (0,), True, (*groups, FloorplanGroup("few", ((0, 0, 1),))), nets
+    )  # fmt: skip
+    svg = draw_floorplan(plan)
+    assert len(svg) < 400_000
+    assert svg.count('class="net"') == MAX_DRAWN_NETS
+    colours = group_colours(plan)
+    assert sorted(colours.values())[:7] == [0, 1, 2, 3, 4, 5, 6]
+    assert colours["few"] == 6
 
 
 def test_a_curve_steps_and_names_the_gap() -> None:
