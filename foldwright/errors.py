@@ -5,6 +5,7 @@
     │   ├── ModelError                     an ONNX file or a network the tool cannot take
     │   ├── PartError                      an unknown or malformed part
     │   ├── ConfigError                    options, TOML and JSON values
+    │   ├── PolicyError                    a policy file that is damaged, foreign or for another problem
     │   └── RunFolderError                 a run folder that cannot be read or written
     ├── InfeasibleError           exit 3   no solution exists within the budgets
     │   └── IllegalSolutionError           a solution that the checker refuses
@@ -27,6 +28,7 @@ __all__ = [
     "InputError",
     "ModelError",
     "PartError",
+    "PolicyError",
     "RunFolderError",
     "ToolMissingError",
     "VerificationError",
@@ -56,6 +58,10 @@ class PartError(InputError):
 
 class ConfigError(InputError):
     """An option, a TOML value or a JSON value is wrong."""
+
+
+class PolicyError(InputError):
+    """A policy that cannot be read, is damaged, or does not suit the problem."""
 
 
 class RunFolderError(InputError):
