@@ -350,6 +350,7 @@ def placement_sites(fabric: Fabric, kind: str) -> SiteTable:
     return _table_of(fabric, kind, [(f"{CLUSTER_KIND}_X{x}Y{y}", x, y) for x, y in sorted(tiles)])
 
 
+@lru_cache(maxsize=64)
 def cluster_capacity(fabric: Fabric) -> tuple[int, int]:
     """Returns the LUTs and flip-flops of one logic tile, the least of any.
 

@@ -33,6 +33,7 @@ _MAX_TOTAL_WEIGHT = 2**48
 _MAX_NAME = 256
 _MAX_JSON_CHARS = 16 * 2**20
 _SHOWN_MISTAKES = 6
+_MAX_COMPARED = 20_000  # names; finding the nearest of more takes seconds
 
 _Int32 = npt.NDArray[np.int32]
 _Int64 = npt.NDArray[np.int64]
@@ -227,7 +228,7 @@ def _numbers(
         cell = number.get(pin, -1) if isinstance(pin, str) else pin
         if 0 <= cell < len(number):
             found.add(cell)
-        elif len(wrong) < _SHOWN_MISTAKES:  # the nearest name takes long to find among thousands
+        elif len(wrong) < _SHOWN_MISTAKES:
             wrong.append(_unknown_cell(net, pin, number))
         else:
             wrong.append("")
@@ -236,7 +237,8 @@ def _numbers(
 
 def _unknown_cell(net: str, pin: str | int, number: dict[str, int]) -> str:
     if isinstance(pin, str):
-        return f"{net}: no cell is named {pin!r}; {nearest(pin, number)}"
+        known = nearest(pin, number) if len(number) <= _MAX_COMPARED else f"it has {len(number)} cells"
+        return f"{net}: no cell is named {pin!r}; {known}"
     return f"{net}: cell number {pin} is not one of 0..{len(number) - 1}"
 
 
