@@ -32,19 +32,25 @@ FORBIDDEN_REWARD = -1.0
 class Kit:
     """What the core needs to know of a kind of problem.
 
-    `pack` returns int64 arrays, the first two being `sizes` and `fallback`. `costs(flats, offsets, instance, choices,
-    todo, out)` and `observe(flats, offsets, instance, bounds, choices, position, cost, todo, candidates, context, mask)` work on
-    the rows where `todo` is true and must leave `choices` as they found them. `bound` is a proven lower bound on the cost,
-    quick to compute, by which rewards and features are scaled.
+    `pack` returns int64 or float32 arrays, the first two being `sizes` and `fallback`. `costs(flats, offsets, instance,
+    choices, todo, out)` and `observe(flats, offsets, instance, bounds, choices, position, cost, todo, candidates, context,
+    mask)` work on the rows where `todo` is true and must leave `choices` as they found them. `bound` is a proven lower
+    bound on the cost, quick to compute, by which rewards and features are scaled.
+
+    With `state_entries` (of an instance) every episode has a row of that many int64 at least, `observe` takes these rows
+    after `todo`, is called once after every decision of an episode, in order, and once at its start (position 0), and
+    brings `cost` up to date: an estimate that equals the cost where nothing is decided. `costs` is then asked only when
+    an episode is finished.
     """
 
     kind: str
     candidate_features: int
     context_features: int
-    pack: Callable[[Any], tuple[IntArray, ...]]
+    pack: Callable[[Any], tuple[npt.NDArray[Any], ...]]
     costs: Callable[..., None]
     observe: Callable[..., None]
     bound: Callable[[Any], int]
+    state_entries: Callable[[Any], int] | None = None
 
 
 def step_cap(decisions: Any) -> Any:
@@ -52,19 +58,25 @@ def step_cap(decisions: Any) -> Any:
     return 4 * decisions + 16
 
 
+def _packed_type(array: npt.NDArray[Any]) -> type:
+    return np.float32 if array.dtype == np.float32 else np.int64
+
+
 class Bank:
     """Packed instances one after another; `offsets[a, j]` is where instance j begins in array a."""
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
-        self._packed: list[tuple[IntArray, ...]] = []
+        self._packed: list[tuple[npt.NDArray[Any], ...]] = []
         self._slots: dict[int, int] = {}
         self.problems: list[Problem] = []
-        self.flats: tuple[IntArray, ...] = ()
+        self.flats: tuple[npt.NDArray[Any], ...] = ()
         self.offsets: IntArray = np.zeros((0, 0), dtype=np.int64)
         self.bounds: IntArray = np.zeros(0, dtype=np.int64)
         self.decisions: IntArray = np.zeros(0, dtype=np.int64)
         self.first_costs: IntArray = np.zeros(0, dtype=np.int64)
+        self.names: npt.NDArray[Any] = np.zeros(0, dtype=object)
+        self.state_entries = 0
 
     def slot(self, problem: Problem) -> int:
         """Returns the number of an instance, packing it if it is new."""
@@ -73,12 +85,15 @@ class Bank:
             found = self._slots[id(problem)] = len(self.problems)
             self.problems.append(problem)  # also keeps its id from being given again
             self._packed.append(
-                tuple(np.ascontiguousarray(a, dtype=np.int64) for a in self._kit.pack(problem))
+                tuple(np.ascontiguousarray(a, dtype=_packed_type(a)) for a in self._kit.pack(problem))
             )
             self._flatten()
             self.bounds = np.append(self.bounds, max(1, self._kit.bound(problem)))
             self.decisions = np.append(self.decisions, len(problem.sizes))
             self.first_costs = np.append(self.first_costs, problem.cost_of(problem.fallback))
+            self.names = np.append(self.names, np.array([problem.name], dtype=object))
+            if self._kit.state_entries:
+                self.state_entries = max(self.state_entries, self._kit.state_entries(problem))
         return found
 
     def _flatten(self) -> None:
@@ -116,6 +131,7 @@ class BatchCore:
         self.candidates: FloatArray = np.zeros((n, MAX_CANDIDATES, kit.candidate_features), dtype=np.float32)
         self.context: FloatArray = np.zeros((n, kit.context_features), dtype=np.float32)
         self.mask: npt.NDArray[np.int8] = np.zeros((n, MAX_CANDIDATES), dtype=np.int8)
+        self.state: IntArray = np.zeros((n, 0), dtype=np.int64)
         self._rows = np.arange(n)
 
     def problem(self, row: int) -> Problem:
@@ -136,6 +152,8 @@ class BatchCore:
             self.choices[row, :decisions] = problem.fallback
             self.instance[row], self.cost[row] = slot, self.bank.first_costs[slot]
             self.position[row] = self.steps[row] = 0
+        if self.bank.state_entries > self.state.shape[1]:
+            self.state = np.pad(self.state, ((0, 0), (0, self.bank.state_entries - self.state.shape[1])))
         todo = np.zeros(self.episodes, dtype=np.bool_)
         todo[list(problems)] = True
         self._observe(todo)
@@ -148,24 +166,23 @@ class BatchCore:
         # The fallback is what stands there: to choose it changes no cost.
         changed = legal & (self.choices[rows, places] != actions)
         self.choices[rows[legal], places[legal]] = actions[legal]
-        before = self.cost.copy()
-        if changed.any():
-            self.kit.costs(
-                self.bank.flats, self.bank.offsets, self.instance, self.choices, changed, self.cost
-            )
         self.position += legal
         self.steps += 1
-        reward = np.where(legal, (before - self.cost) / self.bank.bounds[self.instance], FORBIDDEN_REWARD)
         terminated = self.position >= decisions
         truncated = ~terminated & (self.steps >= step_cap(decisions))
+        before = self.cost.copy()
+        due = legal & terminated if self.kit.state_entries else changed
+        if due.any():
+            self.kit.costs(self.bank.flats, self.bank.offsets, self.instance, self.choices, due, self.cost)
         self._observe(legal & ~terminated)
         for array in (self.candidates, self.context, self.mask):
             array[terminated] = 0
+        reward = np.where(legal, (before - self.cost) / self.bank.bounds[self.instance], FORBIDDEN_REWARD)
         return StepResult(reward, terminated, truncated, legal)
 
     def _observe(self, todo: npt.NDArray[np.bool_]) -> None:
-        bank = self.bank
+        bank, state = self.bank, (self.state,) if self.kit.state_entries else ()
         self.kit.observe(
             bank.flats, bank.offsets, self.instance, bank.bounds, self.choices, self.position, self.cost, todo,
-            self.candidates, self.context, self.mask,
+            *state, self.candidates, self.context, self.mask,
         )  # fmt: skip

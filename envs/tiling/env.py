@@ -4,27 +4,47 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
 from foldwright.envs.batch import Kit
 from foldwright.envs.face import DecisionEnv, DecisionVectorEnv
-from foldwright.envs.tiling.kernels import CANDIDATE_FEATURES, CONTEXT_FEATURES, costs, observe
+from foldwright.envs.tiling.kernels import (
+    CANDIDATE_FEATURES,
+    CONTEXT_FEATURES,
+    costs,
+    observe,
+    state_entries,
+)
+from foldwright.envs.tiling.options import option_tables
 from foldwright.envs.tiling.problem import TilingProblem
 from foldwright.envs.tiling.render import picture, table
 
 __all__ = ["TILING_KIT", "TilingEnv", "TilingVectorEnv"]
 
 
-def _pack(problem: TilingProblem) -> tuple[npt.NDArray[np.int64], ...]:
-    return (problem.sizes, problem.fallback, *problem.tables)
+def _pack(problem: TilingProblem) -> tuple[npt.NDArray[Any], ...]:
+    options = option_tables(problem.tables, problem.sizes, _bound(problem))
+    return (problem.sizes, problem.fallback, *problem.tables, *options)
 
 
 def _bound(problem: TilingProblem) -> int:
-    return problem.bound().value
+    return max(1, problem.bound().value)
 
 
-TILING_KIT = Kit("tiling", len(CANDIDATE_FEATURES), len(CONTEXT_FEATURES), _pack, costs, observe, _bound)
+def _state_entries(problem: TilingProblem) -> int:
+    return state_entries(len(problem.workload.layers), len(problem.datapath.engines))
+
+
+TILING_KIT = Kit(
+    "tiling",
+    len(CANDIDATE_FEATURES),
+    len(CONTEXT_FEATURES),
+    _pack,
+    costs,
+    observe,
+    _bound,
+    state_entries=_state_entries,
+)
 
 
 class TilingEnv(DecisionEnv):
@@ -43,12 +63,15 @@ class TilingEnv(DecisionEnv):
         A candidate is allowed iff the block RAMs of the decisions so far, the candidate, and the fallback for all later
         decisions fit the pool. One always is. Another action leaves the state unchanged.
     Reward:
-        (cycles before - cycles after) / bound, both of the fallback completion; without a unit, larger is better, -1 for
-        a forbidden action. An undiscounted episode sums to (cycles of the fallback - cycles) / bound.
+        (cost before - cost after) / bound, without a unit, larger is better, -1 for a forbidden action. The cost is the
+        simulator's before the first and after the last decision; between them it is an estimate for the fallback
+        completion: the cycles of the busiest engine's layers one by one, or of the DRAM port, whichever are more, scaled
+        to the simulator's for the fallback. A simulation takes a hundred times as long as everything else in a step. An
+        undiscounted episode sums to (cycles of the fallback - cycles) / bound exactly.
     Terminated / Truncated:
         Terminated after the last decision; truncated after 4 * decisions + 16 steps.
     Info:
-        `cost` (cycles of the fallback completion), `bound` (cycles), `instance` (name); after a step `legal`.
+        `cost` (cycles, see Reward), `bound` (cycles), `instance` (name); after a step `legal`.
     Example:
         >>> import gymnasium
         >>> env = gymnasium.make("foldwright.envs:foldwright/Tiling-v0", instances="tiling/digits-w1a2-b16")
@@ -68,7 +91,7 @@ class TilingEnv(DecisionEnv):
         problem, position = self.problem, int(self.core.position[0])
         assert isinstance(problem, TilingProblem)
         if self.render_mode == "ansi":
-            return table(problem, self.choices(), position, int(self.core.cost[0]))
+            return table(problem, self.choices(), position, problem.cost_of(self.choices()))
         if self.render_mode == "rgb_array":
             return picture(problem, self.choices(), position)
         return None

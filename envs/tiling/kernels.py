@@ -5,11 +5,15 @@ appear as such, and the shapes do not depend on the instance. All are clipped to
 
 Candidate features (`CANDIDATE_*`): what the candidate says, and what the fallback completion needs with it.
 Context features (`CONTEXT_*`): the layer that is decided, and the fallback completion so far.
+
+An episode keeps what its completion needs (`Episode`): a step changes what the last decision changes and packs the
+memories that it touches, which is exact. The completion is simulated at the end of an episode alone, for a simulation
+takes a hundred times as long as a step; on the way its cycles are estimated by those of the layers one by one.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,44 +24,47 @@ from foldwright.accel.evaluate import (
     D_WEIGHTS,
     DECISIONS,
     OUTPUT_CHIP,
+    WEIGHTS_PINNED,
     cycles_of_choices,
-    expand,
-    total_traffic,
 )
-from foldwright.accel.mapping import M_CYCLES, ceil_div
-from foldwright.accel.memory import bram36_in_use, first_fit, live_items
-from foldwright.accel.tables import (
-    L_INPUT,
-    L_KH,
-    L_KW,
-    L_OUT_BITS,
-    L_OUT_C,
-    L_RESIDUAL,
-    L_STORED_H,
-    L_STORED_W,
-)
-from foldwright.accel.tiles import (
-    ORDER_ROWS,
-    P_BLOCKS,
-    P_CYCLES_PER_BLOCK_ROW,
-    P_IN_BITS_PER_ROW,
-    P_IN_DRAM,
-    P_IN_H,
-    P_LATENCY,
-    P_LEAD,
-    P_ORDER,
-    P_PINNED,
-    P_RESIDUAL_DRAM,
-    P_ROWS,
-    P_TILE_BLOCKS,
-    P_TILE_ROWS,
-    P_WEIGHT_BITS_PER_BLOCK,
-    standalone_cycles,
-    traffic_bits,
+from foldwright.accel.mapping import ceil_div
+from foldwright.accel.memory import MEMORY_MAP, MEMORY_WEIGHT
+from foldwright.envs.problem import MAX_CANDIDATES
+from foldwright.envs.tiling.memories import blocks_of, depth_of
+from foldwright.envs.tiling.options import (
+    CANDIDATE_WIDTH,
+    IN_DRAM,
+    MEMORIES,
+    O_CYCLES,
+    O_IN_WORDS,
+    O_STAGE_WORDS,
+    O_TRAFFIC,
+    O_WEIGHT_WORDS,
+    OUT_DRAM,
+    PINNED,
+    R_ALWAYS,
+    R_DURING,
+    R_ENGINE,
+    R_FIRST,
+    R_IN_MEMORY,
+    R_IN_SLOT,
+    R_LAST_READER,
+    R_LEAD,
+    R_OUT_SLOT,
+    R_RESIDUAL,
+    R_SOURCE,
+    R_TILES,
+    R_WEIGHT_SLOT,
+    RESIDUAL_DRAM,
+    T_MASK,
+    T_SLOT,
+    T_WORDS,
+    clip,
+    log2,
 )
 from foldwright.kernels import njit
 
-__all__ = ["CANDIDATE_FEATURES", "CONTEXT_FEATURES", "costs", "observe"]
+__all__ = ["CANDIDATE_FEATURES", "CONTEXT_FEATURES", "costs", "observe", "state_entries"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -74,26 +81,44 @@ CONTEXT_FEATURES = (
     "residual from DRAM", "readers / 4", "distance to the last reader / layers", "layers of this engine / layers",
     "later compute / all compute", "later weights' bits / pool bits", "DRAM bits per cycle / 64", "taps / 25",
 )  # fmt: skip
-LIMIT = 4.0
-_POOL_BLOCK_BITS = 36864.0
-
-# Positions of the packed arrays; the first two are common to all problems.
-SIZES, FALLBACK, LAYERS, ENGINES, MAPPINGS, ASSIGNMENT, WIDTHS, GEOMETRIES, TILES, NUMBERS = range(10)
 
 
-@njit(cache=True)
-def _tables(flats: Any, offsets: IntArray, j: int) -> Any:
-    """Returns the network tables of instance `j`."""
-    return (
-        flats[2][offsets[2, j] : offsets[2, j + 1]],
-        flats[3][offsets[3, j] : offsets[3, j + 1]],
-        flats[4][offsets[4, j] : offsets[4, j + 1]],
-        flats[5][offsets[5, j] : offsets[5, j + 1]],
-        flats[6][offsets[6, j] : offsets[6, j + 1]],
-        flats[7][offsets[7, j] : offsets[7, j + 1]],
-        flats[8][offsets[8, j] : offsets[8, j + 1]],
-        flats[9][offsets[9, j] : offsets[9, j + 1]],
-    )
+class Instance(NamedTuple):
+    """An instance's arrays, see `options.OptionTables`; numbers are (batch, DRAM bits per cycle, pool)."""
+
+    widths: IntArray
+    geometries: IntArray
+    numbers: IntArray
+    options: IntArray
+    features: FloatArray
+    context: FloatArray
+    records: IntArray
+    tensors: IntArray
+    edges: IntArray
+
+
+# Entries of `Episode.totals`. S_START: cost and estimate of the fallback; S_FILLED: candidates that were described last.
+S_START_COST, S_START_ESTIMATE, S_TRAFFIC, S_BLOCKS, S_FILLED = range(5)
+_TOTALS = 5
+
+
+class Episode(NamedTuple):
+    """What the fallback completion of an episode needs: views of its row of the core's state."""
+
+    totals: IntArray  # int64 (5,)
+    busy: IntArray  # int64 (engines,): stand-alone cycles of the layers
+    depth: IntArray  # int64 (3 * engines,): words of each memory
+    blocks: IntArray  # int64 (3 * engines,): block RAMs of each memory
+    flags: IntArray  # int64 (layers,): of each layer's option
+    words: IntArray  # int64 (slots,)
+    masks: IntArray  # int64 (slots,)
+    choices: IntArray  # int64 (decisions,)
+    scratch: IntArray  # int64 (3, slots of the largest instance)
+
+
+def state_entries(layers: int, engines: int) -> int:
+    """Returns how many entries an episode's state takes at most."""
+    return _TOTALS + (1 + 2 * MEMORIES) * engines + layers + 2 * layers * (2 + engines)
 
 
 @njit(cache=True)
@@ -105,152 +130,314 @@ def costs(
     todo: npt.NDArray[np.bool_],
     out: IntArray,
 ) -> None:
-    """Writes the cost of the fallback completion of every episode in `todo`."""
+    """Writes the simulated cycles of the choices of every episode in `todo`."""
     for i in range(len(instance)):
         if todo[i]:
-            layers, engines, mappings, assignment, widths, geometries, tiles, numbers = _tables(
-                flats, offsets, instance[i]
-            )
-            row = choices[i, : DECISIONS * len(layers)]
+            j = instance[i]
+            layers = flats[2][offsets[2, j] : offsets[2, j + 1]]
             out[i] = cycles_of_choices(
-                layers, engines, mappings, assignment, widths, geometries, tiles, numbers, row
+                layers,
+                flats[3][offsets[3, j] : offsets[3, j + 1]],
+                flats[4][offsets[4, j] : offsets[4, j + 1]],
+                flats[5][offsets[5, j] : offsets[5, j + 1]],
+                flats[6][offsets[6, j] : offsets[6, j + 1]],
+                flats[7][offsets[7, j] : offsets[7, j + 1]],
+                flats[8][offsets[8, j] : offsets[8, j + 1]],
+                flats[9][offsets[9, j] : offsets[9, j + 1]],
+                choices[i, : DECISIONS * len(layers)],
             )
 
 
 @njit(cache=True)
-def _clip(value: float) -> float:
-    return max(-LIMIT, min(LIMIT, value))
+def _instance(flats: Any, offsets: IntArray, j: int) -> Instance:
+    return Instance(
+        flats[6][offsets[6, j] : offsets[6, j + 1]],
+        flats[7][offsets[7, j] : offsets[7, j + 1]],
+        flats[9][offsets[9, j] : offsets[9, j + 1]],
+        flats[10][offsets[10, j] : offsets[10, j + 1]],
+        flats[11][offsets[11, j] : offsets[11, j + 1]],
+        flats[12][offsets[12, j] : offsets[12, j + 1]],
+        flats[13][offsets[13, j] : offsets[13, j + 1]],
+        flats[14][offsets[14, j] : offsets[14, j + 1]],
+        flats[15][offsets[15, j] : offsets[15, j + 1]],
+    )
 
 
 @njit(cache=True)
-def _log2(value: float) -> float:
-    return np.log2(max(value, 1e-9))
+def _episode(it: Instance, state: IntArray, choices: IntArray, scratch: IntArray) -> Episode:
+    n, engines, slots = len(it.records), len(it.widths), it.edges[-1]
+    a = _TOTALS + engines
+    b = a + MEMORIES * engines
+    c = b + MEMORIES * engines
+    d = c + n
+    return Episode(
+        state[:_TOTALS], state[_TOTALS:a], state[a:b], state[b:c], state[c:d], state[d : d + slots],
+        state[d + slots : d + 2 * slots], choices[: DECISIONS * n], scratch,
+    )  # fmt: skip
 
 
 @njit(cache=True)
 def observe(
     flats: Any, offsets: IntArray, instance: IntArray, bounds: IntArray, choices: IntArray, position: IntArray,
-    cost: IntArray, todo: npt.NDArray[np.bool_], candidates: FloatArray, context: FloatArray,
+    cost: IntArray, todo: npt.NDArray[np.bool_], state: IntArray, candidates: FloatArray, context: FloatArray,
     mask: npt.NDArray[np.int8],
 ) -> None:  # fmt: skip
-    """Writes candidates, context and mask of the next decision of every episode in `todo`."""
+    """Takes in the last decision of every episode in `todo` and writes candidates, context and mask of the next one.
+
+    Where there is a last decision, `cost` becomes the estimate of the fallback completion.
+    """
+    scratch = np.empty((3, state.shape[1]), dtype=np.int64)
     for i in range(len(instance)):
-        if todo[i]:
-            j = instance[i]
-            size = flats[0][offsets[0, j] + position[i]]
-            fallback = flats[1][offsets[1, j] + position[i]]
-            _observe_one(
-                *_tables(flats, offsets, j), size, fallback, bounds[j], choices[i], position[i], cost[i],
-                candidates[i], context[i], mask[i],
-            )  # fmt: skip
+        if not todo[i]:
+            continue
+        j, p = instance[i], position[i]
+        it = _instance(flats, offsets, j)
+        now = _episode(it, state[i], choices[i], scratch)
+        fallback = flats[1][offsets[1, j] : offsets[1, j + 1]]
+        if p == 0:
+            _begin(it, now, cost[i])
+        elif now.choices[p - 1] != fallback[p - 1]:
+            _take(it, now, p - 1, now.choices[p - 1])
+            cost[i] = now.totals[S_START_COST] * _estimate(it, now) // now.totals[S_START_ESTIMATE]
+        size = flats[0][offsets[0, j] + p]
+        _describe(it, now, p, size, fallback[p], bounds[j], candidates[i], mask[i])
+        _describe_state(it, now, p, cost[i], bounds[j], context[i])
+        for k in range(size, now.totals[S_FILLED]):
+            candidates[i, k] = 0
+            mask[i, k] = 0
+        now.totals[S_FILLED] = size
 
 
 @njit(cache=True)
-def _block_rams(
-    layers: IntArray, engines: IntArray, mappings: IntArray, assignment: IntArray, widths: IntArray,
-    geometries: IntArray, batch: int, plans: IntArray,
-) -> int:  # fmt: skip
-    items = live_items(layers, engines, mappings, assignment, batch, plans)
-    return bram36_in_use(widths, first_fit(items, len(engines)), geometries)
+def _option(it: Instance, i: int, flags: int, tile: int) -> int:
+    """Returns the row of a layer's option."""
+    return it.records[i, R_FIRST] + flags * it.records[i, R_TILES] + tile
 
 
 @njit(cache=True)
-def _observe_one(
-    layers: IntArray, engines: IntArray, mappings: IntArray, assignment: IntArray, widths: IntArray, geometries: IntArray,
-    tiles: IntArray, numbers: IntArray, size: int, fallback: int, bound: int, choices: IntArray, position: int,
-    cost: int, candidates: FloatArray, context: FloatArray, mask: npt.NDArray[np.int8],
-) -> None:  # fmt: skip
-    candidates[:] = 0
-    mask[:] = 0
-    n = len(layers)
-    layer, which = position // DECISIONS, position % DECISIONS
-    row = choices[: DECISIONS * n]
-    plans = expand(layers, engines, mappings, assignment, widths, geometries, tiles, numbers, row)
-    pool, bits = float(numbers[2]), numbers[1]
-    used_now = _block_rams(layers, engines, mappings, assignment, widths, geometries, numbers[0], plans)
-    load, store = total_traffic(plans)
-    traffic_now = float(load + store)
-    per_bound = 1.0 / (float(bits) * bound)
-    used = used_now
-    for k in range(size):
-        row[position] = k
-        trial = expand(layers, engines, mappings, assignment, widths, geometries, tiles, numbers, row)
-        # Two candidates that differ in the loop order alone need the same words.
-        if which != D_TILE or k == 0 or (tiles[layer, k, :2] != tiles[layer, k - 1, :2]).any():
-            used = _block_rams(layers, engines, mappings, assignment, widths, geometries, numbers[0], trial)
-        mask[k] = used <= numbers[2]
-        load, store = total_traffic(trial)
-        _describe(trial[layer], which, k == fallback, row, layer, used, used_now, pool, bits, candidates[k])
-        own_load, own_store = traffic_bits(trial[layer])
-        candidates[k, 9] = _clip((own_load + own_store) * per_bound)
-        candidates[k, 10] = _clip((load + store - traffic_now) * per_bound)
-        candidates[k, 11] = _clip(standalone_cycles(trial[layer], bits) / bound)
-    row[position] = fallback
-    context[0], context[1], context[2] = which == D_WEIGHTS, which == D_OUTPUT, which == D_TILE
-    context[3] = position / (DECISIONS * n)
-    context[4] = _clip(_log2(cost / bound) / 8)
-    context[5] = used_now / pool
-    context[6] = _clip(traffic_now * per_bound)
-    _describe_layer(layers, mappings, assignment, numbers, plans, layer, bound, context)
+def _current(it: Instance, now: Episode, i: int) -> int:
+    """Returns the row of a layer's option in the fallback completion."""
+    return _option(it, i, now.flags[i], now.choices[DECISIONS * i + D_TILE])
+
+
+@njit(cache=True)
+def _estimate(it: Instance, now: Episode) -> int:
+    """Returns estimated cycles: the busiest engine's, its layers one by one, or the DRAM port's."""
+    return max(now.busy.max(), ceil_div(now.totals[S_TRAFFIC], it.numbers[1]))
+
+
+@njit(cache=True)
+def _begin(it: Instance, now: Episode, cost: int) -> None:
+    """Sets the state of an episode in which nothing is decided."""
+    now.totals[:], now.busy[:], now.words[:], now.masks[:] = 0, 0, 0, 0
+    now.totals[S_FILLED] = MAX_CANDIDATES
+    for i in range(len(it.records)):
+        record = it.records[i]
+        now.flags[i] = IN_DRAM | OUT_DRAM | (RESIDUAL_DRAM if record[R_RESIDUAL] > -2 else 0)
+        option = it.options[_current(it, now, i)]
+        now.busy[record[R_ENGINE]] += option[O_CYCLES]
+        now.totals[S_TRAFFIC] += option[O_TRAFFIC]
+        now.words[record[R_WEIGHT_SLOT]] = option[O_WEIGHT_WORDS]
+        now.words[record[R_IN_SLOT]], now.words[record[R_OUT_SLOT]] = option[O_IN_WORDS], option[O_STAGE_WORDS]
+        now.masks[record[R_WEIGHT_SLOT]] = now.masks[record[R_IN_SLOT]] = record[R_LEAD]
+        now.masks[record[R_OUT_SLOT]] = record[R_DURING]
+    for memory in range(len(now.depth)):
+        now.depth[memory] = -1
+        _settle(it, now, memory)
+    now.totals[S_START_COST], now.totals[S_START_ESTIMATE] = cost, _estimate(it, now)
+
+
+@njit(cache=True)
+def _blocks(it: Instance, now: Episode, memory: int) -> int:
+    """Returns the block RAMs that a memory needs for what lies in its slots."""
+    depth = depth_of(now.words, now.masks, it.edges[memory], it.edges[memory + 1], now.scratch)
+    if depth == now.depth[memory]:
+        return now.blocks[memory]
+    return blocks_of(memory, depth, it.widths, it.geometries)
+
+
+@njit(cache=True)
+def _settle(it: Instance, now: Episode, memory: int) -> None:
+    """Counts a memory anew after its slots changed."""
+    depth = depth_of(now.words, now.masks, it.edges[memory], it.edges[memory + 1], now.scratch)
+    if depth != now.depth[memory]:
+        blocks = blocks_of(memory, depth, it.widths, it.geometries)
+        before = now.blocks[memory] if now.depth[memory] >= 0 else 0
+        now.totals[S_BLOCKS] += blocks - before
+        now.depth[memory], now.blocks[memory] = depth, blocks
+
+
+@njit(cache=True)
+def _take(it: Instance, now: Episode, decision: int, choice: int) -> None:
+    """Takes a decision other than the fallback into the state."""
+    i, which = decision // DECISIONS, decision % DECISIONS
+    record = it.records[i]
+    maps = MEMORIES * record[R_ENGINE] + MEMORY_MAP
+    if which == D_OUTPUT:
+        _move_output(it, now, i, True)
+        for e in range(len(it.widths)):
+            _settle(it, now, MEMORIES * e + MEMORY_MAP)
+        return
+    before = it.options[_option(it, i, now.flags[i], now.choices[DECISIONS * i + D_TILE])]
+    if which == D_TILE:  # the choices hold the new tile already; the old one is the fallback, the last
+        before = it.options[_option(it, i, now.flags[i], record[R_TILES] - 1)]
+    elif choice >= WEIGHTS_PINNED:
+        now.flags[i] |= PINNED
+    option = it.options[_current(it, now, i)]
+    _charge(now, record[R_ENGINE], before, option)
+    now.words[record[R_WEIGHT_SLOT]], now.words[record[R_IN_SLOT]] = option[O_WEIGHT_WORDS], option[O_IN_WORDS]
+    if which == D_WEIGHTS:
+        _set_masks(record, now, choice)
+    elif now.flags[i] & OUT_DRAM:
+        now.words[record[R_OUT_SLOT]] = option[O_STAGE_WORDS]
+    _settle(it, now, MEMORIES * record[R_ENGINE] + MEMORY_WEIGHT)
+    _settle(it, now, record[R_IN_MEMORY])
+    if which == D_TILE and record[R_IN_MEMORY] != maps:
+        _settle(it, now, maps)
+
+
+@njit(cache=True)
+def _charge(now: Episode, engine: int, before: IntArray, after: IntArray) -> None:
+    """Counts the cycles and the traffic of a layer whose option changes."""
+    now.busy[engine] += after[O_CYCLES] - before[O_CYCLES]
+    now.totals[S_TRAFFIC] += after[O_TRAFFIC] - before[O_TRAFFIC]
+
+
+@njit(cache=True)
+def _set_masks(record: IntArray, now: Episode, choice: int) -> None:
+    """Sets when weights and input of a layer are on chip."""
+    pinned = choice >= WEIGHTS_PINNED
+    ahead = record[R_LEAD + (choice - WEIGHTS_PINNED if pinned else choice)]
+    now.masks[record[R_WEIGHT_SLOT]] = record[R_ALWAYS] if pinned else ahead
+    now.masks[record[R_IN_SLOT]] = ahead
+
+
+@njit(cache=True)
+def _move_output(it: Instance, now: Episode, i: int, on_chip: bool) -> None:
+    """Moves a layer's output on chip or back to DRAM, for its readers too; the memories are not counted anew."""
+    engines, record = len(it.widths), it.records[i]
+    _set_flags(it, now, i, OUT_DRAM, on_chip)
+    for e in range(engines):
+        tensor = it.tensors[i * engines + e]
+        if tensor[T_WORDS] or e == record[R_ENGINE]:
+            now.words[tensor[T_SLOT]], now.masks[tensor[T_SLOT]] = (
+                tensor[T_WORDS] if on_chip else 0,
+                tensor[T_MASK],
+            )
+    if not on_chip:
+        now.words[record[R_OUT_SLOT]] = it.options[_current(it, now, i), O_STAGE_WORDS]
+        now.masks[record[R_OUT_SLOT]] = record[R_DURING]
+    for c in range(i + 1, record[R_LAST_READER] + 1):
+        reads = IN_DRAM if it.records[c, R_SOURCE] == i else 0
+        reads |= RESIDUAL_DRAM if it.records[c, R_RESIDUAL] == i else 0
+        if reads:
+            _set_flags(it, now, c, reads, on_chip)
+            now.words[it.records[c, R_IN_SLOT]] = it.options[_current(it, now, c), O_IN_WORDS]
+
+
+@njit(cache=True)
+def _set_flags(it: Instance, now: Episode, i: int, flags: int, off: bool) -> None:
+    before = it.options[_current(it, now, i)]
+    now.flags[i] = now.flags[i] & ~flags if off else now.flags[i] | flags
+    _charge(now, it.records[i, R_ENGINE], before, it.options[_current(it, now, i)])
 
 
 @njit(cache=True)
 def _describe(
-    plan: IntArray, which: int, is_fallback: bool, choices: IntArray, layer: int, used: int, used_now: int, pool: float,
-    bits: int, out: FloatArray,
+    it: Instance, now: Episode, position: int, size: int, fallback: int, bound: int, candidates: FloatArray,
+    mask: npt.NDArray[np.int8],
 ) -> None:  # fmt: skip
-    """Writes what a candidate says and needs."""
-    out[0] = is_fallback
-    out[1] = plan[P_LEAD] / 2
-    out[2] = plan[P_PINNED]
-    out[3] = choices[DECISIONS * layer + D_OUTPUT] == OUTPUT_CHIP
-    out[4] = plan[P_TILE_BLOCKS] / plan[P_BLOCKS]
-    out[5] = plan[P_TILE_ROWS] / plan[P_ROWS]
-    out[6] = plan[P_ORDER] == ORDER_ROWS
-    out[7] = _clip(used / pool)
-    out[8] = _clip((used - used_now) / pool)
-    steps = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS]) * ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
-    compute = plan[P_BLOCKS] * plan[P_ROWS] * plan[P_CYCLES_PER_BLOCK_ROW] + plan[P_LATENCY]
-    out[12] = _clip(_log2(standalone_cycles(plan, bits) / compute) / 4)
-    out[13] = _clip(_log2(steps) / 16)
+    """Writes candidates and mask of a decision; the state is as before afterwards."""
+    i, which = position // DECISIONS, position % DECISIONS
+    record, tile = it.records[i], now.choices[position - which + D_TILE]
+    weight_memory = MEMORIES * record[R_ENGINE] + MEMORY_WEIGHT
+    per_bound = 1.0 / (float(it.numbers[1]) * bound)
+    blocks, flags = now.totals[S_BLOCKS], now.flags[i]
+    own_traffic = it.options[_current(it, now, i), O_TRAFFIC]
+    in_weights, elsewhere = now.blocks[weight_memory], 0
+    for k in range(size):
+        if which == D_OUTPUT:
+            row, change = _current(it, now, i), 0
+            if k == OUTPUT_CHIP:
+                elsewhere, change, row = _try_output(it, now, i)
+        else:
+            if which == D_TILE:
+                row = _option(it, i, flags, k)
+            else:
+                row = _option(it, i, flags | (PINNED if k >= WEIGHTS_PINNED else 0), tile)
+            change = it.options[row, O_TRAFFIC] - own_traffic
+            weights_changed, maps_changed = _try_words(it, now, i, which, k, it.options[row])
+            if weights_changed:
+                in_weights = _blocks(it, now, weight_memory)
+            if maps_changed:
+                elsewhere = _others(it, now, record)
+        used = blocks + in_weights - now.blocks[weight_memory] + elsewhere
+        out = candidates[k]
+        for f in range(CANDIDATE_WIDTH):
+            out[f] = it.features[row, f]
+        out[0] = k == fallback
+        lead = now.choices[position - which] if which != D_WEIGHTS else k
+        out[1] = (lead - WEIGHTS_PINNED if lead >= WEIGHTS_PINNED else lead) / 2
+        out[7], out[8] = clip(used / it.numbers[2]), clip((used - blocks) / it.numbers[2])
+        out[10] = clip(change * per_bound)
+        mask[k] = used <= it.numbers[2]
+    if which != D_OUTPUT:
+        _try_words(it, now, i, which, fallback, it.options[_option(it, i, flags, tile)])
 
 
 @njit(cache=True)
-def _describe_layer(
-    layers: IntArray, mappings: IntArray, assignment: IntArray, numbers: IntArray, plans: IntArray, layer: int, bound: int,
-    out: FloatArray,
-) -> None:  # fmt: skip
-    """Writes what is known of the layer and of those after it."""
-    n, plan = len(layers), plans[layer]
-    pool_bits = numbers[2] * _POOL_BLOCK_BITS
-    per_bound = 1.0 / (float(numbers[1]) * bound)
-    weights = float(plan[P_BLOCKS] * plan[P_WEIGHT_BITS_PER_BLOCK])
-    output = float(
-        numbers[0] * layers[layer, L_OUT_C] * layers[layer, L_STORED_H] * layers[layer, L_STORED_W]
-    )
-    output *= layers[layer, L_OUT_BITS]
-    readers, last = 0, layer
-    for c in range(layer + 1, n):
-        if layers[c, L_INPUT] == layer or layers[c, L_RESIDUAL] == layer:
-            readers, last = readers + 1, c
-    later_compute, all_compute, later_weights, mine = 0.0, 0.0, 0.0, 0
-    for c in range(n):
-        all_compute += mappings[c, M_CYCLES]
-        mine += assignment[c] == assignment[layer]
-        if c > layer:
-            later_compute += mappings[c, M_CYCLES]
-            later_weights += float(plans[c, P_BLOCKS] * plans[c, P_WEIGHT_BITS_PER_BLOCK])
-    out[7] = _clip(mappings[layer, M_CYCLES] / bound)
-    out[8] = _clip(weights * per_bound)
-    out[9] = _clip(weights / pool_bits)
-    out[10] = _clip(float(plan[P_IN_H] * plan[P_IN_BITS_PER_ROW]) * per_bound)
-    out[11] = _clip(output * per_bound)
-    out[12] = _clip(output / pool_bits)
-    out[13], out[14] = plan[P_IN_DRAM], plan[P_RESIDUAL_DRAM]
-    out[15] = _clip(readers / 4)
-    out[16] = (last - layer) / n
-    out[17] = mine / n
-    out[18] = later_compute / all_compute
-    out[19] = _clip(later_weights / pool_bits)
-    out[20] = _clip(numbers[1] / 64)
-    out[21] = _clip(layers[layer, L_KH] * layers[layer, L_KW] / 25)
+def _try_words(it: Instance, now: Episode, i: int, which: int, k: int, option: IntArray) -> tuple[bool, bool]:
+    """Lets a layer's slots hold what a candidate needs; returns whether its weights' memory and any other changes."""
+    record = it.records[i]
+    at, of_in, of_out = record[R_WEIGHT_SLOT], record[R_IN_SLOT], record[R_OUT_SLOT]
+    mask, in_mask = now.masks[at], now.masks[of_in]
+    if which == D_WEIGHTS:
+        _set_masks(record, now, k)
+    weights_changed = now.words[at] != option[O_WEIGHT_WORDS] or now.masks[at] != mask
+    maps_changed = now.words[of_in] != option[O_IN_WORDS]
+    maps_changed = maps_changed or (now.masks[of_in] != in_mask and option[O_IN_WORDS] > 0)
+    now.words[at], now.words[of_in] = option[O_WEIGHT_WORDS], option[O_IN_WORDS]
+    if which == D_TILE and now.flags[i] & OUT_DRAM:
+        maps_changed = maps_changed or now.words[of_out] != option[O_STAGE_WORDS]
+        now.words[of_out] = option[O_STAGE_WORDS]
+    return weights_changed, maps_changed
+
+
+@njit(cache=True)
+def _others(it: Instance, now: Episode, record: IntArray) -> int:
+    """Returns by how many block RAMs the memories of a layer's maps differ from what is counted."""
+    maps = MEMORIES * record[R_ENGINE] + MEMORY_MAP
+    change = _blocks(it, now, maps) - now.blocks[maps]
+    if record[R_IN_MEMORY] != maps:
+        change += _blocks(it, now, record[R_IN_MEMORY]) - now.blocks[record[R_IN_MEMORY]]
+    return change
+
+
+@njit(cache=True)
+def _try_output(it: Instance, now: Episode, i: int) -> tuple[int, int, int]:
+    """Returns (change of block RAMs, change of traffic, row of the option) with a layer's output on chip."""
+    traffic, change = now.totals[S_TRAFFIC], 0
+    _move_output(it, now, i, True)
+    row, moved = _current(it, now, i), now.totals[S_TRAFFIC] - traffic
+    for e in range(len(it.widths)):
+        maps = MEMORIES * e + MEMORY_MAP
+        if e == it.records[i, R_ENGINE] or it.tensors[i * len(it.widths) + e, T_WORDS]:
+            change += _blocks(it, now, maps) - now.blocks[maps]
+    _move_output(it, now, i, False)
+    return change, moved, row
+
+
+@njit(cache=True)
+def _describe_state(
+    it: Instance, now: Episode, position: int, cost: int, bound: int, out: FloatArray
+) -> None:
+    """Writes the context: the layer's constants and where the episode stands."""
+    i, which = position // DECISIONS, position % DECISIONS
+    for f in range(len(out)):
+        out[f] = it.context[i, f]
+    out[0], out[1], out[2] = which == D_WEIGHTS, which == D_OUTPUT, which == D_TILE
+    out[3] = position / len(now.choices)
+    out[4] = clip(log2(cost / bound) / 8)
+    out[5] = now.totals[S_BLOCKS] / it.numbers[2]
+    out[6] = clip(now.totals[S_TRAFFIC] / (float(it.numbers[1]) * bound))
+    out[13], out[14] = now.flags[i] & IN_DRAM > 0, now.flags[i] & RESIDUAL_DRAM > 0
