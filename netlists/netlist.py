@@ -11,7 +11,7 @@ What it leaves out: pins inside a cell, directions, delays, macros of several si
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,7 +25,7 @@ from foldwright.jsonform import STRICT, from_json
 if TYPE_CHECKING:
     import networkx
 
-__all__ = ["Netlist", "NetlistError", "build_netlist", "netlist_from_json"]
+__all__ = ["Netlist", "NetlistError", "build_netlist", "netlist_from_json", "unknown_name"]
 
 _MAX_CELLS = 2**20
 _MAX_PINS = 2**24
@@ -33,6 +33,7 @@ _MAX_TOTAL_WEIGHT = 2**48
 _MAX_NAME = 256
 _MAX_JSON_CHARS = 16 * 2**20
 _SHOWN_MISTAKES = 6
+_SHOWN_NAME = 80
 _MAX_COMPARED = 20_000  # names; finding the nearest of more takes seconds
 
 _Int32 = npt.NDArray[np.int32]
@@ -180,6 +181,9 @@ def netlist_from_json(text: str, where: str) -> Netlist:
     if len(text) > _MAX_JSON_CHARS:
         raise NetlistError(f"{where}: {len(text)} characters, more than the {_MAX_JSON_CHARS} allowed")
     form = from_json(_NetlistForm, text, where)
+    longest = max(len(form.name), *(len(t) for row in form.cells for t in row), 0)
+    if longest > _MAX_NAME:
+        raise NetlistError(f"{where}: a name has {longest} characters, allowed are up to {_MAX_NAME}")
     try:
         return build_netlist(form.name, form.cells, ((pins, weight) for weight, pins in form.nets))
     except NetlistError as error:
@@ -203,10 +207,9 @@ def build_netlist(
     wrong: list[str] = []
     for j, (pins, weight) in enumerate(nets):
         found = _numbers(f"net {j}", pins, number, wrong)
-        if weight < 1:
-            wrong.append(f"net {j}: weight is {weight}, must be at least 1")
-        elif weight > _MAX_TOTAL_WEIGHT:
-            wrong.append(f"net {j}: weight is {weight}, allowed are up to {_MAX_TOTAL_WEIGHT}")
+        if not 1 <= weight <= _MAX_TOTAL_WEIGHT:
+            got = str(weight) if len(str(weight)) < 20 else f"a number of {len(str(weight))} characters"
+            wrong.append(f"net {j}: weight is {got}, allowed are 1..{_MAX_TOTAL_WEIGHT}")
         elif len(found) > 1:
             merged[found] = merged.get(found, 0) + weight
     if wrong:
@@ -237,9 +240,15 @@ def _numbers(
 
 def _unknown_cell(net: str, pin: str | int, number: dict[str, int]) -> str:
     if isinstance(pin, str):
-        known = nearest(pin, number) if len(number) <= _MAX_COMPARED else f"it has {len(number)} cells"
-        return f"{net}: no cell is named {pin!r}; {known}"
+        return f"{net}: {unknown_name('cell', pin, number)}"
     return f"{net}: cell number {pin} is not one of 0..{len(number) - 1}"
+
+
+def unknown_name(what: str, name: str, known: Collection[str]) -> str:
+    """Returns the message about a name that is not known, with the nearest where there are not too many."""
+    shown = repr(name if len(name) <= _SHOWN_NAME else name[:_SHOWN_NAME] + "...")
+    ending = nearest(name[:_MAX_NAME], known) if len(known) <= _MAX_COMPARED else f"there are {len(known)}"
+    return f"no {what} is named {shown}; {ending}"
 
 
 def _numbered(texts: Sequence[str]) -> tuple[tuple[str, ...], _Int32]:

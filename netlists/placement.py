@@ -26,7 +26,7 @@ from foldwright.netlists.fabric import (
     placement_kinds,
     placement_sites,
 )
-from foldwright.netlists.netlist import Netlist
+from foldwright.netlists.netlist import Netlist, unknown_name
 
 __all__ = [
     "Placement",
@@ -271,7 +271,7 @@ def placement_from_json(netlist: Netlist, fabric: Fabric, text: str, where: str)
         raise ConfigError(f"{where}: places netlist {form.netlist!r}, but netlist {netlist.name!r} is given")
     known = set(netlist.cell_names)
     wrong = [
-        f"no cell is named {cell!r}; {nearest(cell, known)}"
+        unknown_name("cell", cell, known)
         for cell in [cell for cell in form.sites if cell not in known][:_SHOWN_MISTAKES]
     ]
     missing = [cell for cell in netlist.cell_names if cell not in form.sites]
@@ -291,6 +291,6 @@ def _site_numbers(netlist: Netlist, fabric: Fabric, sites: dict[str, str], wrong
             continue
         numbers.append(index[kind].get(sites[cell], -1))
         if numbers[-1] < 0 and len(wrong) < _SHOWN_MISTAKES:
-            known = nearest(sites[cell], index[kind])
-            wrong.append(f"cell {cell!r}: no {netlist.kinds[kind]} site is named {sites[cell]!r}; {known}")
+            what = f"{netlist.kinds[kind]} site"
+            wrong.append(f"cell {cell!r}: {unknown_name(what, sites[cell], index[kind])}")
     return numbers
