@@ -43,8 +43,8 @@ def plain(value: Any) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
-    if hasattr(value, "item") and not isinstance(value, int | float | str):
-        return value.item()
+    if hasattr(value, "tolist") and not isinstance(value, int | float | str):
+        return value.tolist()  # numpy's numbers and arrays
     return value
 
 
