@@ -11,27 +11,30 @@ What it leaves out: pins inside a cell, directions, delays, macros of several si
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+import reprlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from foldwright.errors import InputError, nearest
-from foldwright.jsonform import STRICT, from_json
+from foldwright.jsonform import parse_json
 
 if TYPE_CHECKING:
     import networkx
 
 __all__ = ["Netlist", "NetlistError", "build_netlist", "netlist_from_json", "unknown_name"]
 
+_FORMAT = "foldwright.netlist/1"
+_KEYS = ("format", "name", "cells", "nets")
 _MAX_CELLS = 2**20
 _MAX_PINS = 2**24
 _MAX_TOTAL_WEIGHT = 2**48
 _MAX_NAME = 256
-_MAX_JSON_CHARS = 16 * 2**20
+_MAX_JSON_CHARS = 8 * 2**20
 _SHOWN_MISTAKES = 6
 _SHOWN_NAME = 80
 _MAX_COMPARED = 20_000  # names; finding the nearest of more takes seconds
@@ -145,7 +148,7 @@ class Netlist:
             for net, weight in enumerate(self.net_weights.tolist())
         ]
         rows = {"cells": cells, "nets": nets}
-        head = f'{{\n "format": {json.dumps(_NetlistForm.FORMAT)},\n "name": {json.dumps(self.name)}'
+        head = f'{{\n "format": {json.dumps(_FORMAT)},\n "name": {json.dumps(self.name)}'
         parts = [f' "{key}": {_lines(value)}' for key, value in rows.items()]
         return ",\n".join([head, *parts]) + "\n}\n"
 
@@ -159,35 +162,70 @@ _ARRAYS: tuple[tuple[str, type], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _NetlistForm:
-    """The JSON form: cells as (name, kind, group), nets as (weight, names of cells)."""
-
-    __pydantic_config__: ClassVar = STRICT
-    FORMAT: ClassVar[str] = "foldwright.netlist/1"
-
-    name: str
-    cells: tuple[tuple[str, str, str], ...]
-    nets: tuple[tuple[int, tuple[str, ...]], ...]
-
-
 def netlist_from_json(text: str, where: str) -> Netlist:
     """Returns the netlist of a JSON text; `where` says in messages what the text is.
 
+    The rows are read here and not by pydantic, which keeps every mistake of a file: millions of wrong rows would take
+    gigabytes.
+
     Raises:
-        ConfigError: the text is not JSON or of another format.
-        NetlistError: the netlist breaks a rule.
+        ConfigError: the text is not JSON.
+        NetlistError: it is of another format, or the netlist breaks a rule.
     """
     if len(text) > _MAX_JSON_CHARS:
         raise NetlistError(f"{where}: {len(text)} characters, more than the {_MAX_JSON_CHARS} allowed")
-    form = from_json(_NetlistForm, text, where)
-    longest = max(len(form.name), *(len(t) for row in form.cells for t in row), 0)
-    if longest > _MAX_NAME:
-        raise NetlistError(f"{where}: a name has {longest} characters, allowed are up to {_MAX_NAME}")
+    body = parse_json(text, where)
+    form = body.get("format") if isinstance(body, dict) else None
+    if form != _FORMAT:
+        shown = reprlib.repr(form)
+        raise NetlistError(
+            f"{where}: format is {shown}, but {_FORMAT!r} is needed; write the file again with this version"
+        )
+    wrong = list(islice(_form_mistakes(body), _SHOWN_MISTAKES))
+    if wrong:
+        raise NetlistError("\n  ".join([f"{where}: not a netlist", *wrong]))
     try:
-        return build_netlist(form.name, form.cells, ((pins, weight) for weight, pins in form.nets))
+        return build_netlist(body["name"], body["cells"], ((pins, weight) for weight, pins in body["nets"]))
     except NetlistError as error:
         raise NetlistError(f"{where}: {error}") from None
+
+
+def _form_mistakes(body: dict[str, Any]) -> Iterator[str]:
+    """Yields what is wrong with the shape of a netlist's JSON, row by row."""
+    for key in body:
+        if key not in _KEYS:
+            yield f"{key[:_SHOWN_NAME]}: unknown key; {nearest(key[:_MAX_NAME], _KEYS)}"
+    if not _is_name(body.get("name")):
+        yield f"name: must be a text of up to {_MAX_NAME} characters"
+    for key, is_row, form in (
+        ("cells", _is_cell, f"[name, kind, group], texts of up to {_MAX_NAME} characters"),
+        ("nets", _is_net, "[weight, [cell, ...]], a whole number and names of cells"),
+    ):
+        rows = body.get(key)
+        if not isinstance(rows, list):
+            yield f"{key}: must be a list"
+            continue
+        for i, row in enumerate(rows):
+            if not is_row(row):
+                yield f"{key}.{i}: must be {form} (got {reprlib.repr(row)})"
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= _MAX_NAME
+
+
+def _is_cell(row: object) -> bool:
+    return isinstance(row, list) and len(row) == 3 and all(map(_is_name, row))
+
+
+def _is_net(row: object) -> bool:
+    return (
+        isinstance(row, list)
+        and len(row) == 2
+        and type(row[0]) is int
+        and isinstance(row[1], list)
+        and all(isinstance(pin, str) for pin in row[1])
+    )
 
 
 def build_netlist(

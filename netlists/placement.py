@@ -9,15 +9,17 @@ of the fabric itself.
 
 from __future__ import annotations
 
+import json
+import reprlib
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
 from foldwright.errors import ConfigError, IllegalSolutionError, InfeasibleError, nearest
-from foldwright.jsonform import STRICT, from_json, to_json
+from foldwright.jsonform import parse_json
 from foldwright.netlists.fabric import (
     CLUSTER_KIND,
     Fabric,
@@ -41,7 +43,10 @@ __all__ = [
     "site_names",
 ]
 
+_FORMAT = "foldwright.placement/1"
+_KEYS = ("format", "netlist", "sites")
 _SHOWN_MISTAKES = 6
+_MAX_JSON_CHARS = 8 * 2**20
 
 _Int32 = npt.NDArray[np.int32]
 _Int64 = npt.NDArray[np.int64]
@@ -237,17 +242,6 @@ def site_names(netlist: Netlist, fabric: Fabric, placement: Placement) -> list[s
     return [tables[kind].names[site] for kind, site in pairs]
 
 
-@dataclass(frozen=True, slots=True)
-class _PlacementForm:
-    """The JSON form: the netlist's name, and the name of each cell's site by the name of the cell."""
-
-    __pydantic_config__: ClassVar = STRICT
-    FORMAT: ClassVar[str] = "foldwright.placement/1"
-
-    netlist: str
-    sites: dict[str, str]
-
-
 def placement_to_json(netlist: Netlist, fabric: Fabric, placement: Placement) -> str:
     """Returns the JSON text: cell name to site name, a cell a line.
 
@@ -255,7 +249,7 @@ def placement_to_json(netlist: Netlist, fabric: Fabric, placement: Placement) ->
         IllegalSolutionError: a cell has no site.
     """
     sites = dict(zip(netlist.cell_names, site_names(netlist, fabric, placement), strict=True))
-    return to_json(_PlacementForm(netlist.name, sites))
+    return json.dumps({"format": _FORMAT, "netlist": netlist.name, "sites": sites}, indent=1) + "\n"
 
 
 def placement_from_json(netlist: Netlist, fabric: Fabric, text: str, where: str) -> Placement:
@@ -265,21 +259,49 @@ def placement_from_json(netlist: Netlist, fabric: Fabric, text: str, where: str)
         ConfigError: the text is not JSON, belongs to another netlist, leaves a cell out, or names unknown cells or sites.
         InfeasibleError: the fabric lacks a kind of site.
     """
-    form = from_json(_PlacementForm, text, where)
+    sites = _read_sites(netlist.name, text, where)
     require_kinds(netlist, fabric)
-    if form.netlist != netlist.name:
-        raise ConfigError(f"{where}: places netlist {form.netlist!r}, but netlist {netlist.name!r} is given")
     known = set(netlist.cell_names)
-    wrong = [
-        unknown_name("cell", cell, known)
-        for cell in [cell for cell in form.sites if cell not in known][:_SHOWN_MISTAKES]
-    ]
-    missing = [cell for cell in netlist.cell_names if cell not in form.sites]
+    strangers = islice((cell for cell in sites if cell not in known), _SHOWN_MISTAKES)
+    wrong = [unknown_name("cell", cell, known) for cell in strangers]
+    missing = [cell for cell in netlist.cell_names if cell not in sites]
     wrong += [f"{len(missing)} cells have no site, the first is {missing[0]!r}"] if missing else []
-    numbers = _site_numbers(netlist, fabric, form.sites, wrong)
+    numbers = _site_numbers(netlist, fabric, sites, wrong)
     if wrong:
         raise ConfigError(_listed(where, wrong))
     return Placement(np.array(numbers, dtype=np.int32))
+
+
+def _read_sites(netlist: str, text: str, where: str) -> dict[str, str]:
+    """Returns the name of the site of each cell; refuses another form, and the placement of another netlist."""
+    if len(text) > _MAX_JSON_CHARS:
+        raise ConfigError(f"{where}: {len(text)} characters, more than the {_MAX_JSON_CHARS} allowed")
+    body = parse_json(text, where)
+    form = body.get("format") if isinstance(body, dict) else None
+    if form != _FORMAT:
+        shown = reprlib.repr(form)
+        raise ConfigError(
+            f"{where}: format is {shown}, but {_FORMAT!r} is needed; write the file again with this version"
+        )
+    for key in body:
+        if key not in _KEYS:
+            raise ConfigError(
+                f"{where}: {reprlib.repr(key)} is no key of a placement; {nearest(key[:80], _KEYS)}"
+            )
+    if body.get("netlist") != netlist:
+        got = reprlib.repr(body.get("netlist"))
+        raise ConfigError(f"{where}: places netlist {got}, but netlist {netlist!r} is given")
+    sites = body.get("sites")
+    if not isinstance(sites, dict):
+        raise ConfigError(
+            f"{where}: sites must be an object of cell names and site names, got {reprlib.repr(sites)}"
+        )
+    for cell, site in sites.items():
+        if not isinstance(site, str):
+            raise ConfigError(
+                f"{where}: the site of cell {cell[:80]!r} must be a name, got {reprlib.repr(site)}"
+            )
+    return sites
 
 
 def _site_numbers(netlist: Netlist, fabric: Fabric, sites: dict[str, str], wrong: list[str]) -> list[int]:

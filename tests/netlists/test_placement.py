@@ -285,7 +285,9 @@ GOOD = dict(zip("abmr", TINY_SITES, strict=True))
     [
         ("[]", "format is None, but 'foldwright.placement/1' is needed"),
         (text_of(netlist="other"), "places netlist 'other', but netlist 'tiny' is given"),
-        (text_of(sites={**GOOD, "a": 3}), "sites.a: Input should be a valid string"),
+        (text_of(sites={**GOOD, "a": 3}), "the site of cell 'a' must be a name, got 3"),
+        (text_of(sites=[]), "sites must be an object of cell names and site names, got []"),
+        (text_of(format="x" * 10**6), "format is 'xxxxxxxxxxxx"),
         (text_of(sites={"a": "CLB_X0Y0"}), "3 cells have no site, the first is 'b'"),
         (text_of(sites={**GOOD, "aa": "CLB_X0Y1"}), "no cell is named 'aa'; did you mean 'a'?"),
         (
@@ -294,7 +296,7 @@ GOOD = dict(zip("abmr", TINY_SITES, strict=True))
         ),
         (text_of(sites={**GOOD, "a": "DSP_X3Y4"}), "cell 'a': no CLB site is named 'DSP_X3Y4'"),
         (text_of().replace('"a": ', '"b": "CLB_X0Y0", "a": '), "key 'b' stands twice"),
-        (text_of(moves=1), "moves: Unexpected keyword argument"),
+        (text_of(moves=1), "'moves' is no key of a placement; known: format, netlist, sites"),
     ],
 )
 def test_bad_json_is_refused(text: str, message: str) -> None:
