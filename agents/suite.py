@@ -116,12 +116,29 @@ class SolverSpec(BaseModel):
 
     @cached_property
     def identity(self) -> str:
-        """The full option set as JSON, with a digest of the policy's file: what a stored run belongs to."""
+        """The full option set as JSON, with a digest of a policy's file: what a stored run belongs to."""
         body = plain(self.make_params())
-        file = Path(self.name.partition(":")[2])
-        if ":" in self.name and file.is_file():
-            body = {**body, "file_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        if self._policy:
+            from foldwright.agents.policy import shipped_policies
+
+            file = shipped_policies().get(self._policy, Path(self._policy))
+            body = {**body, "policy_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
         return json.dumps(body, sort_keys=True)
+
+    @cached_property
+    def training_cpu_seconds(self) -> float | None:
+        """CPU seconds that a policy's training took; None for a solver that is not trained."""
+        if not self._policy:
+            return None
+        from foldwright.agents.policy import load_policy
+
+        return load_policy(self._policy).card.training_cpu_seconds
+
+    @property
+    def _policy(self) -> str:
+        """The name or file of the policy; empty for other solvers."""
+        prefix, _, name = self.name.partition(":")
+        return name if prefix == "policy" else ""
 
 
 def _named_only(value: Any) -> Any:

@@ -72,7 +72,7 @@ def _demo(out: Path) -> None:
 @click.option("--clock-mhz", type=float, help="Clock to assume; 200 if not given.")
 @click.option("--objective", help="fps (the default), or lut: the fewest LUTs that reach --target-fps.")
 @click.option("--target-fps", type=float, help="Frames per second to reach; for --objective lut.")
-@click.option("--solver", multiple=True, metavar="[PROBLEM=]NAME", help="Solver of both or of one problem.")
+@click.option("--solver", multiple=True, metavar="[PROBLEM=]NAME", help="Solver of allocation and tiling, or of one problem.")
 @click.option("--budget-lut-percent", type=float, help="Share of the part's LUTs to use; 80 if not given.")
 @click.option("--cpu-seconds", type=float, help="CPU time of the searches; 20 if nothing is given.")
 @click.option("--deterministic", type=float, help="Count work instead of time: the same plan always.")
@@ -82,7 +82,7 @@ def _demo(out: Path) -> None:
 def _optimize(config: Path | None, settings: tuple[str, ...], **options: Any) -> None:
     """Find the best accelerator for MODEL (an ONNX file or a name of `models`) and write a run folder.
 
-    The folder gets summary.json, plan.json, schedule.json, search.json, report.html and run.log.
+    The folder gets summary.json, plan.json, schedule.json, placement.json, search.json, report.html and run.log.
     """
     from foldwright.config import merge_options, read_config
     from foldwright.runs import open_run
@@ -207,6 +207,33 @@ def _solve(
         result = solve_instance(instance, solver, settings=_pairs(settings), progress=progress, **options)
     click.echo(describe(result))
     return 0 if result.has_solution else InfeasibleError.exit_code
+
+
+@cli.command("bench", short_help="Compare solvers on the instances of a suite at equal CPU.")
+@click.argument("suite", required=False)
+@click.option(
+    "--seeds", type=click.IntRange(min=1), help="Seeds 0 to N-1 of every run; the suite's if not given."
+)
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@click.option("--solver", "solvers", multiple=True, metavar="NAME", help="Instead of the suite's solvers.")
+@click.option("--out", type=_ANY_PATH, help="The folder of the runs; runs/bench-SUITE if not given.")
+@click.option("--json", "json_file", type=_ANY_PATH, help="Write the rows there too.")
+@click.option("--retry-failed", is_flag=True, help="Make runs again that failed before.")
+@click.option("--list", "show_list", is_flag=True, help="List the suites that come along.")
+def _bench(suite: str | None, show_list: bool, **options: Any) -> int:
+    """Run SUITE, a name that --list shows or a TOML file: solvers x instances x budgets x seeds.
+
+    Runs that the folder holds already are not made again, so a bench that was ended goes on. Exits with 3 if no run
+    found a solution.
+    """
+    from foldwright.verbs.bench import list_suites, run_bench
+
+    if show_list:
+        click.echo(list_suites())
+        return 0
+    if suite is None:
+        raise click.UsageError("Missing argument 'SUITE'; 'foldwright bench --list' shows all.")
+    return run_bench(suite, **options)
 
 
 def _pairs(settings: Sequence[str]) -> dict[str, str]:
