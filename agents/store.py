@@ -178,7 +178,7 @@ class RunStore:
         )
         return StoredRun(key, result, error, warmup_seconds)
 
-    def keys(self) -> Iterator[RunKey]:
+    def stored_keys(self) -> Iterator[RunKey]:
         """Yields the keys of all runs, in order."""
         with self._told("read"):
             rows = self._db.execute(

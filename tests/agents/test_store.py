@@ -30,7 +30,7 @@ def test_a_run_comes_back_equal_with_its_whole_history(tmp_path: Path) -> None:
         assert store.get(key(1)) == StoredRun(key(1), None, "it broke", 0.0)
         assert store.get(key(2)) is None
         assert store.get(key(0, budget=1.0)) is None
-        assert list(store.keys()) == [key(0), key(1)]
+        assert list(store.stored_keys()) == [key(0), key(1)]
         assert len(store) == 2
 
 
@@ -108,7 +108,7 @@ def test_kill_loses_no_acknowledged_row(tmp_path: Path) -> None:
             os.kill(writer.pid, signal.SIGKILL)
             told += [int(line) for line in writer.stdout.read().split()]
         with RunStore(path, "suite") as store:
-            kept = [k.seed for k in store.keys()]
+            kept = [k.seed for k in store.stored_keys()]
             assert all(store.get(key(seed)) == stored(seed) for seed in kept)
         assert kept[: told[-1] + 1] == list(range(told[-1] + 1))
         first = len(kept)

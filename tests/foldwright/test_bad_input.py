@@ -18,6 +18,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from foldwright.agents.store import STORE_NAME, RunStore
 from foldwright.cli import cli, main
 from foldwright.models import TEST_SET, model_path
 
@@ -97,7 +98,92 @@ CONFIG = ["optimize", "--config", "a.toml"]
 TOML = 'model = "digits_w1a2"\npart = "xc7z020"\nout = "r"\n'
 DIGITS = np.load(TEST_SET)["input"][:1]
 
+BENCH = ["bench", "a.toml", "--out", "b"]
+SUITE = 'instances = ["tiling/digits-w1a2-b16"]\nsolvers = ["random"]\nevaluations = [5]\n'
+
+
+def _other_bench(folder: Path) -> None:
+    (folder / "a.toml").write_text(SUITE)
+    (folder / "b").mkdir()
+    with RunStore(folder / "b" / STORE_NAME, "0123456789abcdef"):
+        pass
+
+
+def _damaged_bench(folder: Path) -> None:
+    (folder / "a.toml").write_text(SUITE)
+    (folder / "b").mkdir()
+    (folder / "b" / STORE_NAME).write_bytes(b"SQLite format 3" + bytes(3000))
+
+
 MISTAKES = [
+    # Benches.
+    Mistake("a bench of nothing", ["bench"], "Missing argument 'SUITE'; 'foldwright bench --list' shows all"),
+    Mistake(
+        "a suite that does not exist", ["bench", "smok"], "no suite is named 'smok'; did you mean 'smoke'?"
+    ),
+    Mistake("a suite file that is absent", ["bench", "a.toml"], "a.toml: cannot be read: No such file"),
+    Mistake("a suite that is no TOML", ["bench", "a.toml"], "not valid TOML", _write("a.toml", "seeds = ")),
+    Mistake(
+        "a suite that is a folder",
+        ["bench", "a.toml"],
+        "a.toml: cannot be read",
+        lambda f: (f / "a.toml").mkdir(),
+    ),
+    Mistake(
+        "a suite with six mistakes",
+        ["bench", "a.toml"],
+        "a.toml: 6 mistakes",
+        _write(
+            "a.toml",
+            'instances = ["no/such", 3]\nsolvers = ["aneal"]\nseeds = 0\nbudget = 1\ncpu_seconds = [-1]\n',
+        ),
+    ),
+    Mistake(
+        "a solver of a bench that does not exist",
+        [*BENCH, "--solver", "aneal"],
+        "no solver 'aneal'; did you mean 'anneal'?",
+        _write("a.toml", SUITE),
+    ),
+    Mistake(
+        "a policy file of a bench that is absent",
+        [*BENCH, "--solver", "policy:no.safetensors"],
+        "no.safetensors",
+        _write("a.toml", SUITE),
+    ),
+    Mistake(
+        "a bench without workers",
+        [*BENCH, "--workers", "0"],
+        "0 is not in the range",
+        _write("a.toml", SUITE),
+    ),
+    Mistake(
+        "more workers than anybody has",
+        [*BENCH, "--workers", "999"],
+        "--workers is 999, allowed is 1 to 256",
+        _write("a.toml", SUITE),
+    ),
+    Mistake(
+        "too many seeds", [*BENCH, "--seeds", "9999"], "seeds: input should be less", _write("a.toml", SUITE)
+    ),
+    Mistake(
+        "a bench into a folder of something else",
+        ["bench", "a.toml", "--out", "."],
+        ".: holds files that are no bench (a.toml)",
+        _write("a.toml", SUITE),
+    ),
+    Mistake(
+        "a bench into a file", ["bench", "a.toml", "--out", "a.toml"], "is no folder", _write("a.toml", SUITE)
+    ),
+    Mistake(
+        "a bench into the folder of another suite", BENCH, "holds the runs of another suite", _other_bench
+    ),
+    Mistake("a bench into a damaged store", BENCH, "the run store cannot be opened", _damaged_bench),
+    Mistake(
+        "rows of a bench into no folder",
+        [*BENCH, "--json", "no/rows.json"],
+        "is missing or not writable",
+        _write("a.toml", SUITE),
+    ),
     # Words.
     Mistake("a verb that does not exist", ["modles"], "no verb is named 'modles'; did you mean 'models'?"),
     Mistake(
