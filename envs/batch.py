@@ -26,6 +26,8 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 FORBIDDEN_REWARD = -1.0
+KNOWN_COSTS = 1 << 16
+"""How many costs of finished episodes a core remembers: policies that have learned repeat themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class BatchCore:
         self.mask: npt.NDArray[np.int8] = np.zeros((n, MAX_CANDIDATES), dtype=np.int8)
         self.state: IntArray = np.zeros((n, 0), dtype=np.int64)
         self._rows = np.arange(n)
+        self._known: dict[tuple[int, bytes], int] = {}
 
     def problem(self, row: int) -> Problem:
         """Returns the instance of an episode."""
@@ -171,14 +174,38 @@ class BatchCore:
         terminated = self.position >= decisions
         truncated = ~terminated & (self.steps >= step_cap(decisions))
         before = self.cost.copy()
-        due = legal & terminated if self.kit.state_entries else changed
-        if due.any():
-            self.kit.costs(self.bank.flats, self.bank.offsets, self.instance, self.choices, due, self.cost)
+        if self.kit.state_entries:
+            self._finish(np.flatnonzero(legal & terminated))
+        elif changed.any():
+            self._ask_costs(changed)
         self._observe(legal & ~terminated)
         for array in (self.candidates, self.context, self.mask):
             array[terminated] = 0
         reward = np.where(legal, (before - self.cost) / self.bank.bounds[self.instance], FORBIDDEN_REWARD)
         return StepResult(reward, terminated, truncated, legal)
+
+    def _finish(self, rows: IntArray) -> None:
+        """Sets the cost of finished episodes; choices that were met before are looked up."""
+        todo = np.zeros(self.episodes, dtype=np.bool_)
+        asked = []
+        for row in rows.tolist():
+            slot = int(self.instance[row])
+            key = slot, self.choices[row, : self.bank.decisions[slot]].tobytes()
+            known = self._known.get(key)
+            if known is None:
+                todo[row] = True
+                asked.append((row, key))
+            else:
+                self.cost[row] = known
+        if asked:
+            self._ask_costs(todo)
+        for row, key in asked:
+            if len(self._known) >= KNOWN_COSTS:
+                del self._known[next(iter(self._known))]  # the oldest
+            self._known[key] = int(self.cost[row])
+
+    def _ask_costs(self, todo: npt.NDArray[np.bool_]) -> None:
+        self.kit.costs(self.bank.flats, self.bank.offsets, self.instance, self.choices, todo, self.cost)
 
     def _observe(self, todo: npt.NDArray[np.bool_]) -> None:
         bank, state = self.bank, (self.state,) if self.kit.state_entries else ()

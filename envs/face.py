@@ -25,7 +25,7 @@ from foldwright.envs.problem import MAX_CANDIDATES, Problem
 from foldwright.envs.source import Instances, InstanceSource
 from foldwright.errors import ConfigError, nearest
 
-__all__ = ["FEATURE_LIMIT", "DecisionEnv", "DecisionVectorEnv", "observation_space", "observations"]
+__all__ = ["FEATURE_LIMIT", "DecisionEnv", "DecisionVectorEnv", "observation_space", "observations", "views"]
 
 FEATURE_LIMIT = 4.0
 """Features are clipped to -FEATURE_LIMIT .. FEATURE_LIMIT."""
@@ -46,13 +46,19 @@ def observation_space(kit: Kit, flat: bool) -> spaces.Dict:
     )
 
 
-def observations(core: BatchCore, flat: bool) -> Observation:
-    """Returns copies of all episodes' observations."""
-    candidates = core.candidates.copy()
+def observations(core: BatchCore, flat: bool, rows: npt.NDArray[np.int64] | None = None) -> Observation:
+    """Returns copies of all episodes' observations, or of those of some rows."""
+    pick = slice(None) if rows is None else rows
+    return {key: value[pick].copy() for key, value in views(core, flat).items()}
+
+
+def views(core: BatchCore, flat: bool) -> Observation:
+    """Returns all episodes' observations without a copy: the next step overwrites them."""
+    candidates = core.candidates
     return {
-        "action_mask": core.mask.copy(),
+        "action_mask": core.mask,
         "candidates": candidates.reshape(core.episodes, -1) if flat else candidates,
-        "context": core.context.copy(),
+        "context": core.context,
     }
 
 
@@ -138,7 +144,10 @@ class DecisionEnv(gymnasium.Env[Any, Any]):
 
 
 class DecisionVectorEnv(VectorEnv[Any, Any, Any]):
-    """Many episodes at once; the same core, one call a step."""
+    """Many episodes at once; the same core, one call a step.
+
+    With `copy=False`, as in Gymnasium's own vector environments, observations are views that the next step overwrites.
+    """
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
     kit: ClassVar[Kit]
@@ -150,10 +159,11 @@ class DecisionVectorEnv(VectorEnv[Any, Any, Any]):
         instance_count: int = 64,
         instance_seed: int = 0,
         flat: bool = True,
+        copy: bool = True,
     ) -> None:
         if num_envs < 1:
             raise ConfigError(f"num_envs is {num_envs}, must be at least 1")
-        self.num_envs, self.render_mode, self.flat = num_envs, None, flat
+        self.num_envs, self.render_mode, self.flat, self.copy = num_envs, None, flat, copy
         self.source = InstanceSource(self.kit.kind, instances, instance_count, instance_seed)
         self.core = BatchCore(self.kit, num_envs)
         self.single_observation_space = observation_space(self.kit, flat)
@@ -182,7 +192,7 @@ class DecisionVectorEnv(VectorEnv[Any, Any, Any]):
         self.seed_rows(seed)
         wanted = _check_options(options)
         self.restart(range(self.num_envs), None if wanted is None else self.source.load(wanted))
-        return observations(self.core, self.flat), self._infos()
+        return self._observations(), self._infos()
 
     def step(
         self, actions: npt.NDArray[np.int64]
@@ -191,15 +201,15 @@ class DecisionVectorEnv(VectorEnv[Any, Any, Any]):
         infos = self._infos() | {"legal": result.legal, "_legal": np.ones(self.num_envs, dtype=np.bool_)}
         done = result.done
         if done.any():
-            final = observations(self.core, self.flat)
             rows = np.flatnonzero(done)
+            final = observations(self.core, self.flat, rows)
             infos |= {"final_obs": np.full(self.num_envs, None, dtype=object), "_final_obs": done}
-            for i in rows:
-                infos["final_obs"][i] = {key: value[i] for key, value in final.items()}
+            for k, i in enumerate(rows):
+                infos["final_obs"][i] = {key: value[k] for key, value in final.items()}
             infos |= {"final_info": dict(infos), "_final_info": done}
-            self.restart([int(i) for i in rows])
+            self.restart(rows.tolist())
             infos |= self._infos()
-        return observations(self.core, self.flat), result.reward, result.terminated, result.truncated, infos
+        return self._observations(), result.reward, result.terminated, result.truncated, infos
 
     def step_core(self, actions: npt.NDArray[np.int64]) -> StepResult:
         """Takes a step without starting new episodes."""
@@ -215,8 +225,11 @@ class DecisionVectorEnv(VectorEnv[Any, Any, Any]):
         """Returns which actions are allowed, bool (num_envs, 64)."""
         return self.core.mask.astype(np.bool_)
 
+    def _observations(self) -> Observation:
+        return observations(self.core, self.flat) if self.copy else views(self.core, self.flat)
+
     def _infos(self) -> dict[str, Any]:
         core, everywhere = self.core, np.ones(self.num_envs, dtype=np.bool_)
-        names = np.array([core.problem(i).name for i in range(self.num_envs)], dtype=object)
-        infos = {"cost": core.cost.copy(), "bound": core.bank.bounds[core.instance], "instance": names}
+        bank, instance = core.bank, core.instance
+        infos = {"cost": core.cost.copy(), "bound": bank.bounds[instance], "instance": bank.names[instance]}
         return infos | {f"_{key}": everywhere for key in infos}

@@ -46,21 +46,22 @@ class MaskedVecEnv(VecEnv):
         envs = self.envs
         result = envs.step_core(self._actions)
         self._returns += result.reward
-        infos: list[dict[str, Any]] = [{"cost": int(cost)} for cost in envs.core.cost]
+        infos: list[dict[str, Any]] = [{"cost": cost} for cost in envs.core.cost.tolist()]
         done = result.done
         if done.any():
-            final = observations(envs.core, envs.flat)
-            rows = [int(i) for i in np.flatnonzero(done)]
-            for i in rows:
-                infos[i] |= self._ending(i, final, bool(result.truncated[i]))
+            rows = np.flatnonzero(done)
+            final = observations(envs.core, envs.flat, rows)
+            for k, i in enumerate(rows.tolist()):
+                last = {key: value[k] for key, value in final.items()}
+                infos[i] |= self._ending(i, last, bool(result.truncated[i]))
             self._returns[done] = 0
-            envs.restart(rows)
+            envs.restart(rows.tolist())
         return observations(envs.core, envs.flat), result.reward.astype(np.float32), done, infos
 
-    def _ending(self, row: int, final: dict[str, npt.NDArray[Any]], truncated: bool) -> dict[str, Any]:
+    def _ending(self, row: int, last: dict[str, npt.NDArray[Any]], truncated: bool) -> dict[str, Any]:
         core = self.envs.core
         return {
-            "terminal_observation": {key: value[row] for key, value in final.items()},
+            "terminal_observation": last,
             "TimeLimit.truncated": truncated,
             "episode": {"r": float(self._returns[row]), "l": int(core.steps[row]), "t": 0.0},
             "instance": core.problem(row).name,

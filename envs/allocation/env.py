@@ -12,6 +12,7 @@ from foldwright.envs.allocation.kernels import (
     CONTEXT_FEATURES,
     costs,
     observe,
+    state_entries,
     weak_bound,
 )
 from foldwright.envs.allocation.problem import AllocationProblem
@@ -31,8 +32,19 @@ def _bound(problem: AllocationProblem) -> int:
     return int(weak_bound(layers, lut, limits))
 
 
+def _state_entries(problem: AllocationProblem) -> int:
+    return state_entries(problem.max_engines)
+
+
 ALLOCATION_KIT = Kit(
-    "allocation", len(CANDIDATE_FEATURES), len(CONTEXT_FEATURES), _pack, costs, observe, _bound
+    "allocation",
+    len(CANDIDATE_FEATURES),
+    len(CONTEXT_FEATURES),
+    _pack,
+    costs,
+    observe,
+    _bound,
+    state_entries=_state_entries,
 )
 
 
@@ -53,12 +65,15 @@ class AllocationEnv(DecisionEnv):
         A candidate is allowed iff the design that it leads to, with the fallback (the smallest engine) for all later
         decisions, is legal and fits in LUTs, flip-flops and block RAMs. One always is. Another action leaves the state unchanged.
     Reward:
-        (cost before - cost after) / bound, both of the fallback completion; without a unit, larger is better, -1 for a
-        forbidden action. An undiscounted episode sums to (cost of the fallback - cost) / bound.
+        (cost before - cost after) / bound, without a unit, larger is better, -1 for a forbidden action. The cost is the
+        simulator's before the first and after the last decision; between them it is an estimate for the fallback
+        completion: the compute of the busiest engine, scaled to the simulator's cost of the fallback, for a simulation
+        takes longer than everything else in a step. An undiscounted episode sums to (cost of the fallback - cost) / bound
+        exactly.
     Terminated / Truncated:
         Terminated after the last decision; truncated after 4 * decisions + 16 steps.
     Info:
-        `cost` (cycles per 1000 frames of the fallback completion), `bound` (the same unit; quick to compute and weaker than the
+        `cost` (cycles per 1000 frames, see Reward), `bound` (the same unit; quick to compute and weaker than the
         problem's own), `instance` (name); after a step `legal`.
     Example:
         >>> import gymnasium
@@ -81,7 +96,7 @@ class AllocationEnv(DecisionEnv):
         problem, position = self.problem, int(self.core.position[0])
         assert isinstance(problem, AllocationProblem)
         if self.render_mode == "ansi":
-            return table(problem, self.choices(), position, int(self.core.cost[0]))
+            return table(problem, self.choices(), position, problem.cost_of(self.choices()))
         if self.render_mode == "rgb_array":
             return picture(problem, self.choices())
         return None

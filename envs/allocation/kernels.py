@@ -5,19 +5,22 @@ shapes do not depend on the instance. All are clipped to -`LIMIT` .. `LIMIT`. A 
 
 Candidate features (`CANDIDATE_FEATURES`): the design that the candidate leads to, completed by the fallback. Context
 features (`CONTEXT_FEATURES`): what is decided, and the layers that the engine in question runs as far as is known.
+
+With every tensor streamed an engine takes what its own layers need, so an episode keeps what each engine of its
+completion takes (a *part*) and a candidate measures the engine that it changes. A design is simulated at the end of an
+episode alone; on the way its cycles are estimated by the compute of the busiest engine.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.cost import sum_of_terms
-from foldwright.accel.evaluate import DECISIONS, bram36_of_choices
-from foldwright.accel.mapping import M_CYCLES, M_PA, map_layers
-from foldwright.accel.memory import memory_widths
+from foldwright.accel.cost import COST_FIELDS, sum_of_terms
+from foldwright.accel.mapping import M_CYCLES, M_PA, MAPPING_FIELDS, map_layer
+from foldwright.accel.memory import bram36_in_use, first_fit, live_items, memory_widths
 from foldwright.accel.tables import (
     E_BATCH,
     E_DK,
@@ -26,6 +29,7 @@ from foldwright.accel.tables import (
     E_DRAIN,
     E_PA_MASK,
     E_WINDOW,
+    ENGINE_FIELDS,
     L_A_BITS,
     L_GROUPS,
     L_IN_C,
@@ -34,8 +38,10 @@ from foldwright.accel.tables import (
     L_OUT_C,
     L_OUT_H,
     L_OUT_W,
+    L_RESIDUAL,
     L_W_BITS,
 )
+from foldwright.accel.tiles import PLAN_FIELDS, plan_row
 from foldwright.envs.allocation.score import (
     MILLI,
     N_DRAM_BITS,
@@ -45,11 +51,16 @@ from foldwright.envs.allocation.score import (
     N_POOL,
     cost_of_choices,
 )
-from foldwright.envs.allocation.space import PER_ENGINE, build, is_legal
-from foldwright.envs.tiling.start import QUICK_TILES, quick_tiles
+from foldwright.envs.allocation.space import (
+    BATCHES,
+    PER_ENGINE,
+    build_engine,
+    fill_assignment,
+    is_legal,
+)
 from foldwright.kernels import njit
 
-__all__ = ["CANDIDATE_FEATURES", "CONTEXT_FEATURES", "costs", "observe", "weak_bound"]
+__all__ = ["CANDIDATE_FEATURES", "CONTEXT_FEATURES", "costs", "observe", "state_entries", "weak_bound"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -71,14 +82,41 @@ CONTEXT_FEATURES = (
 LIMIT = 4.0
 _POOL_BLOCK_BITS = 36864.0
 
-# What a design takes: whether it is allowed, LUTs, flip-flops, block RAMs, cycles of the busiest and of one engine.
-Footprint = tuple[bool, int, int, int, int, int]
+# Entries of a part, what an engine takes. PART_RUNS: whether it can run its layers (if not, the two before are 0).
+PART_LUT, PART_FF, PART_BLOCKS, PART_CYCLES, PART_RUNS = range(5)
+_PART = 5
+# A row of the core's state: cost and estimate of the fallback, then the parts of the engines.
+S_START_COST, S_START_ESTIMATE, S_PARTS = range(3)
+
+
+class Instance(NamedTuple):
+    """The tables of an instance."""
+
+    layers: IntArray
+    geometries: IntArray
+    lut_terms: IntArray
+    ff_terms: IntArray
+    limits: IntArray
+
+
+class Total(NamedTuple):
+    """What a design takes; cycles are of the busiest engine's compute, thousandths of one per frame."""
+
+    allowed: bool
+    lut: int
+    ff: int
+    blocks: int
+    cycles: int
+
+
+def state_entries(max_engines: int) -> int:
+    """Returns how many entries an episode's state takes."""
+    return S_PARTS + _PART * max_engines
 
 
 @njit(cache=True)
-def _tables(flats: Any, offsets: IntArray, j: int) -> Any:
-    """Returns the tables of instance `j`: layers, geometries, LUT terms, flip-flop terms, limits."""
-    return (
+def _instance(flats: Any, offsets: IntArray, j: int) -> Instance:
+    return Instance(
         flats[2][offsets[2, j] : offsets[2, j + 1]],
         flats[3][offsets[3, j] : offsets[3, j + 1]],
         flats[4][offsets[4, j] : offsets[4, j + 1]],
@@ -96,32 +134,58 @@ def costs(
     todo: npt.NDArray[np.bool_],
     out: IntArray,
 ) -> None:
-    """Writes the cost of the fallback completion of every episode in `todo`."""
+    """Writes the cost of the choices of every episode in `todo`."""
     for i in range(len(instance)):
         if todo[i]:
             j = instance[i]
-            layers, geometries, lut, ff, limits = _tables(flats, offsets, j)
+            it = _instance(flats, offsets, j)
             row = choices[i, : offsets[0, j + 1] - offsets[0, j]]
-            out[i] = cost_of_choices(layers, geometries, lut, ff, limits, row)
+            out[i] = cost_of_choices(it.layers, it.geometries, it.lut_terms, it.ff_terms, it.limits, row)
 
 
 @njit(cache=True)
 def observe(
     flats: Any, offsets: IntArray, instance: IntArray, bounds: IntArray, choices: IntArray, position: IntArray,
-    cost: IntArray, todo: npt.NDArray[np.bool_], candidates: FloatArray, context: FloatArray,
+    cost: IntArray, todo: npt.NDArray[np.bool_], state: IntArray, candidates: FloatArray, context: FloatArray,
     mask: npt.NDArray[np.int8],
 ) -> None:  # fmt: skip
-    """Writes candidates, context and mask of the next decision of every episode in `todo`."""
+    """Takes in the last decision of every episode in `todo` and writes candidates, context and mask of the next one.
+
+    Where there is a last decision, `cost` becomes the estimate of the fallback completion.
+    """
     for i in range(len(instance)):
-        if todo[i]:
-            j, p = instance[i], position[i]
-            row = choices[i, : offsets[0, j + 1] - offsets[0, j]]
-            size, fallback = flats[0][offsets[0, j] + p], flats[1][offsets[1, j] + p]
-            layers, geometries, lut, ff, limits = _tables(flats, offsets, j)
-            _observe_one(
-                layers, geometries, lut, ff, limits, size, fallback, bounds[j], row, p, cost[i], candidates[i],
-                context[i], mask[i],
-            )  # fmt: skip
+        if not todo[i]:
+            continue
+        j, p = instance[i], position[i]
+        it = _instance(flats, offsets, j)
+        row = choices[i, : offsets[0, j + 1] - offsets[0, j]]
+        most = it.limits[N_MAX_ENGINES]
+        parts = state[i, S_PARTS : S_PARTS + _PART * most].reshape(most, _PART)
+        assignment = np.empty(len(it.layers), dtype=np.int64)
+        fill_assignment(row, assignment)
+        engines = np.zeros((most, ENGINE_FIELDS), dtype=np.int64)
+        if p == 0 or row[p - 1] != flats[1][offsets[1, j] + p - 1]:
+            changed = _engine_of(p - 1, most) if p - 1 > most else -1
+            now = _measure(it, row, assignment, changed, engines, parts)
+            if p == 0:
+                state[i, S_START_COST], state[i, S_START_ESTIMATE] = cost[i], max(1, now.cycles)
+            # Floats: the product of two costs may not fit an integer; the ratio at the start is exactly one.
+            cost[i] = int(state[i, S_START_COST] * (now.cycles / state[i, S_START_ESTIMATE]))
+        size, fallback = flats[0][offsets[0, j] + p], flats[1][offsets[1, j] + p]
+        _observe_one(
+            it,
+            size,
+            fallback,
+            bounds[j],
+            row,
+            p,
+            cost[i],
+            assignment,
+            parts,
+            candidates[i],
+            context[i],
+            mask[i],
+        )
 
 
 @njit(cache=True)
@@ -162,74 +226,111 @@ def _log2(value: float) -> float:
 
 
 @njit(cache=True)
-def _footprint(
-    layers: IntArray, geometries: IntArray, lut_terms: IntArray, ff_terms: IntArray, limits: IntArray, choices: IntArray,
-    one: int,
-) -> Footprint:  # fmt: skip
-    """Returns what complete choices take with the smallest tiles, everything streamed; `one` is an engine."""
-    if not is_legal(layers, limits[N_MAX_ENGINES], choices):
-        return False, 0, 0, 0, 0, 0
-    engines, rows, assignment, batch = build(layers, limits[N_MAX_ENGINES], choices)
-    lut, ff = 0, 0
-    for e in range(len(rows)):
-        lut += sum_of_terms(rows[e], lut_terms)
-        ff += sum_of_terms(rows[e], ff_terms)
-    if lut > limits[N_LUT] or ff > limits[N_FF]:
-        return False, lut, ff, 0, 0, 0
-    mappings = map_layers(layers, engines, assignment, batch)
-    if mappings[:, M_PA].min() == 0:
-        return False, lut, ff, 0, 0, 0
-    numbers = np.array([batch, limits[N_DRAM_BITS], limits[N_POOL]], dtype=np.int64)
-    smallest = np.zeros(DECISIONS * len(layers), dtype=np.int64)
-    smallest[DECISIONS - 1 :: DECISIONS] = QUICK_TILES - 1
-    widths = memory_widths(layers, engines, mappings, assignment)
-    tiles = quick_tiles(mappings)
-    used = bram36_of_choices(
-        layers, engines, mappings, assignment, widths, geometries, tiles, numbers, smallest
-    )
-    busy = np.zeros(limits[N_MAX_ENGINES], dtype=np.int64)
-    for i in range(len(layers)):
-        busy[assignment[i]] += mappings[i, M_CYCLES]
-    return used <= limits[N_POOL], lut, ff, used, MILLI * busy.max() // batch, MILLI * busy[one] // batch
+def _measure(
+    it: Instance, choices: IntArray, assignment: IntArray, only: int, engines: IntArray, parts: IntArray
+) -> Total:
+    """Measures the engines of legal choices, or one of them, and returns what the design takes.
+
+    Args:
+        engines, parts: a row per engine; those that are measured are written.
+    """
+    count, lut, ff = choices[0] + 1, 0, 0
+    batch = BATCHES[choices[it.limits[N_MAX_ENGINES]]]
+    cost_row = np.empty(COST_FIELDS, dtype=np.int64)
+    for e in range(len(parts)):
+        if only < 0 or e == only:
+            parts[e] = 0
+        if e < count and (only < 0 or e == only):
+            engines[e], cost_row[:] = 0, 0
+            build_engine(it.layers, it.limits[N_MAX_ENGINES], choices, assignment, e, engines[e], cost_row)
+            parts[e, PART_LUT] = sum_of_terms(cost_row, it.lut_terms)
+            parts[e, PART_FF] = sum_of_terms(cost_row, it.ff_terms)
+        lut, ff = lut + parts[e, PART_LUT], ff + parts[e, PART_FF]
+    if lut > it.limits[N_LUT] or ff > it.limits[N_FF]:
+        return Total(False, lut, ff, 0, 0)
+    blocks, cycles, runs = 0, 0, True
+    for e in range(count):
+        if only < 0 or e == only:
+            _measure_memories(it, assignment, batch, e, engines[e], parts[e])
+        blocks, cycles = blocks + parts[e, PART_BLOCKS], max(cycles, parts[e, PART_CYCLES])
+        runs = runs and parts[e, PART_RUNS] == 1
+    if not runs:
+        return Total(False, lut, ff, 0, 0)
+    return Total(blocks <= it.limits[N_POOL], lut, ff, blocks, MILLI * cycles // batch)
+
+
+@njit(cache=True)
+def _measure_memories(
+    it: Instance, assignment: IntArray, batch: int, e: int, engine: IntArray, part: IntArray
+) -> None:
+    """Writes an engine's block RAMs with the smallest tiles, everything streamed, and its compute cycles per round."""
+    first = 0
+    while assignment[first] != e:
+        first += 1
+    end = first
+    while end < len(assignment) and assignment[end] == e:
+        end += 1
+    layers, mine = it.layers[first:end], np.zeros(end - first, dtype=np.int64)
+    mappings = np.zeros((end - first, MAPPING_FIELDS), dtype=np.int64)
+    plans = np.zeros((end - first, PLAN_FIELDS), dtype=np.int64)
+    tile, flags = np.array([1, 1, 0]), np.array([0, 0, 0, 1, 1, 0])
+    for i in range(end - first):
+        map_layer(layers[i], engine, batch, mappings[i])
+        if mappings[i, M_PA] == 0:
+            return
+        flags[5] = layers[i, L_RESIDUAL] > -2
+        plan_row(layers[i], engine, mappings[i], batch, tile, flags, plans[i])
+    alone = engine.reshape(1, ENGINE_FIELDS)
+    widths = memory_widths(layers, alone, mappings, mine)
+    # Nothing stays on chip, so no item depends on who reads what, and the layers of one engine can stand alone.
+    items = live_items(layers, alone, mappings, mine, batch, plans)
+    part[PART_BLOCKS] = bram36_in_use(widths, first_fit(items, 1), it.geometries)
+    part[PART_CYCLES], part[PART_RUNS] = mappings[:, M_CYCLES].sum(), 1
 
 
 @njit(cache=True)
 def _observe_one(
-    layers: IntArray, geometries: IntArray, lut_terms: IntArray, ff_terms: IntArray, limits: IntArray, size: int,
-    fallback: int, bound: int, choices: IntArray, position: int, cost: int, candidates: FloatArray, context: FloatArray,
-    mask: npt.NDArray[np.int8],
+    it: Instance, size: int, fallback: int, bound: int, choices: IntArray, position: int, cost: int,
+    assignment: IntArray, parts: IntArray, candidates: FloatArray, context: FloatArray, mask: npt.NDArray[np.int8],
 ) -> None:  # fmt: skip
     candidates[:] = 0
     mask[:] = 0
-    one = _engine_of(position, limits[N_MAX_ENGINES])
-    now = _footprint(layers, geometries, lut_terms, ff_terms, limits, choices, one)
+    most = it.limits[N_MAX_ENGINES]
+    one = _engine_of(position, most)
+    only = one if position > most else -1
+    # Legal choices stay legal where they take the fallback, so `parts` are those of a design that is allowed.
+    lut, ff, blocks = parts[:, PART_LUT].sum(), parts[:, PART_FF].sum(), parts[:, PART_BLOCKS].sum()
+    engines, trial, run = np.zeros((most, ENGINE_FIELDS), dtype=np.int64), parts.copy(), assignment.copy()
     for k in range(size):
         choices[position] = k
-        found = _footprint(layers, geometries, lut_terms, ff_terms, limits, choices, one)
-        if found[0]:
+        if not is_legal(it.layers, most, choices):
+            continue
+        if only < 0:
+            fill_assignment(choices, run)
+        found = _measure(it, choices, run, only, engines, trial)
+        if found.allowed:
             mask[k] = 1
             out = candidates[k]
             out[0], out[1] = k == fallback, k / size
-            _describe_engine(layers, limits, choices, one, bound, found[5], out)
-            out[9], out[10] = found[1] / limits[N_LUT], found[2] / limits[N_FF]
-            out[11] = found[3] / limits[N_POOL]
-            out[12] = (found[1] - now[1]) / limits[N_LUT]
-            out[13] = _clip(_log2(found[4] / bound) / 16)
+            if one <= choices[0]:
+                own = MILLI * trial[one, PART_CYCLES] // BATCHES[choices[most]]
+                _describe_engine(it.layers, engines[one], run, one, bound, own, out)
+            out[9], out[10] = found.lut / it.limits[N_LUT], found.ff / it.limits[N_FF]
+            out[11] = found.blocks / it.limits[N_POOL]
+            out[12] = (found.lut - lut) / it.limits[N_LUT]
+            out[13] = _clip(_log2(found.cycles / bound) / 16)
     choices[position] = fallback
-    _describe_state(layers, limits, choices, position, one, bound, cost, context)
-    context[12], context[13] = now[1] / limits[N_LUT], now[2] / limits[N_FF]
-    context[14] = now[3] / limits[N_POOL]
+    _describe_state(it.layers, it.limits, choices, position, one, bound, cost, assignment, context)
+    context[12], context[13] = lut / it.limits[N_LUT], ff / it.limits[N_FF]
+    context[14] = blocks / it.limits[N_POOL]
 
 
 @njit(cache=True)
 def _describe_engine(
-    layers: IntArray, limits: IntArray, choices: IntArray, one: int, bound: int, cycles: int, out: FloatArray
+    layers: IntArray, row: IntArray, assignment: IntArray, one: int, bound: int, cycles: int, out: FloatArray
 ) -> None:
     """Writes the shape of an engine and how well its array is used."""
-    engines, _, assignment, _ = build(layers, limits[N_MAX_ENGINES], choices)
-    if one >= len(engines):
-        return
-    row, mine, work = engines[one], 0, 0.0
+    mine, work = 0, 0.0
     for i in range(len(layers)):
         if assignment[i] == one:
             mine += 1
@@ -262,11 +363,11 @@ def _describe_state(
     one: int,
     bound: int,
     cost: int,
+    assignment: IntArray,
     out: FloatArray,
 ) -> None:
     """Writes what is decided so far and what the engine in question has to compute."""
-    engines, _, assignment, batch = build(layers, limits[N_MAX_ENGINES], choices)
-    n = len(layers)
+    n, batch = len(layers), BATCHES[choices[limits[N_MAX_ENGINES]]]
     work, own, later, weights, bits, count = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     narrow, wide = 1 << 30, 1
     for i in range(n):
@@ -288,7 +389,7 @@ def _describe_state(
     out[_kind_of(position, limits[N_MAX_ENGINES])] = 1
     out[10] = position / len(choices)
     out[11] = _clip(_log2(cost / bound) / 16)
-    out[15], out[16], out[17] = one / 4, len(engines) / 4, limits[N_MAX_ENGINES] / 4
+    out[15], out[16], out[17] = one / 4, (choices[0] + 1) / 4, limits[N_MAX_ENGINES] / 4
     out[18], out[19], out[20] = own / work, later / work, batch / 16
     out[21], out[22] = bits / 8, weights / count / 8
     out[23] = _clip(limits[N_DRAM_BITS] / 64)

@@ -57,8 +57,10 @@ __all__ = [
     "PLANES",
     "WIDTHS",
     "build",
+    "build_engine",
     "decision_count",
     "derive",
+    "fill_assignment",
     "fill_cost_row",
     "first_decision",
     "is_legal",
@@ -173,23 +175,37 @@ def is_legal(layers: IntArray, max_engines: int, choices: IntArray) -> bool:
 @njit(cache=True)
 def build(layers: IntArray, max_engines: int, choices: IntArray) -> tuple[IntArray, IntArray, IntArray, int]:
     """Returns (engine table, cost rows, assignment, frames per round) of legal choices."""
-    count, n = choices[0] + 1, len(layers)
-    assignment = np.zeros(n, dtype=np.int64)
-    cut = 0
-    for k in range(count - 1):
-        cut += choices[1 + k] + 1
-        assignment[cut:] = k + 1
+    count = choices[0] + 1
+    assignment = np.empty(len(layers), dtype=np.int64)
+    fill_assignment(choices, assignment)
     engines = np.zeros((count, ENGINE_FIELDS), dtype=np.int64)
     rows = np.zeros((count, COST_FIELDS), dtype=np.int64)
     for e in range(count):
-        at = first_decision(max_engines, e)
-        row = engines[e]
-        row[E_DM], row[E_DK] = COUNTS[choices[at + A_DM]], WIDTHS[choices[at + A_DK]]
-        row[E_DN], row[E_DRAIN] = COUNTS[choices[at + A_DN]], DRAINS[choices[at + A_DRAIN]]
-        row[E_PA_MASK], row[E_BATCH] = PLANES[choices[at + A_PLANES]], choices[at + A_LANES]
-        row[E_WINDOW] = window_bits_of(layers) if choices[at + A_WINDOW] else 0
-        derive(layers, assignment, e, row, rows[e])
+        build_engine(layers, max_engines, choices, assignment, e, engines[e], rows[e])
     return engines, rows, assignment, BATCHES[choices[max_engines]]
+
+
+@njit(cache=True)
+def fill_assignment(choices: IntArray, assignment: IntArray) -> None:
+    """Writes the engine of every layer of legal choices."""
+    assignment[:] = 0
+    cut = 0
+    for k in range(choices[0]):
+        cut += choices[1 + k] + 1
+        assignment[cut:] = k + 1
+
+
+@njit(cache=True)
+def build_engine(
+    layers: IntArray, max_engines: int, choices: IntArray, assignment: IntArray, e: int, row: IntArray, cost_row: IntArray
+) -> None:  # fmt: skip
+    """Writes an engine's row and its cost row, both all zeros before."""
+    at = first_decision(max_engines, e)
+    row[E_DM], row[E_DK] = COUNTS[choices[at + A_DM]], WIDTHS[choices[at + A_DK]]
+    row[E_DN], row[E_DRAIN] = COUNTS[choices[at + A_DN]], DRAINS[choices[at + A_DRAIN]]
+    row[E_PA_MASK], row[E_BATCH] = PLANES[choices[at + A_PLANES]], choices[at + A_LANES]
+    row[E_WINDOW] = window_bits_of(layers) if choices[at + A_WINDOW] else 0
+    derive(layers, assignment, e, row, cost_row)
 
 
 @njit(cache=True)

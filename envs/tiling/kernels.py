@@ -198,7 +198,8 @@ def observe(
             _begin(it, now, cost[i])
         elif now.choices[p - 1] != fallback[p - 1]:
             _take(it, now, p - 1, now.choices[p - 1])
-            cost[i] = now.totals[S_START_COST] * _estimate(it, now) // now.totals[S_START_ESTIMATE]
+            # Floats: the product of two costs may not fit an integer; the ratio at the start is exactly one.
+            cost[i] = int(now.totals[S_START_COST] * (_estimate(it, now) / now.totals[S_START_ESTIMATE]))
         size = flats[0][offsets[0, j] + p]
         _describe(it, now, p, size, fallback[p], bounds[j], candidates[i], mask[i])
         _describe_state(it, now, p, cost[i], bounds[j], context[i])
@@ -238,7 +239,10 @@ def _begin(it: Instance, now: Episode, cost: int) -> None:
         now.busy[record[R_ENGINE]] += option[O_CYCLES]
         now.totals[S_TRAFFIC] += option[O_TRAFFIC]
         now.words[record[R_WEIGHT_SLOT]] = option[O_WEIGHT_WORDS]
-        now.words[record[R_IN_SLOT]], now.words[record[R_OUT_SLOT]] = option[O_IN_WORDS], option[O_STAGE_WORDS]
+        now.words[record[R_IN_SLOT]], now.words[record[R_OUT_SLOT]] = (
+            option[O_IN_WORDS],
+            option[O_STAGE_WORDS],
+        )
         now.masks[record[R_WEIGHT_SLOT]] = now.masks[record[R_IN_SLOT]] = record[R_LEAD]
         now.masks[record[R_OUT_SLOT]] = record[R_DURING]
     for memory in range(len(now.depth)):
@@ -285,7 +289,10 @@ def _take(it: Instance, now: Episode, decision: int, choice: int) -> None:
         now.flags[i] |= PINNED
     option = it.options[_current(it, now, i)]
     _charge(now, record[R_ENGINE], before, option)
-    now.words[record[R_WEIGHT_SLOT]], now.words[record[R_IN_SLOT]] = option[O_WEIGHT_WORDS], option[O_IN_WORDS]
+    now.words[record[R_WEIGHT_SLOT]], now.words[record[R_IN_SLOT]] = (
+        option[O_WEIGHT_WORDS],
+        option[O_IN_WORDS],
+    )
     if which == D_WEIGHTS:
         _set_masks(record, now, choice)
     elif now.flags[i] & OUT_DRAM:

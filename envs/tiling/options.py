@@ -164,9 +164,7 @@ def option_tables(tables: NetworkTables, sizes: IntArray, bound: int) -> OptionT
     rows = int(_FLAGS * records[:, R_TILES].sum())
     options = np.empty((rows, 5), dtype=np.int64)
     features = np.zeros((rows, CANDIDATE_WIDTH), dtype=np.float32)
-    _fill_options(
-        layers, engines, mappings, assignment, tiles, numbers, records, bound, options, features
-    )
+    _fill_options(layers, engines, mappings, assignment, tiles, numbers, records, bound, options, features)
     context = _contexts(tables, bound)
     return OptionTables(options, features, context, records, tensors.reshape(-1, 3), edges)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -221,6 +222,26 @@ def test_batched_and_single_trajectories_are_equal(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_observations_without_a_copy_are_the_same_until_the_next_step(kind: str) -> None:
+    copied, viewed = (
+        make_vector(kind, 3, instances="train", instance_count=4, copy=c) for c in (True, False)
+    )
+    observation, _ = copied.reset(seed=2)
+    first, _ = viewed.reset(seed=2)
+    pick = at_random(0)
+    for _ in range(20):
+        actions = np.array([pick(mask) for mask in observation["action_mask"]])
+        kept = observation["context"].copy()
+        following, *_ = copied.step(actions)
+        assert np.array_equal(observation["context"], kept)
+        seen, *_ = viewed.step(actions)
+        observation = following
+        for key, value in observation.items():
+            assert np.array_equal(value, seen[key])
+            assert np.shares_memory(seen[key], first[key])
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_stable_baselines_face_gives_the_same_trajectories(kind: str) -> None:
     pytest.importorskip("stable_baselines3")
     from foldwright.envs.sb3 import MaskedVecEnv
@@ -338,6 +359,28 @@ def test_every_feature_has_a_meaning(kind: str) -> None:
     for names, values in ((kernels.CANDIDATE_FEATURES, candidates), (kernels.CONTEXT_FEATURES, context)):
         constant = [name for name, column in zip(names, values.T, strict=True) if len(np.unique(column)) == 1]
         assert constant == [], f"never changes: {constant}"
+
+
+def test_the_cost_of_choices_that_were_met_before_is_looked_up_and_the_same() -> None:
+    env = make("tiling", instances=SMALL["tiling"])
+    asked = []
+    costs = env.core.kit.costs
+
+    def counted(*args: Any) -> None:
+        asked.append(1)
+        costs(*args)
+
+    env.core.kit = replace(env.core.kit, costs=counted)
+    ends = [[step[4]["cost"] for step in episode(env, at_random(seed), seed=0)][-1] for seed in (1, 1, 2)]
+    assert ends[0] == ends[1] == env.problem.cost_of(finished(env, 1))
+    assert ends[2] == env.problem.cost_of(finished(env, 2))
+    assert len(asked) == 2
+
+
+def finished(env: DecisionEnv, seed: int) -> npt.NDArray[np.int64]:
+    """Returns the choices at the end of an episode."""
+    assert list(episode(env, at_random(seed), seed=0))
+    return env.choices()
 
 
 def test_problems_of_the_source_are_built_once() -> None:

@@ -12,6 +12,7 @@ from foldwright.accel.known_workloads import LayerChain
 from foldwright.accel.workload import ActKind, WeightKind
 from foldwright.envs.allocation import AllocationProblem
 from foldwright.envs.allocation.env import AllocationEnv
+from foldwright.envs.allocation.kernels import CONTEXT_FEATURES
 from foldwright.envs.allocation.space import BATCHES, COUNTS, DRAINS, PLANES, WIDTHS
 from foldwright.netlists.part import load_part
 
@@ -100,3 +101,23 @@ def test_masks_equal_brute_force_along_random_episodes() -> None:
             closed += int((~mask).sum())
             choices[d] = rng.choice(np.flatnonzero(mask))
     assert closed > 0
+
+
+def test_what_a_design_takes_is_what_the_cost_model_says() -> None:
+    # The state keeps each engine's share; along an episode the sum equals that of the whole datapath counted anew.
+    part = load_part("xc7z020")
+    env = AllocationEnv(instances="train", instance_count=4)
+    lut, ff = (CONTEXT_FEATURES.index(name) for name in ("LUTs / budget", "flip-flops / budget"))
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        observation, _ = env.reset(seed=seed)
+        problem, done = env.problem, False
+        assert isinstance(problem, AllocationProblem)
+        limits = problem.tables[4]
+        fixed_lut, fixed_ff = problem.lut_budget - limits[2], part.budget.ff - limits[3]
+        while not done:
+            used = cost(problem.decode(env.choices()).datapath, part, problem.technology)
+            assert observation["context"][lut] == pytest.approx((used.lut - fixed_lut) / limits[2])
+            assert observation["context"][ff] == pytest.approx((used.ff - fixed_ff) / limits[3])
+            action = rng.choice(np.flatnonzero(observation["action_mask"]))
+            observation, _, done, _, _ = env.step(int(action))

@@ -1,0 +1,101 @@
+"""Measures how many steps per second MaskablePPO learns from, end to end, and what the environment takes of that.
+
+    python benchmarks/train_throughput.py [--json FILE] [--seconds S] [--env ID]
+
+`environment` steps the face for Stable-Baselines3 with random allowed actions. `defaults` is MaskablePPO as it comes, on
+one `gymnasium.Env`; `batched` steps 256 episodes at once, learns in minibatches of 4,096, 4 epochs a rollout, with two
+layers of 64. One torch thread; seconds are CPU time of this process, rollouts and learning together, after a warm-up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from sb3_contrib import MaskablePPO
+
+import foldwright.envs  # noqa: F401 (registers the environments)
+from foldwright.envs.face import DecisionVectorEnv
+from foldwright.envs.sb3 import MaskedVecEnv
+
+__all__ = ["learning_speed", "main", "stepping_speed"]
+
+BATCH, INSTANCES = 256, 32
+ROLLOUT_STEPS, WARM_UP = 64, 40
+
+
+def learning_speed(model: MaskablePPO, seconds: float) -> float:
+    """Returns steps per second of CPU time over whole rollouts with their learning."""
+    model.learn(1)  # one rollout compiles and builds the instances
+    begin, first = time.process_time(), model.num_timesteps
+    while time.process_time() - begin < seconds:
+        model.learn(1, reset_num_timesteps=False)
+    return float(model.num_timesteps - first) / (time.process_time() - begin)
+
+
+def stepping_speed(env: MaskedVecEnv, seconds: float) -> float:
+    """Returns steps per second of CPU time with random allowed actions."""
+    rng, begin, steps = np.random.default_rng(0), 0.0, 0
+    env.reset()
+    for k in range(1 << 40):
+        if k == WARM_UP:
+            begin = time.process_time()
+        elif k > WARM_UP and time.process_time() - begin > seconds:
+            break
+        ranks = env.action_masks().cumsum(axis=1, dtype=np.int8)
+        env.step((ranks > rng.integers(ranks[:, -1])[:, None]).argmax(axis=1))
+        steps += BATCH * (k >= WARM_UP)
+    return steps / (time.process_time() - begin)
+
+
+def _vector(env_id: str) -> MaskedVecEnv:
+    env = gymnasium.make_vec(
+        env_id, BATCH, vectorization_mode="vector_entry_point", instances="train", instance_count=INSTANCES
+    )
+    assert isinstance(env, DecisionVectorEnv)
+    return MaskedVecEnv(env)
+
+
+def _batched(env_id: str) -> MaskablePPO:
+    return MaskablePPO(
+        "MultiInputPolicy", _vector(env_id), n_steps=ROLLOUT_STEPS, batch_size=4096, n_epochs=4,
+        gamma=1.0, policy_kwargs={"net_arch": [64, 64]}, seed=0, device="cpu",
+    )  # fmt: skip
+
+
+def _defaults(env_id: str) -> MaskablePPO:
+    env = gymnasium.make(env_id, instances="train", instance_count=INSTANCES)
+    return MaskablePPO("MultiInputPolicy", env, seed=0, device="cpu")
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    parser.add_argument("--seconds", type=float, default=20.0, help="CPU seconds of each measurement")
+    parser.add_argument("--env", default="foldwright/Tiling-v0", help="environment to train on")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    rates = {
+        "environment": stepping_speed(_vector(args.env), args.seconds),
+        "batched": learning_speed(_batched(args.env), args.seconds),
+        "defaults": learning_speed(_defaults(args.env), args.seconds),
+    }
+    results: dict[str, Any] = {
+        "env": args.env,
+        "episodes_at_once": BATCH,
+        "steps_per_second": {name: round(rate) for name, rate in rates.items()},
+    }
+    print(json.dumps(results))
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
