@@ -120,7 +120,7 @@ def distinct(layers: IntArray, values: IntArray, column: int, grouped: int) -> I
 
 
 @njit(cache=True)
-def _widths_of(layers: IntArray, mask: int, window_bits: int) -> IntArray:
+def widths_of(layers: IntArray, mask: int, window_bits: int) -> IntArray:
     """Returns the positions of `dk` that need fewer words for some layer than the smaller ones do."""
     keep, n = np.zeros(len(WIDTHS), dtype=np.int64), 0
     most_act = layers[:, L_A_BITS].max()
@@ -181,7 +181,7 @@ def frontier(
         row[E_PA_MASK] = PLANES[a_planes]
         for window in range(2 if window_bits_of(layers) > 0 else 1):
             row[E_WINDOW] = window_bits_of(layers) if window else 0
-            for a_dk in _widths_of(layers, row[E_PA_MASK], row[E_WINDOW]):
+            for a_dk in widths_of(layers, row[E_PA_MASK], row[E_WINDOW]):
                 row[E_DK] = WIDTHS[a_dk]
                 for a_dn in lanes:
                     row[E_DN] = COUNTS[a_dn]
@@ -194,7 +194,7 @@ def frontier(
                             row[E_DM] = COUNTS[a_dm]
                             for i in range(n):
                                 map_layer(layers[i], row, batch, mappings[i])
-                            code = _pack(a_dm, a_dk, a_dn, a_drain, a_planes, window, is_batch)
+                            code = pack_engine(a_dm, a_dk, a_dn, a_drain, a_planes, window, is_batch)
                             helps = helps or _needed_drains(mappings)
                             count += 1
                             if not _update(
@@ -217,7 +217,7 @@ def frontier(
 
 
 @njit(cache=True)
-def _pack(dm: int, dk: int, dn: int, drain: int, planes: int, window: int, lanes: int) -> int:
+def pack_engine(dm: int, dk: int, dn: int, drain: int, planes: int, window: int, lanes: int) -> int:
     return ((((dm * 64 + dk) * 64 + dn) * 16 + drain) * 16 + planes) * 4 + window * 2 + lanes
 
 
@@ -243,7 +243,7 @@ def _update(
             signed = max(signed, needs[j, 2])
             if needs[j, 0] > acc or needs[j, 1] > levels or (words + 63) // 64 > depth:
                 acc, levels, depth = max(acc, needs[j, 0]), max(levels, needs[j, 1]), (words + 63) // 64
-                lut = _luts(row, acc, levels, depth, lut_terms, memo)
+                lut = luts_of(row, acc, levels, depth, lut_terms, memo)
             if lut > lut_budget:
                 break
             any_fits = True
@@ -256,7 +256,7 @@ def _update(
 
 
 @njit(cache=True)
-def _luts(row: IntArray, acc: int, levels: int, depth: int, lut_terms: IntArray, memo: IntArray) -> int:
+def luts_of(row: IntArray, acc: int, levels: int, depth: int, lut_terms: IntArray, memo: IntArray) -> int:
     """Returns the LUTs of an engine whose threshold memories are `depth` times 64 words deep, or a little less."""
     key = (acc * 256 + levels) * 65536 + depth
     place = key % len(memo)
@@ -337,6 +337,7 @@ class FrontierSearch:
         self._layers, _, self._lut_terms, _, limits = problem.tables
         self._budget = int(limits[2])
         self._frontiers: dict[int, tuple[IntArray, IntArray]] = {}
+        self._columns: tuple[IntArray, IntArray] | None = None
         self._chains: list[_Chain] | None = None
         self.best: tuple[int, Choices] | None = None
         self.leaders: list[tuple[int, ...]] = []
@@ -349,22 +350,37 @@ class FrontierSearch:
             shape = (n, n + 1, self._budget // BUCKET_LUTS + 1)
             best, config = np.full(shape, _FAR, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
             if batch_index > 0:
-                column = self._frontier(0)
-                best[:], config[:] = column
-            for is_and in sorted({int(kind == W_SIGNED) for kind in self._layers[:, L_W_KIND]}):
-                self.engines_counted += frontier(
-                    self._layers,
-                    self._lut_terms,
-                    self._budget,
-                    batch,
-                    int(batch_index > 0),
-                    is_and,
-                    best,
-                    config,
-                )
+                best[:], config[:] = self._column_frontier()
+            self._enumerate(batch, int(batch_index > 0), best, config)
             close_frontier(best, config)
             self._frontiers[batch_index] = best, config
         return self._frontiers[batch_index]
+
+    def _enumerate(self, batch: int, is_batch: int, best: IntArray, config: IntArray) -> None:
+        for is_and in sorted({int(kind == W_SIGNED) for kind in self._layers[:, L_W_KIND]}):
+            self.engines_counted += frontier(
+                self._layers, self._lut_terms, self._budget, batch, is_batch, is_and, best, config
+            )
+
+    def _column_frontier(self) -> tuple[IntArray, IntArray]:
+        """Returns the frontier of column lanes in rounds of the most frames, which bounds rounds of fewer.
+
+        Column lanes take as many cycles for each frame, but flush once a round.
+        """
+        if self._columns is None:
+            shape = self._frontier(0)[0].shape
+            self._columns = np.full(shape, _FAR, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
+            self._enumerate(int(BATCHES[-1]), 0, *self._columns)
+        return self._columns
+
+    def least_luts_within(self, batch_index: int, value: int) -> IntArray:
+        """Returns the fewest LUTs of engines no slower than `value`, int64 (layers, layers + 1), rounded down."""
+        best, _ = self._frontier(batch_index)
+        n = len(self._layers)
+        out = np.full((n, n + 1), _FAR, dtype=np.int64)
+        for i, j in combinations(range(n + 1), 2):
+            out[i, j] = min(_FAR, BUCKET_LUTS * least_luts(best, i, j, value))
+        return out
 
     def chains(self) -> list[_Chain]:
         """Returns every way to cut the layers and choose frames per round, the best bound first."""
@@ -411,7 +427,7 @@ class FrontierSearch:
                 choices[1 + e] = j - i - 1
             bucket = least_luts(best, i, j, value)
             at = space.first_decision(self._problem.max_engines, e)
-            choices[at : at + space.PER_ENGINE] = _unpack(int(config[i, j, bucket]))
+            choices[at : at + space.PER_ENGINE] = unpack_engine(int(config[i, j, bucket]))
         return choices
 
     def solve(self, stop: Callable[[int], bool]) -> tuple[Choices | None, int, str]:
@@ -461,7 +477,7 @@ class FrontierSearch:
                 return
 
 
-def _unpack(code: int) -> tuple[int, ...]:
+def unpack_engine(code: int) -> tuple[int, ...]:
     code, lanes = divmod(code, 2)
     code, window = divmod(code, 2)
     code, planes = divmod(code, 16)

@@ -271,6 +271,26 @@ class AllocationProblem:
 
         return FrontierSearch(self)
 
+    @cached_property
+    def start(self) -> Choices:
+        """Returns a good design by rule; see `foldwright.envs.allocation.start`."""
+        from foldwright.envs.allocation.start import quick_start
+
+        return quick_start(self)
+
+    @cached_property
+    def levels(self) -> Any:
+        """The engines between the bound and the start's time; see `foldwright.envs.allocation.levels`."""
+        from foldwright.envs.allocation.levels import LevelTables
+
+        return LevelTables(self, self.bound().value, max(1, self.cost_of(self.start)))
+
+    def cp_model(self) -> Any:
+        """Returns the instance for CP-SAT; see `foldwright.envs.allocation.model`."""
+        from foldwright.envs.allocation.model import allocation_model
+
+        return allocation_model(self)
+
     def solve_exact(self, stop: Callable[[int], bool]) -> tuple[Choices | None, int, str]:
         """Searches designs in the order of their bound; see `foldwright.envs.allocation.exact`."""
         result: tuple[Choices | None, int, str] = self.search.solve(stop)
