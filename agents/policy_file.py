@@ -196,13 +196,14 @@ def _read_bytes(path: Path) -> bytes:
 
 def _split(raw: bytes, where: str) -> tuple[dict[str, Any], bytes]:
     """Returns the header and the tensors' bytes."""
-    if raw[:2] == b"PK" or raw[:1] == b"\x80":
-        raise PolicyError(
-            f"{where}: is a zip archive or a pickle, which may run code when read and never is; "
-            "export the policy as safetensors"
-        )
     length = int.from_bytes(raw[:8], "little")
     if len(raw) < 10 or length > len(raw) - 8:
+        # a good header's length may begin like these two, but then it fits; theirs, read as one, never does
+        if raw[:2] == b"PK" or raw[:1] == b"\x80":
+            raise PolicyError(
+                f"{where}: is a zip archive or a pickle, which may run code when read and never is; "
+                "export the policy as safetensors"
+            )
         raise PolicyError(
             f"{where}: is no safetensors file or was cut short: "
             f"its header should have {length} bytes, {max(0, len(raw) - 8)} are there"

@@ -88,8 +88,8 @@ class CandidateScorer(nn.Module):
         rows = torch.repeat_interleave(torch.arange(len(counts), device=own.device), counts)
         nothing = own.new_zeros((len(counts), self.width))
         mean = nothing.index_add(0, rows, own) / counts.clamp(min=1).unsqueeze(1)
-        # codes are not negative, so the zeros to begin with change no maximum
-        top = nothing.scatter_reduce(0, rows.unsqueeze(1).expand_as(own), own, "amax")
+        # codes are not negative, so the zero to begin with changes no maximum; lengths are right by construction
+        top = torch.segment_reduce(own, "max", lengths=counts, axis=0, unsafe=True, initial=0)
         return own, torch.cat([_through(self.psi, context), mean, top], dim=1), rows
 
     def _logits(self, own: Tensor, pooled: Tensor, rows: Tensor, allowed: Tensor) -> Tensor:
@@ -114,8 +114,7 @@ def _through(layers: nn.ModuleList, rows: Tensor) -> Tensor:
 def weights_of(scorer: CandidateScorer) -> Weights:
     """Returns copies of a network's weights, as `policy_bytes` takes them."""
     return {
-        name: np.array(tensor.detach().cpu(), dtype=np.float32)
-        for name, tensor in scorer.state_dict().items()
+        name: tensor.detach().cpu().numpy().astype(np.float32) for name, tensor in scorer.state_dict().items()
     }
 
 

@@ -14,7 +14,7 @@ from foldwright.agents.stop import StopRule
 from foldwright.envs.problem import Problem
 from foldwright.errors import ConfigError, nearest
 
-__all__ = ["SOLVERS", "Solver", "get_solver"]
+__all__ = ["POLICY_PREFIX", "SOLVERS", "Solver", "get_solver"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,12 @@ class Solver:
         if seed < 0:
             raise ConfigError(f"solver {self.name!r}: seed is {seed}, allowed are whole numbers from 0")
         options = self.make_params(params)
+        return self.run(problem, stop=stop, seed=seed, params=options)
+
+    def run(self, problem: Problem, *, stop: StopRule, seed: int, params: Any) -> Result:
+        """Searches with an option set that is made; what a solver of another sort replaces."""
         found: Result = importlib.import_module(self.module).solve(
-            problem, stop=stop, seed=seed, params=options
+            problem, stop=stop, seed=seed, params=params
         )
         return found
 
@@ -64,15 +68,21 @@ _ALL = (
     Solver("exact", "the problem's exact method, or enumeration", "foldwright.agents.exact", "NoParams"),
 )
 SOLVERS: Mapping[str, Solver] = MappingProxyType({solver.name: solver for solver in _ALL})
-"""Every solver by its name."""
+"""Every solver by its name; beside them stand policies, see `get_solver`."""
+POLICY_PREFIX = "policy:"
 
 
 def get_solver(name: str) -> Solver:
-    """Returns the solver of a name.
+    """Returns the solver of a name, or a policy as "policy:<name or file>".
 
     Raises:
         ConfigError: there is none; with the nearest name.
+        PolicyError: no policy has this name, or its file cannot be used.
     """
+    if name.startswith(POLICY_PREFIX):
+        from foldwright.agents.decode import policy_solver
+
+        return policy_solver(name.removeprefix(POLICY_PREFIX))
     if name not in SOLVERS:
-        raise ConfigError(f"no solver {name!r}; {nearest(name, SOLVERS)}")
+        raise ConfigError(f"no solver {name!r}; {nearest(name, SOLVERS)}, {POLICY_PREFIX}NAME-OR-FILE")
     return SOLVERS[name]

@@ -61,7 +61,7 @@ def solve_instance(
 
     Args:
         instance: The name of an instance, or the path of a JSON file of one.
-        solver: The name of a solver.
+        solver: The name of a solver, or "policy:" and the name or file of a policy.
         out: Where the result is written, whole or not at all; nowhere if None.
         settings: Options of the solver by name, as text.
         progress: Shows how the search stands; it changes no result.
@@ -123,9 +123,12 @@ def describe(result: Result) -> str:
 
 
 def list_all() -> str:
-    """Returns the names of all instances and solvers."""
-    from foldwright.agents.registry import SOLVERS
+    """Returns the names of all instances and solvers, the policies that come with Foldwright among them."""
+    from foldwright.agents.policy import shipped_policies
+    from foldwright.agents.registry import POLICY_PREFIX, SOLVERS, get_solver
     from foldwright.envs.registry import instance_names
 
-    solvers = [f"  {solver.name:<10}{solver.summary}" for solver in SOLVERS.values()]
+    policies = [get_solver(POLICY_PREFIX + name) for name in shipped_policies()]
+    solvers = [f"  {solver.name:<10} {solver.summary}" for solver in (*SOLVERS.values(), *policies)]
+    solvers.append(f"  {POLICY_PREFIX}FILE a policy from a .safetensors file")
     return "\n".join(["instances:", *(f"  {name}" for name in instance_names()), "solvers:", *solvers])
