@@ -8,7 +8,7 @@ decoding, its decisions so far are completed by the fallback, which is always le
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -199,7 +199,7 @@ def _solve(search: Search, policy: Policy, params: PolicyParams) -> Result:
 class PolicySolver(Solver):
     """A policy behind the signature of every solver."""
 
-    policy: Policy
+    policy: Policy = field(kw_only=True)
 
     def run(self, problem: Problem, *, stop: StopRule, seed: int, params: Any) -> Result:
         """Decodes, then samples until the stop.
@@ -226,4 +226,4 @@ def policy_solver(name_or_path: str) -> PolicySolver:
     summary = (
         f"a policy for {policy.card.kind}, trained in {policy.card.training_cpu_seconds:.0f} CPU seconds"
     )
-    return PolicySolver(f"policy:{name_or_path}", summary, __name__, "PolicyParams", policy)
+    return PolicySolver(f"policy:{name_or_path}", summary, __name__, "PolicyParams", policy=policy)
