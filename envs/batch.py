@@ -6,7 +6,8 @@ flat arrays (`Bank`), so that one call serves episodes over different instances.
 
 Reward: the partial cost C_t is that of the decisions taken and the fallback for the rest, or, where a kit keeps state, an
 estimate of it that is exact before the first and after the last decision; a step earns (C_before - C_after) / bound, so
-an episode earns (C_0 - C_final) / bound. An action that the mask forbids changes nothing and earns -1. After `step_cap` steps an unfinished episode is truncated.
+an episode earns (C_0 - C_final) / bound. An action that the mask forbids changes nothing and earns -1. After
+`step_cap` steps an unfinished episode is truncated.
 """
 
 from __future__ import annotations
