@@ -155,7 +155,14 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _as_some(value: Any) -> Any:
+    if value in ([], ()):
+        raise ValueError("is empty; give at least one")
+    return _as_tuple(value)
+
+
 _FROM_LIST = BeforeValidator(_as_tuple)  # strict tuples take no list, and TOML has no tuple
+_SOME = BeforeValidator(_as_some)  # a minimum length would count wrong items as absent, too
 
 
 class Suite(BaseModel):
@@ -164,8 +171,8 @@ class Suite(BaseModel):
     model_config = _STRICT
 
     summary: str = ""
-    instances: Annotated[tuple[_Instance, ...], Field(min_length=1), _FROM_LIST]
-    solvers: Annotated[tuple[_Solver, ...], Field(min_length=1), _FROM_LIST]
+    instances: Annotated[tuple[_Instance, ...], _SOME]
+    solvers: Annotated[tuple[_Solver, ...], _SOME]
     seeds: Annotated[int, Field(ge=1, le=1000)] = DEFAULT_SEEDS
     cpu_seconds: Annotated[tuple[_Seconds, ...], _FROM_LIST] = ()
     evaluations: Annotated[tuple[_Count, ...], _FROM_LIST] = ()

@@ -167,7 +167,7 @@ MISTAKES = {
     "a text as seeds": ('seeds = "3"', "seeds: input should be a valid integer (got '3')"),
     "a budget of nothing": ("cpu_seconds = [0]", "cpu_seconds.0: input should be greater than 0"),
     "two sorts of budgets": ("evaluations = [10]\ncpu_seconds = [1]", "both are given"),
-    "no instances": ("instances = []", "instances: "),
+    "no instances": ("instances = []", "instances: is empty; give at least one"),
     "an instance twice": (f'instances = ["{DIGITS}", "{DIGITS}"]', f"instances names '{DIGITS}' twice"),
 }
 
