@@ -249,6 +249,24 @@ def _pairs(settings: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
+@cli.command("train", short_help="Train a policy for one of the problems.")
+@click.argument("environment", metavar="ENV")
+@click.option("--config", type=_ANY_PATH, help="A TOML file with hyperparameters that differ from ours.")
+@click.option("--steps", type=click.IntRange(1, 10**12), help="Decisions to train on: the same policy always.")
+@click.option("--cpu-seconds", type=float, help="CPU time to train for; instead of --steps.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@click.option("--out", type=_ANY_PATH, required=True, help="The folder of the training.")
+def _train(environment: str, out: Path, **options: Any) -> None:
+    """Train a policy for ENV (tiling, allocation or placement) into OUT/policy.safetensors.
+
+    The same command goes on where an interrupted training stopped, with the same result.
+    """
+    from foldwright.verbs.train import train_into
+
+    for line in train_into(environment, out, **options):
+        click.echo(line)
+
+
 @cli.command("parts", short_help="List the FPGA parts.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def _parts(as_json: bool) -> None:

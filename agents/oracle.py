@@ -1,0 +1,135 @@
+"""Solutions to learn from: the best that a search finds for an instance within counted work, and how to mend one.
+
+The search is the problem's exact method where it has one, enumeration where that takes few enough evaluations, else
+annealing; all are reproducible. `Expert` follows such a solution through an episode: it says what every allowed
+candidate of the next decision leads to, and where the episode leaves the solution, it mends the rest by local search.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba.extending import register_jitable
+
+from foldwright.agents.faces import WithExact
+from foldwright.agents.kernel import Kernel
+from foldwright.agents.registry import get_solver
+from foldwright.agents.result import Result
+from foldwright.agents.stop import Evaluations
+from foldwright.envs.problem import INFEASIBLE, Choices, Problem
+
+__all__ = ["Expert", "best_found"]
+
+
+def best_found(problem: Problem, evaluations: int, seed: int) -> Result:
+    """Returns the result of the search that suits an instance best, within so many evaluations."""
+    leaves = math.prod(int(size) for size in problem.sizes)
+    exact = isinstance(problem, WithExact) or leaves <= evaluations
+    solver = get_solver("exact" if exact else "anneal")
+    return solver(problem, stop=Evaluations(evaluations), seed=seed)
+
+
+@register_jitable
+def _mended(cost: Any, tables: Any, fallback: Any, choices: Any, first: int) -> int:
+    """Moves choices from `first` on, one after another, towards the fallback until they fit; returns their cost.
+
+    Given that the decisions before `first` and the fallback fit, some such choices do.
+    """
+    value = cost(*tables, choices)
+    if value != INFEASIBLE:
+        return value
+    wanted = choices.copy()
+    choices[first:] = fallback[first:]
+    value = cost(*tables, choices)
+    for decision in range(first, len(choices)):
+        candidate, last = wanted[decision], fallback[decision]
+        while candidate != last:
+            choices[decision] = candidate
+            trial = cost(*tables, choices)
+            if trial != INFEASIBLE:
+                value = trial
+                break
+            candidate += 1 if candidate < last else -1
+        if candidate == last:
+            choices[decision] = last
+    return value
+
+
+def _mend(cost: Any, tables: Any, fallback: Any, choices: Any, first: int) -> int:
+    return int(_mended(cost, tables, fallback, choices, first))
+
+
+def _candidate_costs(
+    cost: Any, tables: Any, fallback: Any, choices: Any, first: int, mask: Any, out: Any
+) -> int:
+    """Writes the cost that each allowed candidate of decision `first` leads to, the rest mended; returns how many are."""
+    count = 0
+    for candidate in range(len(mask)):
+        out[candidate] = INFEASIBLE
+        if mask[candidate] != 0:
+            trial = choices.copy()
+            trial[first] = candidate
+            out[candidate] = _mended(cost, tables, fallback, trial, first + 1)
+            count += 1
+    return count
+
+
+def _climb(
+    cost: Any, tables: Any, sizes: Any, choices: Any, first: int, value: int, limit: int, rng: Any
+) -> int:
+    """Tries `limit` random changes of one or two decisions from `first` on, keeps the better; returns the cost."""
+    last = len(choices)
+    if first >= last:
+        return value
+    for _ in range(limit):
+        one = first + int(rng.random() * (last - first))
+        two = first + int(rng.random() * (last - first)) if rng.random() < 0.5 else one
+        old_one, old_two = choices[one], choices[two]
+        choices[one] = int(rng.random() * sizes[one])
+        choices[two] = int(rng.random() * sizes[two])
+        trial = cost(*tables, choices)
+        if trial != INFEASIBLE and trial <= value:
+            value = trial
+        else:
+            choices[one], choices[two] = old_one, old_two
+    return value
+
+
+class Expert:
+    """Knows a good completion of an episode's decisions, and keeps one while the episode goes its own way.
+
+    Attributes:
+        choices: The decisions taken, completed as well as the expert knows.
+        cost: What they cost.
+    """
+
+    def __init__(self, problem: Problem, choices: Choices, repair: int, rng: np.random.Generator) -> None:
+        self.problem, self._repair, self._rng = problem, repair, rng
+        self.choices: Choices = np.array(choices, dtype=np.int64)
+        self.cost = int(problem.cost_of(self.choices))
+        self._fallback: Choices = np.array(problem.fallback, dtype=np.int64)
+        self._sizes: Choices = np.array(problem.sizes, dtype=np.int64)
+        self._bind()
+
+    def _bind(self) -> None:
+        kernel, mask = Kernel(self.problem), np.zeros(1, dtype=np.int8)
+        self._costs = kernel.bind(_candidate_costs, self._fallback, self.choices, 0, mask, self.choices)
+        self._mend = kernel.bind(_mend, self._fallback, self.choices, 0)
+        self._climb = kernel.bind(_climb, self._sizes, self.choices, 0, 0, 0, self._rng)
+
+    def candidate_costs(self, decision: int, mask: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
+        """Returns the cost that each allowed candidate leads to, int64 (64,); `INFEASIBLE` for the others."""
+        out = np.empty(len(mask), dtype=np.int64)
+        self._costs(self._fallback, self.choices, decision, mask, out)
+        return out
+
+    def follow(self, decision: int, candidate: int) -> None:
+        """Takes over a decision of the episode and mends the completion after it."""
+        if self.choices[decision] == candidate:
+            return
+        self.choices[decision] = candidate
+        cost = self._mend(self._fallback, self.choices, decision + 1)
+        self.cost = self._climb(self._sizes, self.choices, decision + 1, int(cost), self._repair, self._rng)
