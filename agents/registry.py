@@ -25,16 +25,24 @@ class Solver:
         summary: What it does, in one line.
         module: Where its `solve` and its option set stand.
         params: The name of its option set in that module.
+        variants: Kinds of problems for which it stands elsewhere: the kind, its module, its option set.
     """
 
     name: str
     summary: str
     module: str
     params: str
+    variants: tuple[tuple[str, str, str], ...] = ()
 
-    def make_params(self, given: Mapping[str, Any] | None = None) -> Any:
-        """Returns the solver's option set from names and values; see `agents.params.make_params`."""
-        return make_params(getattr(importlib.import_module(self.module), self.params), given, self.name)
+    def _place(self, kind: str) -> tuple[str, str]:
+        """Returns the module and the option set for a kind of problem."""
+        found = [(module, params) for of, module, params in self.variants if of == kind]
+        return found[0] if found else (self.module, self.params)
+
+    def make_params(self, given: Mapping[str, Any] | None = None, kind: str = "") -> Any:
+        """Returns the solver's option set for a kind of problem from names and values; see `agents.params.make_params`."""
+        module, params = self._place(kind)
+        return make_params(getattr(importlib.import_module(module), params), given, self.name)
 
     def __call__(self, problem: Problem, *, stop: StopRule, seed: int = 0, params: Any = None) -> Result:
         """Searches for a solution of `problem` until `stop` or a proof.
@@ -47,23 +55,48 @@ class Solver:
         """
         if seed < 0:
             raise ConfigError(f"solver {self.name!r}: seed is {seed}, allowed are whole numbers from 0")
-        options = self.make_params(params)
+        options = self.make_params(params, problem.kind)
         return self.run(problem, stop=stop, seed=seed, params=options)
 
     def run(self, problem: Problem, *, stop: StopRule, seed: int, params: Any) -> Result:
         """Searches with an option set that is made; what a solver of another sort replaces."""
-        found: Result = importlib.import_module(self.module).solve(
-            problem, stop=stop, seed=seed, params=params
-        )
+        module, _ = self._place(problem.kind)
+        found: Result = importlib.import_module(module).solve(problem, stop=stop, seed=seed, params=params)
         return found
 
 
+def _placer(name: str, params: str) -> tuple[tuple[str, str, str], ...]:
+    return (("placement", f"foldwright.agents.place_{name}", params),)
+
+
 _ALL = (
-    Solver("random", "samples allowed choices", "foldwright.agents.random_search", "NoParams"),
-    Solver("greedy", "construction, descent, perturbation", "foldwright.agents.greedy", "GreedyParams"),
-    Solver("anneal", "simulated annealing in a compiled loop", "foldwright.agents.anneal", "AnnealParams"),
     Solver(
-        "cp-sat", "OR-tools on the problem's model, with bounds", "foldwright.agents.cpsat", "CpSatParams"
+        "random",
+        "samples allowed choices",
+        "foldwright.agents.random_search",
+        "NoParams",
+        _placer("random", "NoParams"),
+    ),
+    Solver(
+        "greedy",
+        "construction, descent, perturbation",
+        "foldwright.agents.greedy",
+        "GreedyParams",
+        _placer("greedy", "PlaceGreedyParams"),
+    ),
+    Solver(
+        "anneal",
+        "simulated annealing in a compiled loop",
+        "foldwright.agents.anneal",
+        "AnnealParams",
+        _placer("anneal", "PlaceAnnealParams"),
+    ),
+    Solver(
+        "cp-sat",
+        "OR-tools on the problem's model, with bounds",
+        "foldwright.agents.cpsat",
+        "CpSatParams",
+        _placer("cpsat", "PlaceCpSatParams"),
     ),
     Solver("exact", "the problem's exact method, or enumeration", "foldwright.agents.exact", "NoParams"),
 )

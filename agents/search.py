@@ -27,6 +27,7 @@ __all__ = ["UNLIMITED", "Search", "versions"]
 UNLIMITED = 1 << 60
 """More evaluations than any search makes."""
 _FIXED_CHUNK = 512
+_WARMED_DECISIONS = 128
 _FIRST_CHUNK = 4
 
 
@@ -84,7 +85,7 @@ class Search:
     def start(self) -> None:
         """Ends the warm-up and scores the fallback; CPU time counts from here."""
         self.problem.cost_of(self.fallback)
-        for decision in range(len(self.sizes)):
+        for decision in range(0, len(self.sizes), 1 + len(self.sizes) // _WARMED_DECISIONS):
             self.problem.allowed(self.fallback, decision)
         self._warmup_seconds = self._warmup()
         self.clock = CpuClock()

@@ -34,6 +34,7 @@ __all__ = [
     "load",
     "new_run",
     "random_sites",
+    "temperatures_left",
     "wirelength",
 ]
 
@@ -98,6 +99,8 @@ _WIDE_NET = 10
 _SMALL_NET = 3
 """Nets with at most so many cells are measured anew at once: quicker than to ask whether that is needed."""
 _EXIT_SHARE = 0.005
+_FINAL_SHARE = 0.8
+"""What is left of the cost at the exit, as far as one can say before."""
 _DRAWS = 4
 _DIRECTED_WINDOW = 3
 _LOG_STEPS = 1 << 12
@@ -114,10 +117,10 @@ def _step(state: np.uint64) -> np.uint64:
 
 
 @njit(cache=True, inline="always")
-def _below(state: np.uint64, limit: int) -> int:
+def _below(state: np.uint64, limit: int) -> np.int64:
     """Returns an integer in 0 .. limit - 1 from a state."""
     high = (state * np.uint64(2685821657736338717)) >> np.uint64(32)
-    return int((high * np.uint64(limit)) >> np.uint64(32))
+    return np.int64((high * np.uint64(limit)) >> np.uint64(32))
 
 
 def new_run(wires: Wires, board: Board, sites: Int32, seed: int) -> Run:
@@ -221,19 +224,20 @@ def anneal(wires: Wires, board: Board, run: Run, limit: int) -> int:
     while made < limit and run.floats[S_PHASE] != FINISHED:
         phase = run.floats[S_PHASE]
         wanted = len(wires.kind) if phase == MEASURE else int(run.floats[S_PER_TEMPERATURE])
-        left = min(limit - made, wanted - int(run.floats[S_MADE]))
+        left = max(0, min(limit - made, wanted - int(run.floats[S_MADE])))  # `wanted` may have been lowered
         _proposals(wires, board, run, left)
         made += left
         run.floats[S_MADE] += left
         if run.floats[S_MADE] >= wanted:
-            _cool(run, wanted, len(wires.weights), len(board.first_column[0]), len(board.first_site[0]))
+            _cool(run, len(wires.weights), len(board.first_column[0]), len(board.first_site[0]))
     return made
 
 
 @njit(cache=True)
-def _cool(run: Run, made: int, nets: int, width: int, height: int) -> None:
+def _cool(run: Run, nets: int, width: int, height: int) -> None:
     """Ends a temperature: sets the next one and the window by the share of proposals accepted."""
     state = run.floats
+    made = state[S_MADE]
     share = state[S_ACCEPTED] / made
     if state[S_PHASE] == MEASURE:
         mean = state[S_SUM] / made
@@ -254,6 +258,13 @@ def _cool(run: Run, made: int, nets: int, width: int, height: int) -> None:
         state[S_PHASE] = FINISHED
     state[S_TEMPERATURES] += 1
     state[S_MADE] = state[S_ACCEPTED] = state[S_SUM] = state[S_SQUARES] = 0.0
+
+
+def temperatures_left(run: Run) -> int:
+    """Returns about how many temperatures a schedule has left: each is 0.95 of the one before, down to that of the exit."""
+    exit_temperature = _EXIT_SHARE * _FINAL_SHARE * float(run.numbers[N_COST]) / max(1, len(run.mark))
+    over = run.floats[S_TEMPERATURE] / max(exit_temperature, 1e-30)
+    return 2 + max(0, int(math.log(max(over, 1e-30)) / -math.log(0.95)))
 
 
 @njit(cache=True, inline="always")
