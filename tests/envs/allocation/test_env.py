@@ -105,7 +105,6 @@ def test_masks_equal_brute_force_along_random_episodes() -> None:
 
 def test_what_a_design_takes_is_what_the_cost_model_says() -> None:
     # The state keeps each engine's share; along an episode the sum equals that of the whole datapath counted anew.
-    part = load_part("xc7z020")
     env = AllocationEnv(instances="train", instance_count=4)
     lut, ff = (CONTEXT_FEATURES.index(name) for name in ("LUTs / budget", "flip-flops / budget"))
     for seed in range(4):
@@ -113,7 +112,7 @@ def test_what_a_design_takes_is_what_the_cost_model_says() -> None:
         observation, _ = env.reset(seed=seed)
         problem, done = env.problem, False
         assert isinstance(problem, AllocationProblem)
-        limits = problem.tables[4]
+        part, limits = load_part(problem.part), problem.tables[4]
         fixed_lut, fixed_ff = problem.lut_budget - limits[2], part.budget.ff - limits[3]
         while not done:
             used = cost(problem.decode(env.choices()).datapath, part, problem.technology)
