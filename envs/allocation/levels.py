@@ -224,7 +224,8 @@ def _enter(
                 lut = luts_of(row, acc, most, depth, lut_terms, memo)
             if lut > numbers[_LUTS]:
                 break
-            any_fits = any_fits or lut <= caps[i, j + 1]
+            # No run from here to a later layer takes fewer LUTs, nor does a larger engine; a larger one may get further.
+            any_fits = any_fits or lut <= caps[i, j + 1 : end + 1].max()
             value = MILLI * cycles // numbers[_BATCH]
             if value > numbers[_HIGH]:
                 break
