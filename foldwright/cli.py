@@ -72,7 +72,12 @@ def _demo(out: Path) -> None:
 @click.option("--clock-mhz", type=float, help="Clock to assume; 200 if not given.")
 @click.option("--objective", help="fps (the default), or lut: the fewest LUTs that reach --target-fps.")
 @click.option("--target-fps", type=float, help="Frames per second to reach; for --objective lut.")
-@click.option("--solver", multiple=True, metavar="[PROBLEM=]NAME", help="Solver of allocation and tiling, or of one problem.")
+@click.option(
+    "--solver",
+    multiple=True,
+    metavar="[PROBLEM=]NAME",
+    help="Solver of allocation and tiling, or of one problem.",
+)
 @click.option("--budget-lut-percent", type=float, help="Share of the part's LUTs to use; 80 if not given.")
 @click.option("--cpu-seconds", type=float, help="CPU time of the searches; 20 if nothing is given.")
 @click.option("--deterministic", type=float, help="Count work instead of time: the same plan always.")
@@ -252,7 +257,9 @@ def _pairs(settings: Sequence[str]) -> dict[str, str]:
 @cli.command("train", short_help="Train a policy for one of the problems.")
 @click.argument("environment", metavar="ENV")
 @click.option("--config", type=_ANY_PATH, help="A TOML file with hyperparameters that differ from ours.")
-@click.option("--steps", type=click.IntRange(1, 10**12), help="Decisions to train on: the same policy always.")
+@click.option(
+    "--steps", type=click.IntRange(1, 10**12), help="Decisions to train on: the same policy always."
+)
 @click.option("--cpu-seconds", type=float, help="CPU time to train for; instead of --steps.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--out", type=_ANY_PATH, required=True, help="The folder of the training.")
@@ -265,6 +272,25 @@ def _train(environment: str, out: Path, **options: Any) -> None:
 
     for line in train_into(environment, out, **options):
         click.echo(line)
+
+
+@cli.command("eval", short_help="Compare a policy with the solvers without learning at equal CPU.")
+@click.argument("policy")
+@click.option("--split", default="heldout-real", show_default=True, help="Where the instances come from.")
+@click.option("--instances", type=click.IntRange(1, 1000), default=8, show_default=True)
+@click.option("--seeds", type=click.IntRange(1, 1000), default=3, show_default=True)
+@click.option(
+    "--cpu-seconds", type=float, multiple=True, help="A budget; 0.01, 0.1, 1 and 10 if none is given."
+)
+@click.option("--out", type=_ANY_PATH, help="The folder of the runs; runs/eval-POLICY-SPLIT if not given.")
+def _eval(policy: str, **options: Any) -> int:
+    """Compare POLICY, a name that 'solve --list' shows or a file, with greedy, anneal and cp-sat.
+
+    Writes tables and pictures; runs that the folder holds already are not made again.
+    """
+    from foldwright.verbs.evaluate import evaluate_policy
+
+    return evaluate_policy(policy, **options)
 
 
 @cli.command("parts", short_help="List the FPGA parts.")

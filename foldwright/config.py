@@ -26,7 +26,7 @@ __all__ = [
 
 MAX_CONFIG_BYTES = 2**20
 _SHOWN_MISTAKES = 7
-_PROBLEMS = ("allocation", "tiling")
+_PROBLEMS = ("allocation", "tiling", "placement")
 
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -81,9 +81,13 @@ class OptimizeOptions(BaseModel):
         return self
 
     def solver_for(self, problem: str, default: str) -> str:
-        """Returns the solver asked for a problem, the general one, or `default`."""
+        """Returns the solver asked for a problem, the general one, or `default`.
+
+        The general one is for allocation and tiling: an exact method of theirs does not place thousands of cells.
+        """
         names = dict(_split(name) for name in self.solver)
-        return names.get(problem, names.get("", default))
+        general = default if problem == "placement" else names.get("", default)
+        return names.get(problem, general)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -178,10 +182,11 @@ objective = "fps"           # "fps": most frames per second; "lut": fewest LUTs 
 # target_fps = 1000         # frames per second, with objective = "lut"
 budget_lut_percent = 80     # share of the part's LUTs the accelerator may use; full parts do not route
 
-# How to search. 'foldwright solve --help' lists solvers; without a problem the name counts for all problems.
-# solver = ["allocation=anneal", "tiling=cp-sat"]
+# How to search. 'foldwright solve --help' lists solvers; a name without a problem is for allocation and
+# tiling.
+# solver = ["allocation=anneal", "tiling=cp-sat", "placement=greedy"]
 cpu_seconds = 20            # stop by CPU time; results may differ between machines
-# deterministic = 5         # or stop by counted work, a unit is 1000 evaluations: same result every time
+# deterministic = 5         # or stop by counted work, a unit is 1000 evaluations (a million proposals of the placer)
 seed = 0
 
 # [set]                     # dram_bits_per_cycle, max_engines, technology; and the options of the

@@ -1,7 +1,8 @@
 """From a model and a part to a checked plan: allocation, tiling, schedule, plan, check. `optimize` is that path.
 
 Allocation finds engines; tiling then improves the schedules of the best few designs, and the fastest of all becomes the
-plan. The objective "lut" turns this round: the cheapest designs that could reach the target rate are tiled until one does.
+plan; placement puts its netlist on the fabric, where the part has one. The objective "lut" turns this round: the cheapest
+designs that could reach the target rate are tiled until one does.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from foldwright.accel.schedule import Schedule
 from foldwright.agents.params import parse_settings
 from foldwright.agents.registry import Solver, get_solver
 from foldwright.agents.result import Result
-from foldwright.agents.stop import NO_COST, CpuSeconds, DeterministicTime, StopRule, Watched
+from foldwright.agents.stop import NO_COST, CpuSeconds, DeterministicTime, Evaluations, StopRule, Watched
 from foldwright.config import OptimizeOptions
 from foldwright.envs.allocation.problem import AllocationProblem, AllocationSolution
 from foldwright.envs.tiling.problem import TilingProblem, TilingSolution
 from foldwright.errors import ConfigError, InfeasibleError, nearest
+from foldwright.placing import Placed, placement_problem
 
 if TYPE_CHECKING:
     from foldwright.envs.problem import Choices
@@ -36,11 +38,17 @@ __all__ = ["DEFAULT_CPU_SECONDS", "Optimized", "optimize"]
 
 DEFAULT_CPU_SECONDS = 20.0
 _MILLI = 1000
-_ALLOCATION_SHARE = 0.5
+_ALLOCATION_SHARE = 0.4
+_TILING_SHARE = 0.4
+_PLACEMENT_SHARE = 0.2
 _MOST_TILED = 4
 """Designs whose tiling is searched; the others keep the schedule by rule."""
 _SETTINGS = {"dram_bits_per_cycle": int, "max_engines": int, "technology": str}
 _WIDENED_PERMILLE = 100
+_PROPOSALS_PER_UNIT = 1_000_000
+"""Proposals of the placer in a unit of counted work: each takes a thousandth of the time of a simulated schedule."""
+
+_DEFAULT_SOLVERS = {"allocation": "exact", "tiling": "anneal", "placement": "anneal"}
 
 Tell = Callable[[str, float, int, int], None]
 """Receives progress: stage, CPU seconds, evaluations, best cost."""
@@ -50,7 +58,8 @@ Tell = Callable[[str, float, int, int], None]
 class Optimized:
     """A plan with its schedule and what was proven about both.
 
-    `bound` and `lut_bound` are of the whole design space; `tiling` is the search on the plan's own datapath.
+    `bound` and `lut_bound` are of the whole design space; `tiling` is the search on the plan's own datapath. `placed`
+    and `placement` are None where nothing is known of the part's fabric.
     """
 
     plan: Plan
@@ -62,6 +71,8 @@ class Optimized:
     lut_bound: int | None
     allocation: Result | None
     tiling: Result
+    placed: Placed | None
+    placement: Result | None
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     reproducible: bool = False
 
@@ -112,13 +123,15 @@ class _Budget:
             best = result.cost if result.has_solution else NO_COST
             self.tell(name, result.cpu_seconds, result.iterations, best)
 
-    def stop(self, share: float) -> StopRule:
+    def stop(self, share: float, by_proposals: bool = False) -> StopRule:
+        if self.options.deterministic is not None and by_proposals:
+            return Evaluations(max(1, round(self.options.deterministic * share * _PROPOSALS_PER_UNIT)))
         if self.options.deterministic is not None:
             return DeterministicTime(self.options.deterministic * share)
         return CpuSeconds((self.options.cpu_seconds or DEFAULT_CPU_SECONDS) * share)
 
-    def watched(self, name: str, share: float) -> StopRule:
-        rule, tell = self.stop(share), self.tell
+    def watched(self, name: str, share: float, by_proposals: bool = False) -> StopRule:
+        rule, tell = self.stop(share, by_proposals), self.tell
         if tell is None:
             return rule
         return Watched(rule, lambda seconds, count, best: tell(name, seconds, count, best))
@@ -138,7 +151,7 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
         IllegalSolutionError: the referee refuses the plan; there is none then.
     """
     settings = _settings(options)
-    solvers = {kind: _solver(options, kind) for kind in ("allocation", "tiling")}
+    solvers = {kind: _solver(options, kind) for kind in _DEFAULT_SOLVERS}
     budget = _Budget(options, tell)
     with budget.stage("load"):
         network = load_network(model)
@@ -153,10 +166,13 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
         bound = problem.bound()
     found = _cheapest if options.objective == "lut" else _fastest
     datapath_problem, tiling, allocation, lut_bound = found(problem, options, solvers, budget)
+    plan = _plan(model, options, problem, datapath_problem, tiling)
+    placed, placement = _place(plan, options, solvers, budget)
     with budget.stage("check"):
-        plan = _plan(model, options, problem, datapath_problem, tiling)
         schedule = datapath_problem.schedule(tiling.solution)
         plan.check(schedule)
+        if placed is not None:
+            placed.check()
     return Optimized(
         plan=plan,
         schedule=schedule,
@@ -167,6 +183,8 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
         lut_bound=lut_bound,
         allocation=allocation,
         tiling=tiling,
+        placed=placed,
+        placement=placement,
         cpu_seconds=budget.spent,
         reproducible=options.deterministic is not None,
     )
@@ -174,10 +192,10 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
 
 def _settings(options: OptimizeOptions) -> dict[str, Any]:
     """Returns the `--set` values that shape the problem; those of solvers are left to `_solver`."""
-    known = [*_SETTINGS, "allocation.PARAM", "tiling.PARAM"]
+    known = [*_SETTINGS, *(f"{kind}.PARAM" for kind in _DEFAULT_SOLVERS)]
     out, wrong = {}, []
     for key, value in options.set.items():
-        if key.partition(".")[0] in ("allocation", "tiling") and "." in key:
+        if key.partition(".")[0] in _DEFAULT_SOLVERS and "." in key:
             continue
         kind = _SETTINGS.get(key)
         if kind is None:
@@ -192,7 +210,7 @@ def _settings(options: OptimizeOptions) -> dict[str, Any]:
 
 
 def _solver(options: OptimizeOptions, kind: str) -> tuple[Solver, Any]:
-    name = options.solver_for(kind, {"allocation": "exact", "tiling": "anneal"}[kind])
+    name = options.solver_for(kind, _DEFAULT_SOLVERS[kind])
     if kind == "allocation" and options.objective == "lut":
         if any(given.startswith("allocation=") and given != "allocation=exact" for given in options.solver):
             raise ConfigError(
@@ -202,7 +220,7 @@ def _solver(options: OptimizeOptions, kind: str) -> tuple[Solver, Any]:
         name = "exact"
     solver = get_solver(name)
     given = {k.partition(".")[2]: str(v) for k, v in options.set.items() if k.startswith(f"{kind}.")}
-    return solver, solver.make_params(parse_settings(given))
+    return solver, solver.make_params(parse_settings(given), kind)
 
 
 _Solvers = dict[str, tuple[Solver, Any]]
@@ -230,7 +248,7 @@ def _fastest(
     instances = _distinct_instances(problem, designs)[:_MOST_TILED]
     best: tuple[TilingProblem, Result] | None = None
     for instance in instances:
-        share = (1 - _ALLOCATION_SHARE) / len(instances)
+        share = _TILING_SHARE / len(instances)
         result = _tile(instance, options, solvers, budget, share)
         if best is None or _rate(instance, result) < _rate(*best):
             best = instance, result
@@ -301,6 +319,25 @@ def _cheapest(
         f"within {problem.lut_budget} LUTs ({tried} tried); no design of the space is faster than {fastest:.0f}; "
         "lower --target-fps or raise --budget-lut-percent or --cpu-seconds"
     )
+
+
+def _place(
+    plan: Plan, options: OptimizeOptions, solvers: _Solvers, budget: _Budget
+) -> tuple[Placed | None, Result | None]:
+    """Places the plan's netlist, where the part has a fabric."""
+    problem = placement_problem(plan)
+    if problem is None:
+        return None, None
+    solver, params = solvers["placement"]
+    with budget.stage("placement"):
+        stop = budget.watched("placement", _PLACEMENT_SHARE, by_proposals=solver.name == "anneal")
+        result = solver(problem, stop=stop, seed=options.seed, params=params)
+        budget.done("placement", result)
+    if not result.has_solution:
+        raise InfeasibleError(
+            f"{problem.name}: solver {solver.name!r} placed nothing; give it more time or another solver"
+        )
+    return Placed(problem, result.solution), result
 
 
 def _plan(

@@ -9,11 +9,13 @@ from foldwright.accel.cost import cost_breakdown
 from foldwright.accel.plan import Plan
 from foldwright.accel.schedule import Schedule
 from foldwright.netlists.part import load_part
+from foldwright.placing import Placed
 from foldwright.report.data import (
     Anytime,
     Bar,
     BarKind,
     Figure,
+    Floorplan,
     Memory,
     MemoryBlock,
     ReportData,
@@ -24,6 +26,7 @@ from foldwright.report.data import (
     Table,
     Use,
 )
+from foldwright.report.placed import floorplan_of
 
 __all__ = ["report_data"]
 
@@ -40,7 +43,11 @@ _NO_TRAFFIC = float("inf")
 
 
 def report_data(
-    plan: Plan, schedule: Schedule, summary: dict[str, Any], search: dict[str, Any]
+    plan: Plan,
+    schedule: Schedule,
+    summary: dict[str, Any],
+    search: dict[str, Any],
+    placed: Placed | None = None,
 ) -> ReportData:
     """Returns everything of the report of a run; `search` holds the anytime traces by problem."""
     cycles, traffic = _layer_totals(plan, schedule)
@@ -56,11 +63,24 @@ def report_data(
         roofline=_roofline(plan, cycles, traffic),
         memories=_memories(plan),
         blocks=_blocks(plan, schedule, cycles),
+        floorplan=_floorplan(plan, placed),
         anytime=tuple(_anytime(kind, trace) for kind, trace in search.items()),
         tables=(_engine_table(plan), _layer_table(plan, schedule, cycles, traffic), _cost_table(plan)),
         remarks=_remarks(summary),
         facts=_facts(summary),
     )
+
+
+def _floorplan(plan: Plan, placed: Placed | None) -> Floorplan | None:
+    if placed is None:
+        return None
+    netlist, wire, least = placed.problem.netlist, placed.hpwl_tiles, placed.problem.bound().value
+    note = (
+        f"{netlist.cells:,} cells, {netlist.nets:,} buses, {wire:,} tiles of wire by half perimeter; each bus alone needs "
+        f"at least {least:,} in sum. Lines are the buses that take most wire. Clusters of logic are estimates, not "
+        "synthesised cells."
+    )
+    return floorplan_of(netlist, placed.problem.grid, placed.placement, plan.part, note)
 
 
 def _figures(s: dict[str, Any]) -> tuple[Figure, ...]:

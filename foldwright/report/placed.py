@@ -14,7 +14,7 @@ from foldwright.report.data import Floorplan, FloorplanGroup, FloorplanNet
 
 __all__ = ["floorplan_of", "group_label"]
 
-_SHOWN_NETS = 60
+_SHOWN_NETS = 24
 _WORDS = {
     "unit": "units", "row": "weight registers", "lane": "lanes", "threshold": "thresholds", "result": "results",
     "weights": "weight memory", "map": "map memory", "line": "line memory", "window": "windows",

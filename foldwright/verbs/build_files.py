@@ -11,7 +11,7 @@ from foldwright.accel.verify import VerifyReport, VerifyRow, verify_network
 from foldwright.errors import ConfigError, nearest
 from foldwright.jsonform import to_json
 from foldwright.runs import RunFolder, open_run, staged_folder, write_atomic
-from foldwright.verbs.optimize import model_of, open_plan
+from foldwright.verbs.optimize import model_of, open_placed, open_plan
 from foldwright.verbs.tables import aligned
 
 __all__ = ["TARGETS", "export_run", "verify_run", "verify_table"]
@@ -58,6 +58,9 @@ def _opened(folder: Path, model: str | None) -> tuple[RunFolder, Plan, Network]:
     run = open_run(folder)
     plan, schedule = open_plan(run)
     plan.check(schedule)
+    placed = open_placed(run, plan)
+    if placed is not None:
+        placed.check()
     return run, plan, load_network(model_of(run, plan, model))
 
 

@@ -22,6 +22,7 @@ from foldwright.jsonform import parse_json, read_json, read_text, to_json
 from foldwright.models import NAMES
 from foldwright.netlists.part import RESOURCES, load_part
 from foldwright.pipeline import Optimized, optimize
+from foldwright.placing import Placed, read_placed
 from foldwright.progress import Progress
 from foldwright.report.fill import report_data
 from foldwright.report.page import render_report
@@ -33,22 +34,26 @@ __all__ = [
     "figures_of",
     "headline",
     "model_of",
+    "open_placed",
     "open_plan",
     "optimize_into",
+    "placement_figures",
     "summary_of",
     "write_report",
 ]
 
 _PACKAGES = ("numpy", "numba", "ortools", "networkx", "onnx", "amaranth")
 _SEARCH = "search.json"
+_PLACEMENT = "placement.json"
 _STAGES = {
     "load": "read network",
     "bound": "bound",
     "allocation": "find engines",
     "tiling": "find tiles",
+    "placement": "place",
     "check": "check plan",
 }
-_UNITS = {"allocation": "cycles per 1000 frames", "tiling": "cycles per round"}
+_UNITS = {"allocation": "cycles per 1000 frames", "tiling": "cycles per round", "placement": "tiles of wire"}
 
 
 def optimize_into(options: OptimizeOptions, command: str) -> Optimized:
@@ -62,9 +67,12 @@ def optimize_into(options: OptimizeOptions, command: str) -> Optimized:
         summary["cpu_seconds"]["total"] = round(time.process_time() - begun, 3)
         run.write("plan.json", to_json(found.plan))
         run.write("schedule.json", to_json(found.schedule))
+        if found.placed is not None:
+            run.write(_PLACEMENT, found.placed.to_json())
         run.write(_SEARCH, json.dumps(_search(found), indent=1) + "\n")
         run.write(
-            "report.html", render_report(report_data(found.plan, found.schedule, summary, _search(found)))
+            "report.html",
+            render_report(report_data(found.plan, found.schedule, summary, _search(found), found.placed)),
         )
         for line in headline(summary):
             run.log(line)
@@ -130,7 +138,9 @@ def summary_of(found: Optimized, options: OptimizeOptions) -> dict[str, Any]:
         "solvers": {
             "allocation": found.allocation.solver if found.allocation else "exact",
             "tiling": found.tiling.solver,
+            **({"placement": found.placement.solver} if found.placement else {}),
         },
+        "placement": placement_figures(found.placed) if found.placed else None,
         "versions": {
             "foldwright": __version__,
             "python": platform.python_version(),
@@ -139,9 +149,18 @@ def summary_of(found: Optimized, options: OptimizeOptions) -> dict[str, Any]:
     }
 
 
+def placement_figures(placed: Placed) -> dict[str, Any]:
+    """Returns what a summary says of a placement: wirelength and its bound in tiles, cells by kind."""
+    return {
+        "hpwl_tiles": placed.hpwl_tiles,
+        "bound_tiles": placed.problem.bound().value,
+        "cells": placed.problem.netlist.count_by_kind(),
+    }
+
+
 def _search(found: Optimized) -> dict[str, Any]:
-    """Returns the anytime traces of both searches, in cycles."""
-    results = {"allocation": found.allocation, "tiling": found.tiling}
+    """Returns the anytime traces of the searches."""
+    results = {"allocation": found.allocation, "tiling": found.tiling, "placement": found.placement}
     return {
         kind: {
             "solver": result.solver,
@@ -169,7 +188,14 @@ def headline(summary: dict[str, Any]) -> list[str]:
         f"{100 * summary['gap']:.2f} % above the bound of the design space, {100 * summary['schedule_gap']:.2f} % above "
         f"that of this datapath ({summary['status']})",
         f"{uses}; {summary['batch']} frames per round, latency {summary['latency_us']:,.1f} us",
+        _placed_line(summary["placement"]),
     ]
+
+
+def _placed_line(figures: dict[str, Any] | None) -> str:
+    if figures is None:
+        return "not placed: nothing is known of the part's fabric"
+    return f"placed: {_in_words(figures)}"
 
 
 def write_report(folder: Path) -> Path:
@@ -183,7 +209,8 @@ def write_report(folder: Path) -> Path:
     trace = run.file(_SEARCH)
     search = parse_json(read_text(trace), str(trace))
     try:
-        page = render_report(report_data(plan, schedule, dict(run.summary), search))
+        placed = open_placed(run, plan)
+        page = render_report(report_data(plan, schedule, dict(run.summary), search, placed))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunFolderError(
             f"{run.path}: summary.json or {_SEARCH} is damaged ({type(error).__name__}: {error}); "
@@ -204,18 +231,42 @@ def check_run(folder: Path) -> list[str]:
     run = open_run(folder)
     plan, schedule = open_plan(run)
     plan.check(schedule)
+    placed = open_placed(run, plan)
     for key, value in figures_of(plan, schedule).items():
         if run.summary.get(key) != value:
             raise VerificationError(
                 f"{folder}: summary.json says {key} = {run.summary.get(key)}, plan and schedule give {value}"
             )
     _check_gap(run)
+    _check_placed(run, placed)
     used = plan.utilization()
     return [
         f"plan and schedule are legal: {used.lut} of {plan.lut_budget} LUTs, {used.bram36} block RAMs, "
         f"{len(schedule.blocks)} memory blocks and {len(schedule.events)} events checked",
+        *([f"placement is legal: {_in_words(run.summary['placement'])}"] if placed else []),
         f"{plan.frames_per_second(schedule):,.0f} frames per second, as the summary says",
     ]
+
+
+def open_placed(run: RunFolder, plan: Plan) -> Placed | None:
+    """Reads the placement of a run; None where its summary says that there is none."""
+    return None if run.summary.get("placement") is None else read_placed(plan, run.file(_PLACEMENT))
+
+
+def _check_placed(run: RunFolder, placed: Placed | None) -> None:
+    """Checks a placement by its referee, and the summary's figures of it."""
+    if placed is None:
+        return
+    placed.check()
+    if (told := run.summary["placement"]) != (right := placement_figures(placed)):
+        raise VerificationError(
+            f"{run.path}: summary.json says placement = {told}, placement.json gives {right}"
+        )
+
+
+def _in_words(figures: dict[str, Any]) -> str:
+    cells = ", ".join(f"{count:,} {kind}" for kind, count in figures["cells"].items())
+    return f"{cells} on their sites, {figures['hpwl_tiles']:,} tiles of wire"
 
 
 def _check_gap(run: RunFolder) -> None:

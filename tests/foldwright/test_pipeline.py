@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from foldwright import netlists
 from foldwright.accel.plan import Plan
 from foldwright.accel.schedule import Schedule
 from foldwright.cli import main
@@ -18,9 +19,10 @@ from foldwright.errors import ConfigError, IllegalSolutionError
 from foldwright.jsonform import from_json, to_json
 from foldwright.models import model_path
 from foldwright.netlists.part import load_part
+from foldwright.netlists.placement import hpwl
 from foldwright.pipeline import optimize
 from foldwright.runs import open_run
-from foldwright.verbs.optimize import check_run, open_plan, write_report
+from foldwright.verbs.optimize import check_run, open_placed, open_plan, write_report
 
 KEYS = {
     *(
@@ -82,13 +84,41 @@ def test_the_summary_tells_what_follows_from_plan_and_schedule(found: Path) -> N
     assert used.lut <= plan.lut_budget == int(53200 * 0.8)
     assert s["reproducible"] is True
     assert (s["status"], s["clock_status"]) == ("optimal" if s["gap"] == 0 else "feasible", "assumed")
-    assert {"load", "bound", "allocation", "tiling", "check", "total"} == set(s["cpu_seconds"])
+    assert {"load", "bound", "allocation", "tiling", "placement", "check", "total"} == set(s["cpu_seconds"])
 
 
 def test_the_folder_holds_its_files_and_passes_the_check(found: Path) -> None:
     files = {"summary.json", "plan.json", "schedule.json", "search.json", "report.html", "run.log"}
-    assert {p.name for p in found.iterdir()} == files
-    assert "legal" in check_run(found)[0]
+    assert {p.name for p in found.iterdir()} == files | {"placement.json"}
+    lines = check_run(found)
+    assert "legal" in lines[0]
+    assert lines[1].startswith("placement is legal: ")
+
+
+def test_the_plan_is_placed_on_the_part(found: Path) -> None:
+    run = open_run(found)
+    plan, _ = open_plan(run)
+    placed = open_placed(run, plan)
+    assert placed is not None
+    figures = run.summary["placement"]
+    assert figures["hpwl_tiles"] == hpwl(
+        placed.problem.netlist, load_part("xc7z020").fabric, placed.placement
+    )
+    assert figures["hpwl_tiles"] >= figures["bound_tiles"] > 0
+    assert figures["cells"]["RAMB36"] == plan.utilization().bram36
+    assert 8 * figures["cells"]["CLB"] >= plan.utilization().lut
+    assert run.summary["solvers"]["placement"] == "anneal"
+
+
+def test_a_part_without_a_fabric_is_planned_but_not_placed(tmp_path: Path) -> None:
+    """The XC7Z020 as a file of the user's, its fabric left out: the budgets are still known."""
+    text = (Path(netlists.__file__).parent / "parts" / "xc7z020.toml").read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(text[: text.index("[fabric]")])
+    found = optimize(MODEL, options(part=str(own)))
+    assert found.placed is None
+    assert found.placement is None
+    assert found.plan.datapath.engines
 
 
 def test_plan_and_schedule_come_back_equal(found: Path) -> None:
@@ -108,6 +138,8 @@ def test_the_same_seed_and_count_find_the_same(found: Path) -> None:
     again = optimize(MODEL, options())
     assert (found / "plan.json").read_text() == to_json(again.plan)
     assert (found / "schedule.json").read_text() == to_json(again.schedule)
+    assert again.placed is not None
+    assert (found / "placement.json").read_text() == again.placed.to_json()
 
 
 def first(body: dict[str, Any], key: str, **change: Any) -> None:
@@ -140,6 +172,11 @@ TAMPERED: list[tuple[str, Change, str, int]] = [
     ("schedule.json", lambda b: first(b, "events", kind="rest"), "kind is 'rest'", 3),
     ("schedule.json", lambda b: first(b, "blocks", engine=9), "is not of this plan", 3),
     ("schedule.json", lambda b: first(b, "blocks", address=-1), "address -1", 3),
+    ("summary.json", lambda b: b["placement"].update(hpwl_tiles=1), "summary.json says placement", 5),
+    ("placement.json", lambda b: b["sites"].update({"dma/clb0": b["sites"]["dma/clb1"]}), "'dma/clb1'", 3),
+    ("placement.json", lambda b: b["sites"].pop("dma/clb0"), "1 cells have no site", 2),
+    ("placement.json", lambda b: b["sites"].update({"dma/clb0": "CLB_X20Y99"}), "CLB_X20Y99", 2),
+    ("placement.json", lambda b: b.update(netlist="another"), "places netlist 'another'", 2),
 ]
 
 
@@ -156,6 +193,12 @@ def test_a_run_that_was_tampered_with_is_refused(
 
 def test_an_illegal_plan_is_not_exported(run: Path) -> None:
     spoil(run / "plan.json", lambda b: b.update(budget_lut_percent=5.0))
+    assert main(["export", str(run), "--to", "verilog"]) == 3
+    assert not (run / "build").exists()
+
+
+def test_a_plan_with_an_illegal_placement_is_not_exported(run: Path) -> None:
+    spoil(run / "placement.json", lambda b: b["sites"].update({"dma/clb0": b["sites"]["dma/clb1"]}))
     assert main(["export", str(run), "--to", "verilog"]) == 3
     assert not (run / "build").exists()
 
