@@ -15,7 +15,11 @@ if __name__ != "foldwright.envs":
 
 __all__ = ["ENVIRONMENTS"]
 
-ENVIRONMENTS = {"allocation": "foldwright/Allocation-v0", "tiling": "foldwright/Tiling-v0"}
+ENVIRONMENTS = {
+    "allocation": "foldwright/Allocation-v0",
+    "placement": "foldwright/Placement-v0",
+    "tiling": "foldwright/Tiling-v0",
+}
 """The registered environment of each kind of problem."""
 
 for _kind, _id in ENVIRONMENTS.items():

@@ -24,6 +24,7 @@ __all__ = [
     "SPLITS",
     "TINY",
     "Difficulty",
+    "belongs_to",
     "random_workload",
     "split_number",
     "split_workload",
@@ -171,11 +172,16 @@ def split_number(split: str) -> int:
     return SPLITS.index(split)
 
 
+def belongs_to(split: str, content_hash: str) -> bool:
+    """Whether what has this hash belongs to a generated split; of all but `heldout-size`, to one alone."""
+    return int(content_hash, 16) % _PARTS in _PARTS_OF[split]
+
+
 def split_workload(split: str, rng: np.random.Generator, name: str) -> Workload:
     """Draws networks until one belongs to a generated split, and returns it."""
     difficulty = LARGE if split == "heldout-size" else SMALL
     while True:
         workload = random_workload(rng, difficulty, name)
         found = workload.content_hash()
-        if int(found, 16) % _PARTS in _PARTS_OF[split] and found not in _real_hashes():
+        if belongs_to(split, found) and found not in _real_hashes():
             return workload

@@ -20,8 +20,8 @@ from foldwright.jsonform import from_json, parse_json, plain, read_text
 
 __all__ = ["KINDS", "SPLITS", "content_hash", "instance_names", "load_instance", "split"]
 
-KINDS = ("allocation", "tiling")
-_CLASSES = {"allocation": "AllocationProblem", "tiling": "TilingProblem"}
+KINDS = ("allocation", "placement", "tiling")
+_CLASSES = {"allocation": "AllocationProblem", "placement": "PlacementProblem", "tiling": "TilingProblem"}
 
 
 def _instances(kind: str) -> Any:
@@ -60,7 +60,7 @@ def _read(path: str) -> Problem:
     for kind in KINDS:
         cls = getattr(importlib.import_module(f"foldwright.envs.{kind}.problem"), _CLASSES[kind])
         if form == cls.FORMAT:
-            problem: Problem = from_json(cls, text, path)
+            problem: Problem = cls.read(text, path) if hasattr(cls, "read") else from_json(cls, text, path)
             return problem
     raise ConfigError(
         f"{path}: format is {form!r}, not that of an instance; allowed are "
@@ -83,6 +83,9 @@ def split(kind: str, name: str, count: int, seed: int = 0) -> Iterator[Problem]:
 
 def content_hash(problem: Problem) -> str:
     """Returns a hash of an instance that does not depend on any name."""
+    if problem.kind == "placement":
+        body = {"kind": problem.kind, "netlist": problem.content_hash(), "fabric": problem.fabric}  # type: ignore[attr-defined]
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
     body = {key: value for key, value in plain(problem).items() if key not in ("name", "workload")}
     body["kind"], body["workload"] = problem.kind, problem.workload.content_hash()  # type: ignore[attr-defined]
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]

@@ -27,6 +27,7 @@ __all__ = [
     "POOLS",
     "generated",
     "named",
+    "named_datapath",
     "names",
     "random_datapath",
     "real",
@@ -132,11 +133,15 @@ def named(name: str) -> TilingProblem:
 
 
 def _real(name: str, key: str, bits: int, pool: int) -> TilingProblem:
+    return TilingProblem(f"tiling/{name}", known_workload(_ENGINES[key][0]), named_datapath(key, bits), pool)
+
+
+def named_datapath(key: str, dram_bits: int) -> Datapath:
+    """Returns the datapath that a published network runs on, such as "cnv-w1a1"."""
     network, engines, first, _ = _ENGINES[key]
-    workload = known_workload(network)
-    count = len(workload.layers)
+    count = len(known_workload(network).layers)
     assignment = (0,) * count if len(engines) == 1 else (0,) * first + (1,) * (count - first)
-    return TilingProblem(f"tiling/{name}", workload, Datapath(engines, assignment, 1, bits), pool)
+    return Datapath(engines, assignment, 1, dram_bits)
 
 
 def generated(split: str, seed: int, index: int) -> TilingProblem:

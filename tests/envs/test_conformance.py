@@ -23,7 +23,15 @@ from foldwright.errors import ConfigError
 from tests.support import python
 
 KINDS = sorted(foldwright.envs.ENVIRONMENTS)
-SMALL = {"allocation": "allocation/digits-w1a2-xc7z020-80", "tiling": "tiling/digits-w1a2-b16-p20"}
+SMALL = {
+    "allocation": "allocation/digits-w1a2-xc7z020-80",
+    "placement": "placement/train-s0-7",
+    "tiling": "tiling/digits-w1a2-b16-p20",
+}
+MOST_CANDIDATES = {"allocation": 1500, "placement": 50_000, "tiling": 1500}
+"""Candidates of all decisions of instances that are walked step by step: placement has many, and quick, ones."""
+STEPS = {"allocation": 60, "placement": 900, "tiling": 60}
+"""Steps in which three episodes of random length end."""
 Pick = Callable[[npt.NDArray[np.int8]], int]
 
 
@@ -103,7 +111,9 @@ def test_observations_lie_in_the_space_over_a_whole_episode(kind: str) -> None:
 @pytest.mark.parametrize("split_name", SPLITS)
 def test_masks_equal_the_problem_s_own_and_leave_no_dead_end(kind: str, split_name: str) -> None:
     count = 2 if split_name == "heldout-size" else 4
-    problems = [p for p in split(kind, split_name, 12, seed=5) if p.sizes.sum() < 1500][:count]
+    problems = [p for p in split(kind, split_name, 12, seed=5) if p.sizes.sum() < MOST_CANDIDATES[kind]][
+        :count
+    ]
     assert problems
     env = make(kind, instances=problems)
     for seed, problem in enumerate(problems):
@@ -195,7 +205,7 @@ def test_wrong_options_are_refused_with_the_nearest(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_batched_and_single_trajectories_are_equal(kind: str) -> None:
-    count, steps = 3, 60
+    count, steps = 3, STEPS[kind]
     vector = make_vector(kind, count, instances="train", instance_count=6)
     singles = [make(kind, instances="train", instance_count=6) for _ in range(count)]
     picks, single_picks = ([at_random(50 + i) for i in range(count)] for _ in range(2))
@@ -253,7 +263,7 @@ def test_the_stable_baselines_face_gives_the_same_trajectories(kind: str) -> Non
     observation, seen = vector.reset(seed=4)[0], masked.reset()
     picks = [at_random(i) for i in range(count)]
     returns, finished = np.zeros(count), 0
-    for _ in range(60):
+    for _ in range(STEPS[kind]):
         assert np.array_equal(np.stack(masked.env_method("action_masks")), observation["action_mask"] == 1)
         assert isinstance(seen, dict)
         assert all(np.array_equal(observation[key], seen[key]) for key in observation)
@@ -324,7 +334,11 @@ def test_the_docstring_s_example_runs_and_its_shapes_are_right(kind: str) -> Non
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_features_do_not_grow_with_the_instance(kind: str) -> None:
-    large = {"allocation": "allocation/dorefa-xc7z020-80", "tiling": "tiling/cnv-w1a1-b16"}[kind]
+    large = {
+        "allocation": "allocation/dorefa-xc7z020-80",
+        "placement": "placement/systolic-857",
+        "tiling": "tiling/cnv-w1a1-b16",
+    }[kind]
     env = make(kind, instances=[SMALL[kind], large])
     shapes = []
     for name in (SMALL[kind], large):
