@@ -28,6 +28,7 @@ __all__ = [
     "read_labels",
     "read_state",
     "state_bytes",
+    "without_times",
 ]
 
 _KEY = "foldwright"
@@ -163,3 +164,9 @@ def _unpack(raw: bytes, where: str) -> tuple[dict[str, Any], str]:
 
 def _damaged(where: str, why: str) -> RunFolderError:
     return RunFolderError(f"{where}: is damaged: {why}; train into another folder")
+
+
+def without_times(state: TrainState) -> TrainState:
+    """Returns a state with all CPU seconds zero: what a training limited by steps repeats exactly."""
+    records = tuple(dataclasses.replace(record, cpu_seconds=0.0) for record in state.counters.records)
+    return state.count(cpu_seconds=0.0, records=records)

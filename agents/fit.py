@@ -64,7 +64,7 @@ def adam_of(scorer: CandidateScorer, learning_rate: float, state: Tensors) -> to
 def adam_state(adam: torch.optim.Optimizer, scorer: CandidateScorer) -> Tensors:
     """Returns Adam's moments and step counts as arrays named NAME.MOMENT."""
     return {
-        f"{name}.{key}": np.array(tensor.detach(), dtype=np.float32)
+        f"{name}.{key}": np.array(tensor.detach().numpy(), dtype=np.float32)
         for name, parameter in scorer.named_parameters()
         for key, tensor in adam.state[parameter].items()
     }

@@ -52,7 +52,8 @@ def _mended(cost: Any, tables: Any, fallback: Any, choices: Any, first: int) -> 
             if trial != INFEASIBLE:
                 value = trial
                 break
-            candidate += 1 if candidate < last else -1
+            # halves the way, which keeps the trials few
+            candidate = last + (candidate - last) // 2 if candidate > last else last - (last - candidate) // 2
         if candidate == last:
             choices[decision] = last
     return value

@@ -49,6 +49,7 @@ __all__ = [
     "instance_hash",
     "load_problem",
     "load_suite",
+    "suite_of",
 ]
 
 DEFAULT_SEEDS = 10
@@ -278,6 +279,18 @@ def load_suite(name_or_path: str) -> Suite:
         return Suite(**body)
     except ValidationError as error:
         raise ConfigError(_mistakes(error, str(name_or_path))) from None
+
+
+def suite_of(**values: Any) -> Suite:
+    """Returns a suite made of values instead of a file.
+
+    Raises:
+        ConfigError: with all mistakes.
+    """
+    try:
+        return Suite(**values)
+    except ValidationError as error:
+        raise ConfigError(_mistakes(error, "command line")) from None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from foldwright.report.data import Table
 from foldwright.runs import write_atomic
 from foldwright.verbs.bench_tables import markdown, page_of, tables_of, terminal
 
-__all__ = ["BENCH_ENTRIES", "list_suites", "run_bench"]
+__all__ = ["BENCH_ENTRIES", "bench_suite", "list_suites", "run_bench"]
 
 BENCH_ENTRIES = frozenset(
     {STORE_NAME, f"{STORE_NAME}-wal", f"{STORE_NAME}-shm", "bench.json", "bench.md", "bench.html"}
@@ -60,7 +60,23 @@ def run_bench(
     if workers > MAX_WORKERS:
         raise ConfigError(f"--workers is {workers}, allowed is 1 to {MAX_WORKERS}")
     suite = load_suite(name).narrowed(tuple(solvers), seeds)
-    folder = out or Path("runs") / f"bench-{Path(name).stem}"
+    stem = Path(name).stem
+    return bench_suite(
+        suite, stem, out or Path("runs") / f"bench-{stem}", workers=workers, json_file=json_file,
+        retry_failed=retry_failed,
+    )  # fmt: skip
+
+
+def bench_suite(
+    suite: Suite,
+    name: str,
+    folder: Path,
+    *,
+    workers: int = 1,
+    json_file: Path | None = None,
+    retry_failed: bool = False,
+) -> int:
+    """Runs a suite into a folder, prints its tables, writes its files and returns the exit code; see `run_bench`."""
     _refuse_unwritable(json_file)
     with _store(folder, suite) as store, Progress() as progress:
         progress.stage("bench")
@@ -73,7 +89,7 @@ def run_bench(
         )
     facts = facts_of(done)
     rows = rows_of(done, facts)
-    _write(folder, Path(name).stem, suite, done, facts, rows, json_file)
+    _write(folder, name, suite, done, facts, rows, json_file)
     terminal(tables_of(rows, ranks_of(rows)))
     return _ending(folder, rows)
 
