@@ -78,7 +78,11 @@ __all__ = [
     "fastest",
     "frontier",
     "least_luts",
+    "luts_of",
+    "pack_engine",
     "total_buckets",
+    "unpack_engine",
+    "widths_of",
 ]
 
 IntArray = npt.NDArray[np.int64]

@@ -60,7 +60,16 @@ from foldwright.envs.allocation.space import (
 )
 from foldwright.kernels import njit
 
-__all__ = ["CANDIDATE_FEATURES", "CONTEXT_FEATURES", "costs", "observe", "state_entries", "weak_bound"]
+__all__ = [
+    "CANDIDATE_FEATURES",
+    "CONTEXT_FEATURES",
+    "Instance",
+    "Total",
+    "costs",
+    "observe",
+    "state_entries",
+    "weak_bound",
+]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]

@@ -84,7 +84,16 @@ from foldwright.kernels import njit
 if TYPE_CHECKING:
     from foldwright.envs.allocation.problem import AllocationProblem
 
-__all__ = ["LEVELS", "EnginePoint", "LevelTables", "lane_counts", "least_level", "shape_columns"]
+__all__ = [
+    "LEVELS",
+    "EnginePoint",
+    "LevelTables",
+    "close_levels",
+    "enter_shapes",
+    "lane_counts",
+    "least_level",
+    "shape_columns",
+]
 
 IntArray = npt.NDArray[np.int64]
 
