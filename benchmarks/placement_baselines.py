@@ -6,7 +6,8 @@ Per instance: HPWL in tiles and CPU seconds of greedy (construction and sweeps),
 (times cells^(4/3) proposals a temperature), of cp-sat windows on a short annealing; median, least and most over the seeds.
 CPU seconds begin after imports and kernel compilation. Moves per second are proposals of the annealer. Every placement
 passes the independent legality checker. nextpnr-generic places the same cells and nets (a bus as that many wires) on the
-same grid where it is installed; its wirelength is measured by our own `hpwl` on the placement that it writes.
+same grid where it is installed, by its analytical placer (HeAP) with one cell fixed in the middle, as that needs; its
+wirelength is measured by our own `hpwl` on the placement that it writes.
 """
 
 from __future__ import annotations
@@ -85,9 +86,15 @@ def grid_script(problem: PlacementProblem) -> str:
         for table in [placement_sites(problem.grid, kind)]
         for i in range(len(table))
     ]
+    kind = problem.netlist.kind_of(0)
+    anchor = (
+        f"{kind}_{len(placement_sites(problem.grid, kind)) // 2}"  # its analytical placer needs a fixed cell
+    )
     return (
         f"for name, kind, x, y in {sites!r}:\n"
         "    ctx.addBel(name=name, type=kind, loc=Loc(x, y, 0), gb=False, hidden=False)\n"
+        "for name, cell in ctx.cells:\n"
+        f"    if name == 'c0':\n        cell.setAttr('BEL', {anchor!r})\n"
     )
 
 
@@ -101,7 +108,7 @@ def nextpnr(problem: PlacementProblem, seed: int) -> dict[str, Any]:
         (here / "design.json").write_text(json.dumps(design(problem.netlist)), encoding="utf-8")
         (here / "grid.py").write_text(grid_script(problem), encoding="utf-8")
         command = [
-            tool, "--json", "design.json", "--pre-pack", "grid.py", "--no-route", "--no-pack", "--seed", str(seed + 1),
+            tool, "--json", "design.json", "--pre-pack", "grid.py", "--no-route", "--seed", str(seed + 1),
             "--write", "placed.json",
         ]  # fmt: skip
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -20,7 +20,8 @@ def _placed(problem: PlacementProblem, choices: Choices, position: int) -> list[
     taken = np.zeros(len(problem.board.xy), dtype=np.bool_)
     sites = sites_of_choices(problem.tree, choices, position // LEVELS, taken)
     cells = np.flatnonzero(sites >= 0)
-    return [(int(problem.wires.kind[c]), *map(int, problem.board.xy[sites[c]])) for c in cells]
+    places = problem.board.xy[sites[cells]].tolist()
+    return [(int(problem.wires.kind[c]), x, y) for c, (x, y) in zip(cells, places, strict=True)]
 
 
 def table(problem: PlacementProblem, choices: Choices, position: int, cost: int) -> str:
