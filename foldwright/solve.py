@@ -76,12 +76,12 @@ def solve_instance(
     from foldwright.runs import write_atomic
 
     chosen = get_solver(solver)
-    params = chosen.make_params(parse_settings(settings or {}))
     stop = stop_rule(solver, cpu_seconds, deterministic)
     _refuse_unwritable(out)
     from foldwright.envs.registry import load_instance
 
     problem = load_instance(instance)
+    params = chosen.make_params(parse_settings(settings or {}), problem.kind)
     if progress is not None:
         progress.stage(f"{solver} on {problem.name}")
         stop = progress.watch(stop, problem.unit, problem.bound().value)
