@@ -66,8 +66,9 @@ def named(name: str) -> PlacementProblem:
         return PlacementProblem(f"placement/{name}", netlist, _PART)
     found = re.fullmatch(rf"({'|'.join(SPLITS[:-1])})-s(\d{{1,9}})-(\d{{1,9}})", name)
     if not found:
+        known = nearest(f"placement/{name}", [f"placement/{n}" for n in names()])
         raise ConfigError(
-            f"no placement instance is named 'placement/{name}'; {nearest(name, names())}; "
+            f"no placement instance is named 'placement/{name}'; {known}; "
             "generated ones are SPLIT-sSEED-INDEX, such as train-s0-17"
         )
     return generated(found[1], int(found[2]), int(found[3]))

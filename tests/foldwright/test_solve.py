@@ -90,7 +90,7 @@ def test_the_list_holds_every_instance_and_solver(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("instance", "solver", "options", "error", "message"),
     [
-        ("tiling/digits-w1a2-b17", "greedy", {}, ConfigError, "did you mean 'digits-w1a2-b1"),
+        ("tiling/digits-w1a2-b17", "greedy", {}, ConfigError, "did you mean 'tiling/digits-w1a2-b1"),
         ("tilling/x", "greedy", {}, ConfigError, "no instance is named 'tilling/x'"),
         (INSTANCE, "gredy", {}, ConfigError, "no solver 'gredy'; did you mean 'greedy'"),
         (INSTANCE, "greedy", {"settings": {"restart": "3"}}, ConfigError, "did you mean 'restarts'"),
