@@ -54,6 +54,7 @@ def label_episodes(
     *,
     oracle_share: float,
     repair: int,
+    mends: bool,
     log_reward: bool,
     rng: np.random.Generator,
 ) -> Labels:
@@ -64,6 +65,8 @@ def label_episodes(
         policy: Decides where the oracle does not; in every other episode the likeliest candidate, else one drawn.
         oracle_share: Chance of a decision to be the oracle's.
         repair: Evaluations for mending the oracle after another decision.
+        mends: Whether labels mend the expert's completion where it does not fit; if not, the candidate's excess is
+            `MAX_EXCESS` there.
         log_reward: Whether values are of the logarithm of the cost, or of the cost over the bound.
     """
     core = begin_episodes(problems)
@@ -77,7 +80,7 @@ def label_episodes(
         labelled = rows[
             core.mask[rows].sum(axis=1) > 1
         ]  # where one candidate is left, there is nothing to learn
-        excess = [_excess(experts[row], core, row) for row in labelled]
+        excess = [_excess(experts[row], core, row, mends) for row in labelled]
         steps.append(_Step.seen(core, labelled, excess))
         for row in rows:
             decision = int(core.position[row])
@@ -89,10 +92,10 @@ def label_episodes(
     return _joined(steps, core, log_reward)
 
 
-def _excess(expert: Expert, core: BatchCore, row: int) -> Floats:
+def _excess(expert: Expert, core: BatchCore, row: int, mends: bool) -> Floats:
     """Returns the label of a row's next decision, an entry for each allowed candidate."""
     mask = core.mask[row]
-    costs = expert.candidate_costs(int(core.position[row]), mask)[mask != 0].astype(np.float64)
+    costs = expert.candidate_costs(int(core.position[row]), mask, mends)[mask != 0].astype(np.float64)
     costs[costs == INFEASIBLE] = np.inf
     excess = np.log(np.maximum(costs, 1.0)) - np.log(max(costs.min(), 1.0))
     return np.minimum(excess, MAX_EXCESS).astype(np.float32)

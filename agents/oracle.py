@@ -64,16 +64,19 @@ def _mend(cost: Any, tables: Any, fallback: Any, choices: Any, first: int) -> in
 
 
 def _candidate_costs(
-    cost: Any, tables: Any, fallback: Any, choices: Any, first: int, mask: Any, out: Any
+    cost: Any, tables: Any, fallback: Any, choices: Any, first: int, mends: bool, mask: Any, out: Any
 ) -> int:
-    """Writes the cost that each allowed candidate of decision `first` leads to, the rest mended; returns how many are."""
+    """Writes the cost that each allowed candidate of decision `first` leads to; returns how many are allowed."""
     count = 0
     for candidate in range(len(mask)):
         out[candidate] = INFEASIBLE
         if mask[candidate] != 0:
             trial = choices.copy()
             trial[first] = candidate
-            out[candidate] = _mended(cost, tables, fallback, trial, first + 1)
+            if mends:
+                out[candidate] = _mended(cost, tables, fallback, trial, first + 1)
+            else:
+                out[candidate] = cost(*tables, trial)
             count += 1
     return count
 
@@ -117,14 +120,19 @@ class Expert:
 
     def _bind(self) -> None:
         kernel, mask = Kernel(self.problem), np.zeros(1, dtype=np.int8)
-        self._costs = kernel.bind(_candidate_costs, self._fallback, self.choices, 0, mask, self.choices)
+        self._costs = kernel.bind(_candidate_costs, self._fallback, self.choices, 0, True, mask, self.choices)
         self._mend = kernel.bind(_mend, self._fallback, self.choices, 0)
         self._climb = kernel.bind(_climb, self._sizes, self.choices, 0, 0, 0, self._rng)
 
-    def candidate_costs(self, decision: int, mask: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
-        """Returns the cost that each allowed candidate leads to, int64 (64,); `INFEASIBLE` for the others."""
+    def candidate_costs(
+        self, decision: int, mask: npt.NDArray[np.int8], mends: bool = True
+    ) -> npt.NDArray[np.int64]:
+        """Returns the cost that each allowed candidate leads to, int64 (64,); `INFEASIBLE` for the others.
+
+        Without `mends`, also for those after which the completion does not fit as it is.
+        """
         out = np.empty(len(mask), dtype=np.int64)
-        self._costs(self._fallback, self.choices, decision, mask, out)
+        self._costs(self._fallback, self.choices, decision, mends, mask, out)
         return out
 
     def follow(self, decision: int, candidate: int) -> None:

@@ -216,6 +216,7 @@ class Training:
             Policy(self._card, state.weights),
             oracle_share=config.oracle_share ** (chunk + 1),
             repair=config.repair_evaluations,
+            mends=config.mend_labels,
             log_reward=self._config.ppo.reward == "log",
             rng=rng,
         )

@@ -55,6 +55,8 @@ class ImitationConfig(_Table):
         episodes: Episodes on each.
         oracle_evaluations: What the search for an instance's oracle may take.
         repair_evaluations: What mending the oracle may take after a decision that is not the oracle's.
+        mend_labels: Whether a candidate after which the oracle does not fit is scored with the oracle mended, which takes
+            many evaluations, or counted as bad.
         oracle_share: Share of decisions that the oracle takes in the first chunk; each later chunk takes it to the next power.
         temperature: A label's odds fall by e with every such increase of the logarithm of the cost.
         regret_weight: Weight of the expected excess cost beside the cross-entropy.
@@ -69,6 +71,7 @@ class ImitationConfig(_Table):
     episodes: _Count = 8
     oracle_evaluations: _Count = 2000
     repair_evaluations: Annotated[int, Field(ge=0, le=10**6)] = 50
+    mend_labels: bool = True
     oracle_share: _Share = 0.9
     temperature: Annotated[float, Field(gt=0, le=10)] = 0.01
     regret_weight: Annotated[float, Field(ge=0, le=100)] = 1.0

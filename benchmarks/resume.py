@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import fcntl
 import json
 import os
 import platform
@@ -33,7 +32,7 @@ from foldwright.errors import FoldwrightError
 
 __all__ = ["Kills", "digest", "main", "unreadable"]
 
-STEPS = 600
+STEPS = 1200
 CONFIG = """\
 imitation_steps_share = 0.5
 [network]
@@ -66,16 +65,15 @@ def _start(environment: str, config: Path, out: Path) -> subprocess.Popen[bytes]
     )
 
 
-def _await_work(process: subprocess.Popen[bytes], out: Path) -> None:
-    """Returns when a training holds the lock of its folder, or has ended."""
-    while process.poll() is None:
-        if (out / ".lock").exists():
-            with open(out / ".lock") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    return
+def _await_work(process: subprocess.Popen[bytes], out: Path, last: int) -> None:
+    """Returns when a training has taken the lock of its folder again, or ended."""
+    while process.poll() is None and _lock_time(out) == last:
         time.sleep(0.01)
+
+
+def _lock_time(out: Path) -> int:
+    lock = out / ".lock"
+    return lock.stat().st_mtime_ns if lock.exists() else 0
 
 
 def unreadable(folder: Path) -> list[str]:
@@ -122,8 +120,9 @@ class Kills:
         """Kills so many times, each after at most `seconds`, and then lets the last training end."""
         while self.kills < kills or not self.finished or self._open().exists():
             out = self._open()
+            before = _lock_time(out)
             process = _start(self._environment, self._config, out)
-            _await_work(process, out)
+            _await_work(process, out, before)
             try:
                 process.wait(self._rng.uniform(0, seconds) if self.kills < kills else None)
             except subprocess.TimeoutExpired:
@@ -153,7 +152,7 @@ def _measure(environment: str, kills: int, base: Path) -> dict[str, Any]:
     whole = base / "whole"
     for out in (base / "warm", whole):  # the first one compiles
         process = _start(environment, config, out)
-        _await_work(process, out)
+        _await_work(process, out, 0)
         began = time.monotonic()
         if process.wait():
             raise SystemExit("the uninterrupted training failed")

@@ -4,7 +4,9 @@
 
 `environment` steps the face for Stable-Baselines3 with random allowed actions. `defaults` is MaskablePPO as it comes, on
 one `gymnasium.Env`; `batched` steps 256 episodes at once, learns in minibatches of 4,096, 4 epochs a rollout, with two
-layers of 64. One torch thread; seconds are CPU time of this process, rollouts and learning together, after a warm-up.
+layers of 64; `scorer` the same with our network instead, `CandidateScorer` of width 64, which scores allowed candidates
+only; `scorer_parts` is what shares of its CPU time go where. One torch thread; seconds are CPU time of this process,
+rollouts and learning together, after a warm-up.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ import torch
 from sb3_contrib import MaskablePPO
 
 import foldwright.envs  # noqa: F401 (registers the environments)
+from foldwright.agents.ppo import ppo_model
+from foldwright.agents.train_config import NetworkConfig, PpoConfig
 from foldwright.envs.face import DecisionVectorEnv
 from foldwright.envs.sb3 import MaskedVecEnv
 
-__all__ = ["learning_speed", "main", "stepping_speed"]
+__all__ = ["learning_speed", "main", "parts", "stepping_speed"]
 
 BATCH, INSTANCES = 256, 32
 ROLLOUT_STEPS, WARM_UP = 64, 40
@@ -74,6 +78,36 @@ def _defaults(env_id: str) -> MaskablePPO:
     return MaskablePPO("MultiInputPolicy", env, seed=0, device="cpu")
 
 
+def _scorer(env_id: str) -> MaskablePPO:
+    config = PpoConfig(rollout_steps=ROLLOUT_STEPS, batch_rows=4096, epochs=4)
+    return ppo_model(_vector(env_id), NetworkConfig(width=64, depth=1), config, 3e-4)
+
+
+def parts(model: MaskablePPO) -> dict[str, float]:
+    """Returns the shares of a rollout's CPU time: updates, the environments' steps, acting and the buffer."""
+    spent = {"update": 0.0, "environment": 0.0}
+
+    def timed(owner: Any, method: str, part: str) -> None:
+        call = getattr(owner, method)
+
+        def inner(*args: Any, **kwargs: Any) -> Any:
+            began = time.process_time()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                spent[part] += time.process_time() - began
+
+        setattr(owner, method, inner)
+
+    timed(model, "train", "update")
+    timed(model.env, "step", "environment")
+    began = time.process_time()
+    model.learn(1, reset_num_timesteps=False)
+    whole = time.process_time() - began
+    shares = {part: round(seconds / whole, 3) for part, seconds in spent.items()}
+    return shares | {"acting and buffer": round(1 - sum(spent.values()) / whole, 3)}
+
+
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -82,15 +116,18 @@ def main() -> None:
     parser.add_argument("--env", default="foldwright/Tiling-v0", help="environment to train on")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    scorer = _scorer(args.env)
     rates = {
         "environment": stepping_speed(_vector(args.env), args.seconds),
         "batched": learning_speed(_batched(args.env), args.seconds),
+        "scorer": learning_speed(scorer, args.seconds),
         "defaults": learning_speed(_defaults(args.env), args.seconds),
     }
     results: dict[str, Any] = {
         "env": args.env,
         "episodes_at_once": BATCH,
         "steps_per_second": {name: round(rate) for name, rate in rates.items()},
+        "scorer_parts": parts(scorer),
     }
     print(json.dumps(results))
     if args.json:

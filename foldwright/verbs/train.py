@@ -46,7 +46,7 @@ class TrainingFolder:
             RunFolderError: it belongs to something else, is in use, or cannot be written.
         """
         try:
-            self._check_content()
+            self.check()
             self._out.mkdir(parents=True, exist_ok=True)
             lock = _locked(self._out)
         except OSError as error:
@@ -60,7 +60,12 @@ class TrainingFolder:
                 write_atomic(self._out / _ABOUT, json.dumps(self._plan, indent=1) + "\n")
             yield self
 
-    def _check_content(self) -> None:
+    def check(self) -> None:
+        """Refuses a folder of something else, before anything is done.
+
+        Raises:
+            RunFolderError: it holds another training or other files.
+        """
         out = self._out
         if not os.path.lexists(out):
             return
@@ -184,9 +189,11 @@ def train_into(
         steps = settings.steps
     _require_packages()
     about = {"environment": kind, "seed": seed, "steps": steps, "cpu_seconds": cpu_seconds}
-    with TrainingFolder(out, {**about, "config": settings.model_dump(exclude={"steps"})}).opened() as folder:
-        from foldwright.agents.train import Training, TrainPlan
+    folder = TrainingFolder(out, {**about, "config": settings.model_dump(exclude={"steps"})})
+    folder.check()  # once more when it is opened: torch takes a while to import
+    from foldwright.agents.train import Training, TrainPlan
 
+    with folder.opened():
         training = Training(TrainPlan(kind, settings, seed, steps, cpu_seconds), folder)
         return _run(training, kind, out)
 

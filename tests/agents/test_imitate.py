@@ -46,12 +46,14 @@ def test_an_expert_scores_each_candidate_as_the_problem_does(name: str) -> None:
         mask = np.zeros(64, dtype=np.int8)
         mask[: problem.sizes[decision]] = problem.allowed(expert.choices, decision)
         costs = expert.candidate_costs(decision, mask)
+        as_is = expert.candidate_costs(decision, mask, mends=False)
         assert (costs[mask == 0] == INFEASIBLE).all()
         for candidate in np.flatnonzero(mask):
             choices = expert.choices.copy()
             choices[decision] = candidate
             whole = problem.cost_of(choices)
             # what does not fit as it is gets mended, which needs some later decision
+            assert as_is[candidate] == whole
             assert costs[candidate] == whole if whole != INFEASIBLE else costs[candidate] > 0
         assert costs[expert.choices[decision]] == expert.cost
 
@@ -85,6 +87,7 @@ def labels_of(name: str, oracle_share: float) -> Labels:
         small_policy(problem.kind),
         oracle_share=oracle_share,
         repair=3,
+        mends=True,
         log_reward=True,
         rng=np.random.default_rng(3),
     )
