@@ -149,6 +149,30 @@ def solvers_equal_cpu(body: dict[str, Any]) -> str:
     return f"**Solvers at equal CPU, {seeds} seeds:**\n\n{table(header, rows)}"
 
 
+def _wire(row: dict[str, Any]) -> str:
+    """Returns HPWL and CPU seconds of one placer in a cell of a table."""
+    if "skipped" in row:
+        return "-"
+    low, high = row.get("hpwl_range", (row["hpwl"], row["hpwl"]))
+    spread = f" ({low:,.0f} - {high:,.0f})" if low != high else ""
+    return f"{row['hpwl']:,.0f}{spread} in {row['cpu_seconds']:,.3g} s"
+
+
+def placement_baselines(body: dict[str, Any]) -> str:
+    solvers = ("greedy", "anneal 0.1", "anneal 1", "anneal 10", "cp-sat", "nextpnr-generic")
+    rows = []
+    for name, r in body.items():
+        speed = f"{r['anneal 1']['per_second'] / 1e6:.2f}M"
+        rows.append((name, f"{r['cells']:,}", f"{r['bound']:,}", *(_wire(r[s]) for s in solvers), speed))
+    header = ("instance", "cells", "bound", *solvers[:-1], "nextpnr-generic (HeAP)", "moves/s")
+    seeds = next(iter(body.values()))["anneal 1"]["seeds"]
+    title = (
+        f"**Placement: wirelength (HPWL, tiles) and CPU seconds, median and range of {seeds} seeds** (greedy and nextpnr: one); "
+        "annealing at three efforts, one run each. nextpnr-generic, where it is there, has one cell fixed as an anchor."
+    )
+    return f"{title}\n\n{table(header, rows)}"
+
+
 SECTIONS: dict[str, Callable[[Any], str]] = {
     "optimize_networks": optimize_networks,
     "calibrate_cost": calibrate_cost,
@@ -156,6 +180,7 @@ SECTIONS: dict[str, Callable[[Any], str]] = {
     "reference_equals": reference_equals,
     "env_speed": env_speed,
     "solvers_equal_cpu": solvers_equal_cpu,
+    "placement_baselines": placement_baselines,
 }
 
 
