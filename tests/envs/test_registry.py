@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +94,8 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path) -> None:
 def test_splits_share_no_network(kind: str) -> None:
     def hash_of(problem: Problem) -> str:
         """Returns the hash of what splits separate: the network, or the netlist."""
-        return str(getattr(problem, "workload", problem).content_hash())
+        owner: Any = getattr(problem, "workload", problem)
+        return str(owner.content_hash())
 
     networks = {name: {hash_of(p) for p in split(kind, name, 12, seed)} for name in SPLITS for seed in (0,)}
     for name in SPLITS[:3]:  # other seeds cannot move a network into another split

@@ -101,9 +101,9 @@ def test_the_plan_is_placed_on_the_part(found: Path) -> None:
     placed = open_placed(run, plan)
     assert placed is not None
     figures = run.summary["placement"]
-    assert figures["hpwl_tiles"] == hpwl(
-        placed.problem.netlist, load_part("xc7z020").fabric, placed.placement
-    )
+    fabric = load_part("xc7z020").fabric
+    assert fabric is not None
+    assert figures["hpwl_tiles"] == hpwl(placed.problem.netlist, fabric, placed.placement)
     assert figures["hpwl_tiles"] >= figures["bound_tiles"] > 0
     assert figures["cells"]["RAMB36"] == plan.utilization().bram36
     assert 8 * figures["cells"]["CLB"] >= plan.utilization().lut

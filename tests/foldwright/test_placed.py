@@ -32,6 +32,7 @@ def test_a_floorplan_by_hand() -> None:
 
 def test_the_hole_and_the_clock_regions_of_a_real_part_are_told() -> None:
     fabric = load_part("xc7z020").fabric
+    assert fabric is not None
     netlist = build_netlist("n", [("a", "CLB", ""), ("d", "DSP48", "")], [((0, 1), 1)])
     plan = floorplan_of(netlist, fabric, Placement(np.zeros(2, dtype=np.int32)), "xc7z020")
     assert plan.holes == (("PS7", 10, 50, 32, 149),)
