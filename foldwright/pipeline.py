@@ -1,16 +1,17 @@
 """From a model and a part to a checked plan: allocation, tiling, schedule, plan, check. `optimize` is that path.
 
-Allocation finds engines; tiling then improves the schedules of the best few designs, and the fastest of all becomes the
-plan; placement puts its netlist on the fabric, where the part has one. The objective "lut" turns this round: the cheapest
-designs that could reach the target rate are tiled until one does.
+Allocation finds engines; tiling then improves the schedules of the best few designs and of those with the lowest bounds,
+in a race, and the fastest of all becomes the plan; placement puts its netlist on the fabric, where the part has one. The
+objective "lut" turns this round: the cheapest designs that could reach the target rate are tiled until one does.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from foldwright.agents.stop import NO_COST, CpuSeconds, DeterministicTime, Evalu
 from foldwright.config import OptimizeOptions
 from foldwright.envs.allocation.problem import AllocationProblem, AllocationSolution
 from foldwright.envs.tiling.problem import TilingProblem, TilingSolution
+from foldwright.envs.tiling.start import fitted_start
 from foldwright.errors import ConfigError, InfeasibleError, nearest
 from foldwright.placing import Placed, placement_problem
 
@@ -38,11 +40,11 @@ __all__ = ["DEFAULT_CPU_SECONDS", "Optimized", "optimize"]
 
 DEFAULT_CPU_SECONDS = 20.0
 _MILLI = 1000
-_ALLOCATION_SHARE = 0.4
-_TILING_SHARE = 0.4
+_ALLOCATION_SHARE = 0.2
+_TILING_SHARE = 0.6
 _PLACEMENT_SHARE = 0.2
-_MOST_TILED = 4
-"""Designs whose tiling is searched; the others keep the schedule by rule."""
+_RUNGS = ((12, 0.35), (3, 0.25), (1, 0.4))
+"""Tiling is a race: so many designs stay in it, and share so much of its time; the fastest go on to the next rung."""
 _SETTINGS = {"dram_bits_per_cycle": int, "max_engines": int, "technology": str}
 _WIDENED_PERMILLE = 100
 _PROPOSALS_PER_UNIT = 1_000_000
@@ -244,16 +246,41 @@ def _fastest(
         )
     designs = [np.array(allocation.choices, dtype=np.int64)]
     if solver.name == "exact":
-        designs = [np.array(leader[1:], dtype=np.int64) for leader in problem.search.leaders] or designs
-    instances = _distinct_instances(problem, designs)[:_MOST_TILED]
-    best: tuple[TilingProblem, Result] | None = None
-    for instance in instances:
-        share = _TILING_SHARE / len(instances)
-        result = _tile(instance, options, solvers, budget, share)
-        if best is None or _rate(instance, result) < _rate(*best):
-            best = instance, result
-    assert best is not None
-    return *best, allocation, None
+        designs += problem.search.leading()
+    return *_race(_distinct_instances(problem, designs), options, solvers, budget), allocation, None
+
+
+def _race(
+    instances: list[TilingProblem], options: OptimizeOptions, solvers: _Solvers, budget: _Budget
+) -> tuple[TilingProblem, Result]:
+    """Searches for schedules of all designs shortly, then longer for fewer; returns the fastest with its best schedule.
+
+    A design whose own bound is no better than what another has reached leaves the race.
+    """
+    found: dict[int, tuple[TilingProblem, Result]] = {}
+    runners, saved = list(range(len(instances))), 0.0
+    for most, share in _RUNGS:
+        runners = runners[:most]
+        part, saved = (_TILING_SHARE * share + saved) / len(runners), 0.0
+        for k in runners:
+            others = min((_rate(*f) for key, f in found.items() if key != k), default=math.inf)
+            if instances[k].bound().value / instances[k].datapath.batch_frames >= others:
+                saved += part
+                continue
+            known = found[k][1].choices if k in found else ()
+            instance = _beginning_with(instances[k], known or fitted_start(instances[k]).tolist())
+            result = _tile(instance, options, solvers, budget, part)
+            if k not in found or _rate(instance, result) < _rate(*found[k]):
+                found[k] = instance, result
+        runners = sorted(found, key=lambda k: _rate(*found[k]))
+    return found[runners[0]]
+
+
+def _beginning_with(instance: TilingProblem, start: Sequence[int]) -> TilingProblem:
+    """Returns the instance with another schedule than the one by rule as the start of searches."""
+    again = copy.copy(instance)
+    vars(again)["start"] = np.array(start, dtype=np.int64)  # where the instance keeps the one by rule
+    return again
 
 
 def _distinct_instances(problem: AllocationProblem, designs: list[Choices]) -> list[TilingProblem]:

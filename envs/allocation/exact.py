@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations, islice, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,7 +53,7 @@ from foldwright.accel.tables import (
     W_SIGNED,
 )
 from foldwright.envs.allocation import space
-from foldwright.envs.allocation.score import MILLI, is_resident
+from foldwright.envs.allocation.score import MILLI, fits_choices, is_resident
 from foldwright.envs.allocation.space import (
     BATCHES,
     COUNTS,
@@ -89,8 +89,10 @@ IntArray = npt.NDArray[np.int64]
 
 _FAR = 1 << 60
 _MEMO = 61
-LEADERS = 12
-"""How many of the best designs a search remembers, for tiling to improve on."""
+LEADERS = 5
+"""How many chains with the best designs by the quick rule a search offers to tiling."""
+LOWEST_BOUNDS = 9
+"""How many chains with the lowest bounds it offers beside them: the rule may score a design far above what tiling reaches."""
 BUCKET_LUTS = 8
 """Frontiers count LUTs rounded down to this many: bounds stay bounds, and a design a few LUTs over is found out later."""
 _SLACKS = (0, 2, 5, 10, 15, 20, 30, 50, 80, 120, 200)
@@ -344,7 +346,7 @@ class FrontierSearch:
         self._columns: tuple[IntArray, IntArray] | None = None
         self._chains: list[_Chain] | None = None
         self.best: tuple[int, Choices] | None = None
-        self.leaders: list[tuple[int, ...]] = []
+        self._leaders: dict[bytes, tuple[int, Choices]] = {}
         self.engines_counted = 0
 
     def _frontier(self, batch_index: int) -> tuple[IntArray, IntArray]:
@@ -440,7 +442,7 @@ class FrontierSearch:
         Designs that keep everything on chip come first: they are the quickest to simulate and rarely stall.
         """
         bound = self.bound().value
-        self.best, self._simulated = None, 0
+        self.best, self._simulated, self._leaders = None, 0, {}
         for resident in (True, False):
             for chain in self.chains():
                 if (self.best and chain.value >= self.best[0]) or stop(self._simulated):
@@ -451,10 +453,24 @@ class FrontierSearch:
         return self.best[1], bound, "optimal" if self.best[0] <= bound else "feasible"
 
     def _keep(self, cost: int, choices: Choices) -> None:
-        """Enters a design among the leaders: the best few that differ in more than one engine's size."""
-        key = (cost, *choices.tolist())
-        if key not in self.leaders:
-            self.leaders = sorted([*self.leaders, key])[:LEADERS]
+        """Enters a design among the leaders if it is the best of its chain."""
+        key = choices[: self._problem.max_engines + 1].tobytes()
+        if key not in self._leaders or cost < self._leaders[key][0]:
+            self._leaders[key] = cost, choices
+
+    def leading(self) -> list[Choices]:
+        """Returns designs worth a search for their schedules: the best of those simulated, then those of lowest bounds.
+
+        One design a chain; what fits with no schedule is left out.
+        """
+        best = sorted(self._leaders.values(), key=lambda leader: leader[0])[:LEADERS]
+        fitting = (d for d in map(self._first_that_fits, self.chains()) if d is not None)
+        return [*(choices for _, choices in best), *islice(fitting, LOWEST_BOUNDS)]
+
+    def _first_that_fits(self, chain: _Chain) -> Choices | None:
+        """Returns the fastest design of a chain that has room for the smallest tiles; None without any."""
+        tables = self._problem.tables
+        return next((d for d in self.designs(chain) if fits_choices.py_func(*tables, d)), None)
 
     def cheapest(self, value: int) -> Iterator[tuple[int, Choices]]:
         """Yields (LUTs of the engines, choices) of chains no slower than `value` by their bound, cheapest first."""
@@ -475,8 +491,10 @@ class FrontierSearch:
                 continue
             cost = self._problem.cost_of(choices)
             self._simulated += 1
-            if cost > 0 and (self.best is None or cost < self.best[0]):
-                self.best = cost, choices
+            if cost > 0:
+                self._keep(cost, choices)
+                if self.best is None or cost < self.best[0]:
+                    self.best = cost, choices
             if stop(self._simulated):
                 return
 

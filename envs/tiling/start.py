@@ -5,10 +5,13 @@ Allocation scores designs under it, and searches for better schedules begin with
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.evaluate import (
+    D_TILE,
     DECISIONS,
     OUTPUT_CHIP,
     WEIGHTS_PINNED,
@@ -20,7 +23,10 @@ from foldwright.accel.memory import largest_first
 from foldwright.accel.tables import L_INPUT, L_RESIDUAL
 from foldwright.kernels import njit
 
-__all__ = ["QUICK_TILES", "quick_choices", "quick_tiles", "resident_choices"]
+if TYPE_CHECKING:
+    from foldwright.envs.tiling.problem import TilingProblem
+
+__all__ = ["QUICK_TILES", "fitted_start", "quick_choices", "quick_tiles", "resident_choices"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -91,3 +97,27 @@ def quick_choices(
             if used > numbers[2]:
                 choices[at] = before
     return choices
+
+
+def fitted_start(problem: TilingProblem) -> IntArray:
+    """Returns the schedule by rule with the best of an instance's own tiles where the rule's tile is not among them.
+
+    Such a tile is beaten on its layer alone, but the smallest one, which `TilingProblem.start` takes for it, may be far
+    slower than what the allocation counted with.
+    """
+    layers, engines, mappings, assignment, widths, geometries, tiles, numbers = problem.tables
+    quick = quick_tiles(mappings)
+    by_rule = quick_choices(layers, engines, mappings, assignment, widths, geometries, quick, numbers)
+    best = problem.start.copy()
+    cost = problem.cost_of(best)
+    for i in range(len(layers)):
+        at = DECISIONS * i + D_TILE
+        if (tiles[i] == quick[i, by_rule[at]]).all(axis=1).any():
+            continue
+        trial = best.copy()
+        for k in range(int(problem.sizes[at])):
+            trial[at] = k
+            value = problem.cost_of(trial)
+            if 0 < value < cost:
+                best[at], cost = k, value
+    return best
