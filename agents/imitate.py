@@ -94,8 +94,10 @@ def label_episodes(
 
 def _excess(expert: Expert, core: BatchCore, row: int, mends: bool) -> Floats:
     """Returns the label of a row's next decision, an entry for each allowed candidate."""
-    mask = core.mask[row]
-    costs = expert.candidate_costs(int(core.position[row]), mask, mends)[mask != 0].astype(np.float64)
+    mask, decision = core.mask[row], int(core.position[row])
+    costs = expert.candidate_costs(decision, mask, mends)[mask != 0].astype(np.float64)
+    if (costs == INFEASIBLE).all():  # even the expert's own candidate: the mask forbids it
+        costs = expert.candidate_costs(decision, mask)[mask != 0].astype(np.float64)
     costs[costs == INFEASIBLE] = np.inf
     excess = np.log(np.maximum(costs, 1.0)) - np.log(max(costs.min(), 1.0))
     return np.minimum(excess, MAX_EXCESS).astype(np.float32)

@@ -79,7 +79,7 @@ def test_mending_finds_more_with_more_evaluations() -> None:
     assert costs[1] <= costs[0]
 
 
-def labels_of(name: str, oracle_share: float) -> Labels:
+def labels_of(name: str, oracle_share: float, mends: bool = True) -> Labels:
     problem, choices, _ = solved(name)
     return label_episodes(
         [problem] * 2,
@@ -87,15 +87,16 @@ def labels_of(name: str, oracle_share: float) -> Labels:
         small_policy(problem.kind),
         oracle_share=oracle_share,
         repair=3,
-        mends=True,
+        mends=mends,
         log_reward=True,
         rng=np.random.default_rng(3),
     )
 
 
+@pytest.mark.parametrize("mends", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_label_has_a_best_candidate_and_bounded_excess(name: str) -> None:
-    labels = labels_of(name, 0.5)
+def test_every_label_has_a_best_candidate_and_bounded_excess(name: str, mends: bool) -> None:
+    labels = labels_of(name, 0.5, mends)
     assert len(labels.excess) == len(labels.candidates) == labels.counts.sum()
     assert (labels.counts > 1).all()
     least = np.minimum.reduceat(labels.excess, np.cumsum(labels.counts) - labels.counts)
