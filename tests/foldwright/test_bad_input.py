@@ -20,7 +20,10 @@ from onnx import TensorProto, helper
 
 from foldwright.agents.store import STORE_NAME, RunStore
 from foldwright.cli import cli, main
+from foldwright.envs.placement.problem import PlacementProblem
+from foldwright.jsonform import to_json
 from foldwright.models import TEST_SET, model_path
+from foldwright.netlists.netlist import build_netlist
 
 MODEL = str(model_path("digits_w1a2"))
 
@@ -115,7 +118,90 @@ def _damaged_bench(folder: Path) -> None:
     (folder / "b" / STORE_NAME).write_bytes(b"SQLite format 3" + bytes(3000))
 
 
+def _evil_pickle(folder: Path) -> None:
+    """Writes what torch once called a model: a zip of a pickle that makes the folder `pwned` when it is loaded."""
+    payload = b"cos\nmkdir\n(S'pwned'\ntR."
+    with zipfile.ZipFile(folder / "p.safetensors", "w") as archive:
+        archive.writestr("archive/data.pkl", payload)
+
+
+def _huge_tensor(folder: Path) -> None:
+    """Writes a policy whose header declares a terabyte."""
+    header = b'{"w":{"dtype":"F32","shape":[250000000000],"data_offsets":[0,1000000000000]}}'
+    (folder / "p.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def _large_netlist(folder: Path) -> None:
+    """Writes an instance of 26 clusters in a chain and names a grid of 7 x 5 tiles: five columns of logic."""
+    netlist = build_netlist(
+        "n", [(f"c{i}", "CLB", "") for i in range(26)], [((i, i + 1), 1) for i in range(25)]
+    )
+    text = to_json(PlacementProblem("placement/n", netlist, "grid-20x20"))
+    (folder / "p.json").write_text(text.replace("grid-20x20", "grid-7x5"))
+
+
 MISTAKES = [
+    # Policies and trainings.
+    Mistake(
+        "training for an environment that does not exist",
+        ["train", "tilin", "--out", "t"],
+        "no environment is named 'tilin'; did you mean 'tiling'?",
+    ),
+    Mistake("a training that goes nowhere", ["train", "tiling"], "Missing option '--out'"),
+    Mistake("a training of no steps", ["train", "tiling", "--steps", "0", "--out", "t"], "'--steps'"),
+    Mistake(
+        "a training with two ends",
+        ["train", "tiling", "--steps", "9", "--cpu-seconds", "1", "--out", "t"],
+        "--cpu-seconds",
+    ),
+    Mistake(
+        "a hyperparameter that does not exist",
+        ["train", "tiling", "--config", "a.toml", "--out", "t"],
+        "did you mean 'learning_rate'?",
+        _write("a.toml", "[ppo]\nlearning_rat = 1.0\n"),
+    ),
+    Mistake(
+        "a training into a folder of something else",
+        ["train", "tiling", "--out", "."],
+        "holds files that are no training (a.txt)",
+        _write("a.txt", "x"),
+    ),
+    Mistake(
+        "a policy that does not exist",
+        ["eval", "tilling"],
+        "no policy is named 'tilling' and no file is; did you",
+    ),
+    Mistake("a policy that is a pickle", ["eval", "p.safetensors"], "pickle", _evil_pickle),
+    Mistake("a policy with a terabyte", ["eval", "p.safetensors"], "p.safetensors", _huge_tensor),
+    Mistake(
+        "a policy that is text",
+        ["eval", "p.safetensors"],
+        "p.safetensors",
+        _write("p.safetensors", "weights"),
+    ),
+    Mistake(
+        "a split that does not exist",
+        ["eval", "tiling", "--split", "heldout-reel"],
+        "did you mean 'heldout-real'?",
+    ),
+    Mistake(
+        "a policy for another problem",
+        ["solve", "allocation/digits-w1a2-xc7z020-80", "--solver", "policy:tiling"],
+        "tiling",
+    ),
+    # Placements.
+    Mistake(
+        "a placement instance that does not exist",
+        ["solve", "placement/systolic-858"],
+        "did you mean 'placement/systolic-857'?",
+    ),
+    Mistake(
+        "a netlist that does not fit",
+        ["solve", "p.json"],
+        "26 cells need CLB sites, the fabric has 25: 1 over",
+        _large_netlist,
+        3,
+    ),
     # Benches.
     Mistake("a bench of nothing", ["bench"], "Missing argument 'SUITE'; 'foldwright bench --list' shows all"),
     Mistake(
