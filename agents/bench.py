@@ -58,7 +58,7 @@ def key_of(run: Run, suite_digest: str) -> RunKey:
         suite=suite_digest,
         instance=instance_hash(run.instance),
         solver=run.solver.name,
-        params=run.solver.identity,
+        params=run.solver.identity(load_problem(run.instance).kind),
         budget_kind=run.budget.kind,
         budget=float(run.budget.amount),
         seed=run.seed,
@@ -70,7 +70,7 @@ _WARM: set[tuple[str, str, str]] = set()
 
 def _warm_up(problem: Problem, run: Run) -> float:
     """Lets the solver make one evaluation where it has not run on the instance in this process; returns CPU seconds."""
-    pair = (run.instance, run.solver.name, run.solver.identity)
+    pair = (run.instance, run.solver.name, run.solver.identity(problem.kind))
     if pair in _WARM:
         return 0.0
     clock = CpuClock()

@@ -100,14 +100,14 @@ class SolverSpec(BaseModel):
     @model_validator(mode="after")
     def _exists(self) -> SolverSpec:
         try:
-            self.make_params()
+            get_solver(self.name)
         except FoldwrightError as error:
             raise _raising_value_error(error) from None
         return self
 
-    def make_params(self) -> Any:
-        """Returns the solver's option set."""
-        return get_solver(self.name).make_params(self.params)
+    def make_params(self, kind: str) -> Any:
+        """Returns the solver's option set for a kind of problem."""
+        return get_solver(self.name).make_params(self.params, kind)
 
     @property
     def label(self) -> str:
@@ -115,10 +115,9 @@ class SolverSpec(BaseModel):
         options = ", ".join(f"{key}={value}" for key, value in sorted(self.params.items()))
         return f"{self.name} ({options})" if options else self.name
 
-    @cached_property
-    def identity(self) -> str:
-        """The full option set as JSON, with a digest of a policy's file: what a stored run belongs to."""
-        body = plain(self.make_params())
+    def identity(self, kind: str) -> str:
+        """Returns the full option set for a kind of problem as JSON, with a digest of a policy's file: what a run belongs to."""
+        body = plain(self.make_params(kind))
         if self._policy:
             from foldwright.agents.policy import shipped_policies
 
@@ -185,6 +184,7 @@ class Suite(BaseModel):
             raise ValueError(
                 f"give either cpu_seconds, such as [0.1, 1], or evaluations, such as [1000]; {got} given"
             )
+        self._require_options()
         for what, items in (
             ("instances", self.instances),
             ("solvers", [solver.label for solver in self.solvers]),
@@ -194,6 +194,15 @@ class Suite(BaseModel):
             if twice:
                 raise ValueError(f"{what} names {twice[0]!r} twice; once is enough")
         return self
+
+    def _require_options(self) -> None:
+        """Refuses options that a solver does not have for a kind of problem among the instances."""
+        for kind in dict.fromkeys(load_problem(name).kind for name in self.instances):
+            for solver in self.solvers:
+                try:
+                    solver.make_params(kind)
+                except FoldwrightError as error:
+                    raise _raising_value_error(error) from None
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
