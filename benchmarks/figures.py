@@ -173,6 +173,49 @@ def placement_baselines(body: dict[str, Any]) -> str:
     return f"{title}\n\n{table(header, rows)}"
 
 
+def train_throughput(body: dict[str, Any]) -> str:
+    speed = body["steps_per_second"]
+    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in body["scorer_parts"].items())
+    rows = [
+        ("random allowed actions through the face for SB3", f"{speed['environment']:,}"),
+        ("MaskablePPO, two layers of 64, minibatches of 4,096, 4 epochs", f"{speed['batched']:,}"),
+        ("MaskablePPO with our network, which scores allowed candidates only", f"{speed['scorer']:,}"),
+        ("MaskablePPO as it comes, one environment", f"{speed['defaults']:,}"),
+    ]
+    title = (
+        f"**Learning end to end on {body['env']}, {body['episodes_at_once']} episodes at once, one core.**"
+    )
+    return f"{title} Of our network's time: {shares}.\n\n{table(('what', 'steps/s'), rows)}"
+
+
+def policies_equal_cpu(body: dict[str, Any]) -> str:
+    budgets = sorted({r["budget"] for r in body["rows"]})
+    cells = {(r["kind"], r["split"], r["solver"], r["budget"]): r for r in body["rows"]}
+    rows = []
+    for kind, split, solver in dict.fromkeys((r["kind"], r["split"], r["solver"]) for r in body["rows"]):
+        of = [cells.get((kind, split, solver, b)) for b in budgets]
+        gaps = [
+            "" if r is None else "not all solved" if r["mean_gap"] is None else f"{100 * r['mean_gap']:.2f} %"
+            for r in of
+        ]
+        trained = next((r["training_cpu_seconds"] for r in of if r is not None), None)
+        rows.append((kind, split, solver, *gaps, "-" if trained is None else f"{trained:,.0f}"))
+    header = ("problem", "split", "solver", *(f"gap at {b:g} s" for b in budgets), "training CPU s")
+    title = (
+        f"**Policies beside the other solvers at equal CPU**, {body['instances']} instances a split, {body['seeds']} seeds: gap "
+        "to the best cost known, geometric mean over instances of the median over seeds."
+    )
+    return f"{title}\n\n{table(header, rows)}"
+
+
+def resume(body: dict[str, Any]) -> str:
+    return (
+        f"**Training killed by SIGKILL at {body['kills']} random moments and gone on with:** {body['bit_equal']} of "
+        f"{body['finished_trainings']} finished trainings bit-equal to the uninterrupted one, {body['corrupt_files']} "
+        "corrupt files."
+    )
+
+
 SECTIONS: dict[str, Callable[[Any], str]] = {
     "optimize_networks": optimize_networks,
     "calibrate_cost": calibrate_cost,
@@ -181,6 +224,9 @@ SECTIONS: dict[str, Callable[[Any], str]] = {
     "env_speed": env_speed,
     "solvers_equal_cpu": solvers_equal_cpu,
     "placement_baselines": placement_baselines,
+    "train_throughput": train_throughput,
+    "policies_equal_cpu": policies_equal_cpu,
+    "resume": resume,
 }
 
 
