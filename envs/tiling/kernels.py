@@ -64,7 +64,15 @@ from foldwright.envs.tiling.options import (
 )
 from foldwright.kernels import njit
 
-__all__ = ["CANDIDATE_FEATURES", "CONTEXT_FEATURES", "Episode", "Instance", "costs", "observe", "state_entries"]
+__all__ = [
+    "CANDIDATE_FEATURES",
+    "CONTEXT_FEATURES",
+    "Episode",
+    "Instance",
+    "costs",
+    "observe",
+    "state_entries",
+]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
