@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -37,10 +36,10 @@ from foldwright.envs.problem import Problem
 from foldwright.envs.registry import content_hash, load_instance
 from foldwright.errors import ConfigError, FoldwrightError, nearest
 from foldwright.jsonform import plain
+from foldwright.tomlform import list_mistakes, read_toml, short_repr
 
 __all__ = [
     "DEFAULT_SEEDS",
-    "MAX_SUITE_BYTES",
     "SUITE_NAMES",
     "Budget",
     "SolverSpec",
@@ -53,9 +52,7 @@ __all__ = [
 ]
 
 DEFAULT_SEEDS = 10
-MAX_SUITE_BYTES = 2**20
 _FOLDER = Path(__file__).parent / "suites"
-_SHOWN_MISTAKES = 7
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 SUITE_NAMES = tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
@@ -283,7 +280,7 @@ def load_suite(name_or_path: str) -> Suite:
             f"no suite is named {name_or_path!r}; {nearest(name_or_path, SUITE_NAMES)}; "
             "a file of your own ends with .toml"
         )
-    body = _read(path)
+    body = read_toml(path)
     try:
         return Suite(**body)
     except ValidationError as error:
@@ -302,29 +299,8 @@ def suite_of(**values: Any) -> Suite:
         raise ConfigError(_mistakes(error, "command line")) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_SUITE_BYTES:
-            raise ConfigError(f"{path}: larger than the {MAX_SUITE_BYTES} bytes a suite may have")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read: {error.strerror}; 'foldwright bench' lists suites"
-        ) from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not a text file in UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-
-
 def _mistakes(error: ValidationError, where: str) -> str:
-    lines = [_mistake(e) for e in error.errors()]
-    if len(lines) == 1:
-        return f"{where}: {lines[0]}"
-    shown = lines[:_SHOWN_MISTAKES]
-    if len(lines) > len(shown):
-        shown.append(f"and {len(lines) - len(shown)} more")
-    return "\n  ".join([f"{where}: {len(lines)} mistakes", *shown])
+    return list_mistakes([_mistake(e) for e in error.errors()], where)
 
 
 def _mistake(e: Any) -> str:
@@ -338,7 +314,4 @@ def _mistake(e: Any) -> str:
     message = e["msg"].removeprefix("Value error, ")
     if e["type"] == "value_error":
         return place + message
-    value = repr(e["input"])
-    return (
-        f"{place}{message[:1].lower()}{message[1:]} (got {value if len(value) < 50 else value[:47] + '...'})"
-    )
+    return f"{place}{message[:1].lower()}{message[1:]} (got {short_repr(e['input'])})"

@@ -6,7 +6,6 @@ user names what differs from them. "Decisions" are single choices of an environm
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foldwright.envs import ENVIRONMENTS
 from foldwright.errors import ConfigError, nearest
+from foldwright.tomlform import list_mistakes, read_toml, short_repr
 
 __all__ = [
-    "MAX_CONFIG_BYTES",
     "ImitationConfig",
     "NetworkConfig",
     "PpoConfig",
@@ -27,9 +26,7 @@ __all__ = [
     "load_train_config",
 ]
 
-MAX_CONFIG_BYTES = 2**20
 _FOLDER = Path(__file__).parent / "configs"
-_SHOWN_MISTAKES = 7
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Rate = Annotated[float, Field(gt=0, le=1)]
@@ -150,10 +147,10 @@ def load_train_config(kind: str, path: str | Path | None = None) -> TrainConfig:
     Raises:
         ConfigError: the file cannot be read or has mistakes; all are told.
     """
-    body = _read(_FOLDER / f"{kind}.toml")
+    body = read_toml(_FOLDER / f"{kind}.toml")
     where = f"{kind}.toml"
     if path is not None:
-        body, where = _merged(body, _read(Path(path))), str(path)
+        body, where = _merged(body, read_toml(path)), str(path)
     try:
         return TrainConfig(**body)
     except ValidationError as error:
@@ -169,36 +166,16 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return out
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{path}: larger than the {MAX_CONFIG_BYTES} bytes a configuration may have")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not a text file in UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-
-
 def _mistakes(error: ValidationError, where: str) -> str:
-    lines = [_mistake(e) for e in error.errors()]
-    if len(lines) == 1:
-        return f"{where}: {lines[0]}"
-    shown = lines[:_SHOWN_MISTAKES]
-    if len(lines) > len(shown):
-        shown.append(f"and {len(lines) - len(shown)} more")
-    return "\n  ".join([f"{where}: {len(lines)} mistakes", *shown])
+    return list_mistakes([_mistake(e) for e in error.errors()], where)
 
 
 def _mistake(e: Any) -> str:
     path = [str(part) for part in e["loc"]]
     if e["type"] == "extra_forbidden":
         return f"{'.'.join(path)}: unknown hyperparameter; {nearest(path[-1], _known(path[:-1]))}"
-    value = repr(e["input"])
     message = e["msg"][:1].lower() + e["msg"][1:]
-    return f"{'.'.join(path)}: {message} (got {value if len(value) < 50 else value[:47] + '...'})"
+    return f"{'.'.join(path)}: {message} (got {short_repr(e['input'])})"
 
 
 def _known(table: list[str]) -> list[str]:

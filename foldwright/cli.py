@@ -89,11 +89,12 @@ def _optimize(config: Path | None, settings: tuple[str, ...], **options: Any) ->
 
     The folder gets summary.json, plan.json, schedule.json, placement.json, search.json, report.html and run.log.
     """
-    from foldwright.config import merge_options, read_config
+    from foldwright.config import merge_options
     from foldwright.runs import open_run
+    from foldwright.tomlform import read_toml
     from foldwright.verbs.optimize import headline, optimize_into
 
-    file = read_config(config) if config else {}
+    file = read_toml(config) if config else {}
     options["set"] = {key: _value(text) for key, text in _pairs(settings).items()}
     merged = merge_options(file, str(config or "command line"), options)
     optimize_into(merged, command_line())

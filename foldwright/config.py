@@ -6,7 +6,6 @@ same key of the file. Every mistake is reported, each by its key and where it st
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,18 +13,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from foldwright.errors import ConfigError, nearest
+from foldwright.tomlform import list_mistakes, short_repr
 
 __all__ = [
-    "MAX_CONFIG_BYTES",
     "TEMPLATE",
     "OptimizeOptions",
     "merge_options",
-    "read_config",
     "write_template",
 ]
 
-MAX_CONFIG_BYTES = 2**20
-_SHOWN_MISTAKES = 7
 _PROBLEMS = ("allocation", "tiling", "placement")
 
 _Text = Annotated[str, Field(min_length=1)]
@@ -95,25 +91,6 @@ def _split(name: str) -> tuple[str, str]:
     return problem, solver
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
-    """Reads a TOML file as plain values.
-
-    Raises:
-        ConfigError: the file cannot be read or is not TOML; syntax errors are named by line.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{path}: larger than the {MAX_CONFIG_BYTES} bytes a configuration may have")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not a text file in UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-
-
 def merge_options(file: Mapping[str, Any], where: str, options: Mapping[str, Any]) -> OptimizeOptions:
     """Returns the checked options of a file, overridden by those of the command line.
 
@@ -138,12 +115,7 @@ def _mistakes(error: ValidationError, where: str, from_options: set[str]) -> str
     name_first = ("extra_forbidden", "missing")
     errors = sorted(error.errors(), key=lambda e: e["type"] not in name_first)
     lines = [_mistake(e, where, from_options) for e in errors]
-    shown = lines[:_SHOWN_MISTAKES]
-    if len(lines) > len(shown):
-        shown.append(f"and {len(lines) - len(shown)} more")
-    if len(lines) == 1:
-        return lines[0]
-    return "\n  ".join([f"{len(lines)} mistakes", *shown])
+    return list_mistakes(lines)
 
 
 def _mistake(e: Any, where: str, from_options: set[str]) -> str:
@@ -161,9 +133,7 @@ def _mistake(e: Any, where: str, from_options: set[str]) -> str:
     message = message[:1].lower() + message[1:]
     if not path:
         return message
-    value = e["input"]
-    value = repr(list(value) if isinstance(value, tuple) else value)
-    return f"{place}{message} (got {value if len(value) < 50 else value[:47] + '...'})"
+    return f"{place}{message} (got {short_repr(e['input'])})"
 
 
 def _in_file(where: str, path: list[str]) -> str:

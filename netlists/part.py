@@ -10,7 +10,6 @@ Units: bytes per second, bits, words, MHz. The files name the source of every fi
 from __future__ import annotations
 
 import json
-import tomllib
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, ClassVar, cast
 from foldwright.errors import InputError, PartError, nearest
 from foldwright.jsonform import STRICT
 from foldwright.netlists.fabric import Fabric, Hole, SiteRule
+from foldwright.tomlform import read_toml
 
 __all__ = [
     "RESOURCES",
@@ -35,7 +35,6 @@ __all__ = [
 RESOURCES = ("lut", "ff", "bram36", "dsp")
 """Names of what a part offers and a design uses, in the order of every table."""
 
-_MAX_PART_BYTES = 2**20
 _SHOWN_MISTAKES = 8
 _FAMILIES = ("xc7", "ecp5")
 _PARTS = Path(__file__).parent / "parts"
@@ -219,7 +218,7 @@ def _shipped(name: str) -> Part:
 def _read_part(path: Path) -> Part:
     from pydantic import TypeAdapter, ValidationError
 
-    body = _read_toml(path)
+    body = read_toml(path, PartError)
     form = body.pop("format", None)
     if form != Part.FORMAT:
         raise PartError(f"{path}: format is {form!r}; the file must begin with format = {Part.FORMAT!r}")
@@ -230,19 +229,6 @@ def _read_part(path: Path) -> Part:
         raise PartError(_mistakes(path, error.errors())) from None
     except InputError as error:
         raise PartError(f"{path}: {error}") from None
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _MAX_PART_BYTES:
-            raise PartError(f"{path}: {path.stat().st_size} bytes, more than the {_MAX_PART_BYTES} allowed")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PartError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise PartError(f"{path}: not a text file in UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise PartError(f"{path}: not valid TOML: {error}") from None
 
 
 _TABLES: dict[str, type] = {

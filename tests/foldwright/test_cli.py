@@ -113,12 +113,13 @@ def test_a_reader_that_goes_away_causes_no_traceback() -> None:
 def test_init_writes_a_template_that_optimize_accepts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from foldwright.config import merge_options, read_config
+    from foldwright.config import merge_options
+    from foldwright.tomlform import read_toml
 
     monkeypatch.chdir(tmp_path)
     assert main(["init"]) == 0
     assert "wrote foldwright.toml" in capsys.readouterr().out
-    options = merge_options(read_config("foldwright.toml"), "foldwright.toml", {})
+    options = merge_options(read_toml("foldwright.toml"), "foldwright.toml", {})
     assert (options.part, options.clock_mhz, options.seed) == ("xc7z020", 200.0, 0)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from foldwright.config import TEMPLATE, merge_options, read_config, write_template
+from foldwright.config import TEMPLATE, merge_options, write_template
 from foldwright.errors import ConfigError
+from foldwright.tomlform import read_toml
 
 LEAST: dict[str, Any] = {"model": "a.onnx", "part": "xc7z020", "out": "runs/a"}
 
@@ -105,7 +106,7 @@ def test_all_mistakes_are_told_at_once_and_in_at_most_nine_lines() -> None:
         (b"part = xc7z020\n", "not valid TOML: Invalid value (at line 1"),
         (b'part = "a"\npart = "b"\n', "not valid TOML: Cannot overwrite a value (at line 2"),
         (b"\xff\xfe", "not a text file in UTF-8"),
-        (b"#" * (2**20 + 1), "larger than the 1048576 bytes"),
+        (b"#" * (2**20 + 1), "1048577 bytes, more than the 1048576 allowed"),
         (b"a = " + b"[" * 100_000, "not valid TOML"),
     ],
 )
@@ -113,16 +114,16 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: bytes, messa
     path = tmp_path / "c.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
-        read_config(path)
+        read_toml(path)
     assert message in str(caught.value)
     assert len(str(caught.value)) < 500
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
-        read_config(tmp_path / "absent.toml")
+        read_toml(tmp_path / "absent.toml")
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
-        read_config(tmp_path)
+        read_toml(tmp_path)
 
 
 def test_init_never_overwrites(tmp_path: Path) -> None:

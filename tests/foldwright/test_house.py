@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "agents": frozenset({"netlists", "accel", "models", "envs"}),
     "foldwright": frozenset(ROOMS),
 }
-SHARED_BY_ALL = frozenset({"errors", "jsonform", "kernels", "__version__"})
+SHARED_BY_ALL = frozenset({"errors", "jsonform", "kernels", "tomlform", "__version__"})
 HEAVY = ("numpy", "numba", "networkx", "ortools", "torch", "onnx", "amaranth", "gymnasium", "pydantic")
 
 
