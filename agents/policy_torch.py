@@ -190,19 +190,17 @@ class ScorerPolicy(MaskableActorCriticPolicy):
         candidates = obs["candidates"].float().reshape(*mask.shape, self.scorer.candidate_features)
         return candidates, obs["context"].float(), mask
 
-    def _distribution(self, logits: Tensor, action_masks: Any) -> MaskableDistribution:
-        # finite instead of -inf: the last observation of an episode allows nothing, and gives even odds
-        distribution = self.action_dist.proba_distribution(action_logits=logits.clamp(min=-1e8))
-        if action_masks is not None:
-            distribution.apply_masking(action_masks)
-        return distribution
+    def _distribution(self, logits: Tensor) -> MaskableDistribution:
+        # The logits are masked by the observation's own mask, which is what `action_masks` repeats. Finite instead of
+        # -inf: the last observation of an episode allows nothing, and gives even odds.
+        return self.action_dist.proba_distribution(action_logits=logits.clamp(min=-1e8))
 
     def forward(
         self, obs: Any, deterministic: bool = False, action_masks: Any = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns actions, values (rows, 1) and log-probabilities."""
         logits, values = self.scorer(*self._inputs(obs))
-        distribution = self._distribution(logits, action_masks)
+        distribution = self._distribution(logits)
         actions = distribution.get_actions(deterministic=deterministic)
         return actions, values.unsqueeze(1), distribution.log_prob(actions)
 
@@ -211,12 +209,12 @@ class ScorerPolicy(MaskableActorCriticPolicy):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Returns values (rows, 1), log-probabilities of the actions, and entropies."""
         logits, values = self.scorer(*self._inputs(obs))
-        distribution = self._distribution(logits, action_masks)
+        distribution = self._distribution(logits)
         return values.unsqueeze(1), distribution.log_prob(actions), distribution.entropy()
 
     def get_distribution(self, obs: Any, action_masks: Any = None) -> MaskableDistribution:
         """Returns the distribution over actions."""
-        return self._distribution(self.scorer(*self._inputs(obs))[0], action_masks)
+        return self._distribution(self.scorer(*self._inputs(obs))[0])
 
     def predict_values(self, obs: Any) -> Tensor:
         """Returns values (rows, 1)."""

@@ -180,6 +180,8 @@ def train_throughput(body: dict[str, Any]) -> str:
         ("random allowed actions through the face for SB3", f"{speed['environment']:,}"),
         ("MaskablePPO, two layers of 64, minibatches of 4,096, 4 epochs", f"{speed['batched']:,}"),
         ("MaskablePPO with our network, which scores allowed candidates only", f"{speed['scorer']:,}"),
+        ("the same, half as wide", f"{speed['scorer_width_32']:,}"),
+        ("the same, half as wide, one epoch", f"{speed['scorer_width_32_epoch_1']:,}"),
         ("MaskablePPO as it comes, one environment", f"{speed['defaults']:,}"),
     ]
     title = (

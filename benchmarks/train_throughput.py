@@ -2,11 +2,11 @@
 
     python benchmarks/train_throughput.py [--json FILE] [--seconds S] [--env ID]
 
-`environment` steps the face for Stable-Baselines3 with random allowed actions. `defaults` is MaskablePPO as it comes, on
-one `gymnasium.Env`; `batched` steps 256 episodes at once, learns in minibatches of 4,096, 4 epochs a rollout, with two
-layers of 64; `scorer` the same with our network instead, `CandidateScorer` of width 64, which scores allowed candidates
-only; `scorer_parts` is what shares of its CPU time go where. One torch thread; seconds are CPU time of this process,
-rollouts and learning together, after a warm-up.
+`environment` steps the face for Stable-Baselines3 with random allowed actions. `defaults` is MaskablePPO as it comes,
+on one `gymnasium.Env`; `batched` steps 256 episodes at once, learns in minibatches of 4,096, 4 epochs a rollout, with
+two layers of 64; `scorer` the same with our network instead, `CandidateScorer` of width 64, which scores allowed
+candidates only, and `scorer_width_32` one half as wide, also with one epoch; `scorer_parts` is what shares of its CPU
+time go where. One torch thread; seconds are CPU time of this process, rollouts and learning together, after a warm-up.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ def _defaults(env_id: str) -> MaskablePPO:
     return MaskablePPO("MultiInputPolicy", env, seed=0, device="cpu")
 
 
-def _scorer(env_id: str) -> MaskablePPO:
-    config = PpoConfig(rollout_steps=ROLLOUT_STEPS, batch_rows=4096, epochs=4)
-    return ppo_model(_vector(env_id), NetworkConfig(width=64, depth=1), config, 3e-4)
+def _scorer(env_id: str, width: int = 64, epochs: int = 4) -> MaskablePPO:
+    config = PpoConfig(rollout_steps=ROLLOUT_STEPS, batch_rows=4096, epochs=epochs)
+    return ppo_model(_vector(env_id), NetworkConfig(width=width, depth=1), config, 3e-4)
 
 
 def parts(model: MaskablePPO) -> dict[str, float]:
@@ -121,6 +121,8 @@ def main() -> None:
         "environment": stepping_speed(_vector(args.env), args.seconds),
         "batched": learning_speed(_batched(args.env), args.seconds),
         "scorer": learning_speed(scorer, args.seconds),
+        "scorer_width_32": learning_speed(_scorer(args.env, width=32), args.seconds),
+        "scorer_width_32_epoch_1": learning_speed(_scorer(args.env, width=32, epochs=1), args.seconds),
         "defaults": learning_speed(_defaults(args.env), args.seconds),
     }
     results: dict[str, Any] = {
