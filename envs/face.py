@@ -9,7 +9,7 @@ The candidates' features come as one row, (64 * features,), which is what Stable
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import gymnasium
@@ -75,6 +75,10 @@ class DecisionEnv(gymnasium.Env[Any, Any]):
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # noqa: RUF012 (the base's type)
     kit: ClassVar[Kit]
+    draw_table: ClassVar[Callable[..., str]]
+    """Returns the state as text, from problem, choices, position and cost."""
+    draw_picture: ClassVar[Callable[..., npt.NDArray[np.uint8]]]
+    """Returns the state as a picture, from problem, choices and position."""
 
     def __init__(
         self,
@@ -122,6 +126,18 @@ class DecisionEnv(gymnasium.Env[Any, Any]):
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Returns which actions are allowed, bool (64,); what maskable agents ask for."""
         return self.core.mask[0].astype(np.bool_)
+
+    def render(self) -> Any:
+        """Returns the decisions so far as a text table ("ansi") or a picture, uint8 (height, width, 3) ("rgb_array").
+
+        The cost that the table tells is that of the decisions so far, completed by the fallback.
+        """
+        problem, choices, position = self.problem, self.choices(), int(self.core.position[0])
+        if self.render_mode == "ansi":
+            return self.draw_table(problem, choices, position, problem.cost_of(choices))
+        if self.render_mode == "rgb_array":
+            return self.draw_picture(problem, choices, position)
+        return None
 
     def choices(self) -> npt.NDArray[np.int64]:
         """Returns the decisions so far, completed by the fallback, int64 (decisions,)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -90,16 +90,8 @@ class AllocationEnv(DecisionEnv):
     """
 
     kit: ClassVar[Kit] = ALLOCATION_KIT
-
-    def render(self) -> Any:
-        """Returns the datapath so far as a text table ("ansi") or a picture, uint8 (height, width, 3) ("rgb_array")."""
-        problem, position = self.problem, int(self.core.position[0])
-        assert isinstance(problem, AllocationProblem)
-        if self.render_mode == "ansi":
-            return table(problem, self.choices(), position, problem.cost_of(self.choices()))
-        if self.render_mode == "rgb_array":
-            return picture(problem, self.choices())
-        return None
+    draw_table = staticmethod(table)
+    draw_picture = staticmethod(lambda problem, choices, _: picture(problem, choices))
 
 
 class AllocationVectorEnv(DecisionVectorEnv):

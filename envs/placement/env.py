@@ -91,16 +91,8 @@ class PlacementEnv(DecisionEnv):
     """
 
     kit: ClassVar[Kit] = PLACEMENT_KIT
-
-    def render(self) -> Any:
-        """Returns the placement so far as a text table ("ansi") or a picture, uint8 (height, width, 3) ("rgb_array")."""
-        problem, position = self.problem, int(self.core.position[0])
-        assert isinstance(problem, PlacementProblem)
-        if self.render_mode == "ansi":
-            return table(problem, self.choices(), position, int(self.core.cost[0]))
-        if self.render_mode == "rgb_array":
-            return picture(problem, self.choices(), position)
-        return None
+    draw_table = staticmethod(table)
+    draw_picture = staticmethod(picture)
 
 
 class PlacementVectorEnv(DecisionVectorEnv):

@@ -85,16 +85,8 @@ class TilingEnv(DecisionEnv):
     """
 
     kit: ClassVar[Kit] = TILING_KIT
-
-    def render(self) -> Any:
-        """Returns the schedule so far as a text table ("ansi") or a picture, uint8 (height, width, 3) ("rgb_array")."""
-        problem, position = self.problem, int(self.core.position[0])
-        assert isinstance(problem, TilingProblem)
-        if self.render_mode == "ansi":
-            return table(problem, self.choices(), position, problem.cost_of(self.choices()))
-        if self.render_mode == "rgb_array":
-            return picture(problem, self.choices(), position)
-        return None
+    draw_table = staticmethod(table)
+    draw_picture = staticmethod(picture)
 
 
 class TilingVectorEnv(DecisionVectorEnv):
