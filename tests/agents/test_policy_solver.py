@@ -72,7 +72,7 @@ def test_greedy_takes_the_likeliest_candidate_each_time(
 
 
 # A placement's fallback beats weights drawn at random, so the solver would give that and not the beam's choices.
-@pytest.mark.parametrize(("kind", "name"), [pair for pair in ALL if pair[0] != "placement"])
+@pytest.mark.parametrize(("kind", "name"), [case for case in ALL if case.values[0] != "placement"])
 def test_a_wide_beam_finds_the_likeliest_solutions_in_order(
     solvers: dict[str, Solver], kind: str, name: str
 ) -> None:
