@@ -213,7 +213,7 @@ def policies_equal_cpu(body: dict[str, Any]) -> str:
 def resume(body: dict[str, Any]) -> str:
     return (
         f"**Training killed by SIGKILL at {body['kills']} random moments and gone on with:** {body['bit_equal']} of "
-        f"{body['finished_trainings']} finished trainings bit-equal to the uninterrupted one, {body['corrupt_files']} "
+        f"{body['finished_trainings']} finished trainings bit-equal to the uninterrupted one, {len(body['corrupt_files'])} "
         "corrupt files."
     )
 
