@@ -93,22 +93,14 @@ def _odd_levels(bits: int) -> tuple[int, ...]:
     return tuple(range(-top, top + 1, 2))
 
 
-class _Forward:
-    """The forward version of a quantizer: its integers as real numbers again."""
-
-    __slots__ = ()
-
-    def to_integers(self, x: Floats) -> Quantized:
-        raise NotImplementedError
-
-    def forward(self, x: Floats) -> Floats:
-        """Returns the quantized values in the float type of `x`."""
-        dtype = x.dtype if np.issubdtype(x.dtype, np.floating) else np.dtype(np.float64)
-        return self.to_integers(x).values().astype(dtype)
+def _forward(self: Quantizer, x: Floats) -> Floats:
+    """Returns the quantized values in the float type of `x`; the `forward` of every quantizer."""
+    dtype = x.dtype if np.issubdtype(x.dtype, np.floating) else np.dtype(np.float64)
+    return self.to_integers(x).values().astype(dtype)
 
 
 @dataclass(frozen=True, slots=True)
-class LinearQuantizer(_Forward):
+class LinearQuantizer:
     """The linear quantizer `Q(x) = D*floor(x/D + 1/2)` with step D, saturated to `bits`."""
 
     step: float
@@ -131,9 +123,11 @@ class LinearQuantizer(_Forward):
         ratio = np.clip(_checked(x, self) / self.step, low, low + (1 << self.bits) - 1)
         return Quantized(_half_up(ratio), self.step)
 
+    forward = _forward
+
 
 @dataclass(frozen=True, slots=True)
-class SymmetricQuantizer(_Forward):
+class SymmetricQuantizer:
     """Signed levels around zero, the largest magnitude of the tensor on the largest level."""
 
     bits: int
@@ -154,9 +148,11 @@ class SymmetricQuantizer(_Forward):
             return Quantized(np.zeros(values.shape, dtype=np.int64), 1.0)
         return Quantized(np.clip(_half_up(values / scale), -top, top), scale)
 
+    forward = _forward
+
 
 @dataclass(frozen=True, slots=True)
-class DorefaActivation(_Forward):
+class DorefaActivation:
     """Clips to [0, 1] and rounds to multiples of `1 / (2^bits - 1)`."""
 
     bits: int
@@ -172,9 +168,11 @@ class DorefaActivation(_Forward):
         steps = (1 << self.bits) - 1
         return Quantized(_half_up(np.clip(_checked(x, self), 0.0, 1.0) * steps), 1.0 / steps)
 
+    forward = _forward
+
 
 @dataclass(frozen=True, slots=True)
-class DorefaWeight(_Forward):
+class DorefaWeight:
     """DoReFa's weights: the sign times the mean magnitude at one bit, else tanh over its maximum."""
 
     bits: int
@@ -196,9 +194,11 @@ class DorefaWeight(_Forward):
         unit = squashed / (2 * (np.abs(squashed).max() or 1.0)) + 0.5
         return Quantized(2 * _half_up(unit * steps) - steps, 1.0 / steps)
 
+    forward = _forward
+
 
 @dataclass(frozen=True, slots=True)
-class BalancedQuantizer(_Forward):
+class BalancedQuantizer:
     """Bins of equal population, cut at the percentiles, on evenly spaced odd levels.
 
     Uniform quantization between the extreme values leaves outer levels nearly unused where weights are
@@ -222,3 +222,5 @@ class BalancedQuantizer(_Forward):
         bins = np.searchsorted(cuts, values, side="right")
         scale = float(np.abs(values).mean()) / (count // 2)
         return Quantized((2 * bins - (count - 1)).astype(np.int64), scale or 1.0)
+
+    forward = _forward
