@@ -146,7 +146,8 @@ def solvers_equal_cpu(body: dict[str, Any]) -> str:
     ]
     header = ("instance", "solver", "CPU s", "median cost", "range", "bound", "gap")
     seeds = body["rows"][0]["seeds"]
-    return f"**Solvers at equal CPU, {seeds} seeds:**\n\n{table(header, rows)}"
+    unsuited = "".join(f"\n\nNot there: {reason}." for reason in body.get("unsuited", ()))
+    return f"**Solvers at equal CPU, {seeds} seeds:**\n\n{table(header, rows)}{unsuited}"
 
 
 def _wire(row: dict[str, Any]) -> str:
@@ -232,6 +233,24 @@ SECTIONS: dict[str, Callable[[Any], str]] = {
 }
 
 
+def _command(name: str) -> str:
+    """Returns the command that makes a result again."""
+    arguments = ARGUMENTS.get(name, "")
+    return " ".join(
+        filter(None, ("python", f"benchmarks/{name}.py", arguments, f"--json benchmarks/results/{name}.json"))
+    )
+
+
+ARGUMENTS = {
+    "solvers_equal_cpu": "--seeds 5",
+    "placement_baselines": "--seeds 3",
+    "train_throughput": "--seconds 10",
+    "policies_equal_cpu": "tiling placement --instances 4 --seeds 10 --budgets 0.01 0.1 1",
+    "resume": "--kills 20",
+}
+"""What the results were made with, where that is not the script's default."""
+
+
 def figures() -> str:
     """Returns the whole section."""
     parts = []
@@ -239,9 +258,7 @@ def figures() -> str:
         path = RESULTS / f"{name}.json"
         if path.exists():
             text = section(json.loads(path.read_text(encoding="utf-8")))
-            parts.append(
-                f"{text}\n\n<sub>`python benchmarks/{name}.py --json benchmarks/results/{name}.json`</sub>"
-            )
+            parts.append(f"{text}\n\n<sub>`{_command(name)}`</sub>")
     return "\n\n".join(parts)
 
 
