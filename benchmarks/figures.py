@@ -169,7 +169,8 @@ def placement_baselines(body: dict[str, Any]) -> str:
     seeds = next(iter(body.values()))["anneal 1"]["seeds"]
     title = (
         f"**Placement: wirelength (HPWL, tiles) and CPU seconds, median and range of {seeds} seeds** (greedy and nextpnr: one); "
-        "annealing at three efforts, one run each. nextpnr-generic, where it is there, has one cell fixed as an anchor."
+        "annealing at three efforts, one run each. nextpnr-generic, where it is there, has one cell fixed as an anchor. "
+        "The annealer's defaults were chosen on the two systolic instances."
     )
     return f"{title}\n\n{table(header, rows)}"
 

@@ -4,8 +4,8 @@ Numba caches each function by its own file alone: a caller compiled with an olde
 would be taken from the cache and compute something else. So the cache lies in a folder named by a stamp of all source
 files of the rooms with kernels; with another stamp everything is compiled again. `NUMBA_CACHE_DIR` moves the base.
 
-Kernels are compiled at LLVM's level 1 unless `NUMBA_OPT` says otherwise: it takes a fifth to a third less time than numba's
-own level 3, and the simulator and the placer's moves run as fast, for they have no loops that vectorise.
+Kernels are compiled at LLVM's level 1 unless `NUMBA_OPT` says otherwise: that compiles in less time than numba's own
+level 3, and the simulator and the placer's moves run no slower, for they have no loops that vectorise.
 """
 
 from __future__ import annotations

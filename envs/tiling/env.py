@@ -66,8 +66,8 @@ class TilingEnv(DecisionEnv):
         (cost before - cost after) / bound, without a unit, larger is better, -1 for a forbidden action. The cost is the
         simulator's before the first and after the last decision; between them it is an estimate for the fallback
         completion: the cycles of the busiest engine's layers one by one, or of the DRAM port, whichever are more, scaled
-        to the simulator's for the fallback. A simulation takes a hundred times as long as everything else in a step. An
-        undiscounted episode sums to (cycles of the fallback - cycles) / bound exactly.
+        to the simulator's for the fallback. A simulation takes tens of times as long as everything else in
+        a step (`benchmarks/env_speed.py`). An undiscounted episode sums to (cycles of the fallback - cycles) / bound exactly.
     Terminated / Truncated:
         Terminated after the last decision; truncated after 4 * decisions + 16 steps.
     Info:

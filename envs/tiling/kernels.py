@@ -8,7 +8,7 @@ Context features (`CONTEXT_*`): the layer that is decided, and the fallback comp
 
 An episode keeps what its completion needs (`Episode`): a step changes what the last decision changes and packs the
 memories that it touches, which is exact. The completion is simulated at the end of an episode alone, for a simulation
-takes a hundred times as long as a step; on the way its cycles are estimated by those of the layers one by one.
+takes tens of times as long as a step; on the way its cycles are estimated by those of the layers one by one.
 """
 
 from __future__ import annotations
