@@ -1,4 +1,4 @@
-"""Learned policies without torch: the network of `CandidateScorer`, evaluated on batches of observations.
+"""Learned policies without torch: the network of `CandidateScorer`, evaluated on observations.
 
 The network scores each allowed candidate i of a decision by
 
@@ -7,15 +7,15 @@ The network scores each allowed candidate i of a decision by
 where phi and psi are `depth` layers of `width` units with relu. Weights are shared over the candidates and nothing
 depends on their number, so one policy acts on instances of any size.
 
-Only allowed candidates are evaluated. They lie one after another, rows of zeros filling up the last block: numpy
-multiplies whole blocks of few rows, compiled loops do the rest. Blocks of one small size keep the BLAS library in one
-thread, and give a candidate the same logit, to the last bit, in whatever batch it comes.
+Decisions have few allowed candidates, so a call of numpy would cost more than the products in it: all is compiled, and
+one decision is scored after another (`score_decision`), also by loops that are compiled themselves (`agents.play`). A
+candidate has the same logit, to the last bit, in whatever batch it comes.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,113 +25,127 @@ from foldwright.envs.problem import MAX_CANDIDATES
 from foldwright.errors import PolicyError, nearest
 from foldwright.kernels import njit
 
-__all__ = ["POLICY_FOLDER", "Policy", "load_policy", "shipped_policies"]
+__all__ = ["POLICY_FOLDER", "Network", "Policy", "load_policy", "score_decision", "shipped_policies"]
 
 POLICY_FOLDER = Path(__file__).parent / "policies"
 """Where shipped policies stand."""
 _SUFFIX = ".safetensors"
-_BLOCK_ROWS = 32
-_ONE_THREAD = 2**18
-"""Multiply-adds up to which OpenBLAS multiplies in one thread."""
+_ZERO = np.float32(0)
 
 Floats = npt.NDArray[np.float32]
 
 
-def _pack(candidates: Any, mask: Any, packed: Any, places: Any, starts: Any) -> int:
-    """Lays the allowed candidates one after another; row r's are `starts[r]` to `starts[r + 1]`. Returns how many.
+class Encoder(NamedTuple):
+    """The layers of phi or psi; a matrix is (inputs, outputs)."""
 
-    `places[i]` is the candidate that lies at i, counted over all rows.
+    first: Floats  # float32 (features, width)
+    rest: Floats  # float32 (depth - 1, width, width)
+    bias: Floats  # float32 (depth, width)
+
+
+class Network(NamedTuple):
+    """The weights as the compiled functions take them; a matrix is (inputs, outputs)."""
+
+    phi: Encoder
+    psi: Encoder
+    own: Floats  # float32 (width, width): what a candidate's own code adds to the head
+    pooled: Floats  # float32 (3 * width, width): what psi, mean and maximum add
+    bias: Floats  # float32 (width,)
+    score: Floats  # float32 (width,)
+
+
+# "reassoc" lets sums run in vector lanes, always the same ones.
+_compiled: Any = njit(cache=True, fastmath={"reassoc", "contract"})
+
+
+@_compiled
+def _add_product(row: Floats, matrix: Floats, out: Floats) -> None:
+    """Adds the product of a row and a matrix (inputs, outputs); four inputs at a time, so that `out` is seldom stored."""
+    inputs, outputs = matrix.shape
+    whole = inputs - inputs % 4
+    for f in range(0, whole, 4):
+        a, b, c, d = row[f], row[f + 1], row[f + 2], row[f + 3]
+        for j in range(outputs):
+            out[j] += a * matrix[f, j] + b * matrix[f + 1, j] + c * matrix[f + 2, j] + d * matrix[f + 3, j]
+    for f in range(whole, inputs):
+        a = row[f]
+        for j in range(outputs):
+            out[j] += a * matrix[f, j]
+
+
+@_compiled
+def _encode(encoder: Encoder, row: Floats, spare: Floats, code: Floats) -> None:
+    """Writes the code of a row of features; `spare` has the same length and is overwritten."""
+    depth = len(encoder.bias)
+    for layer in range(depth):
+        # the last layer writes into `code`, whatever the depth
+        into, before = (code, spare) if (depth - layer) % 2 else (spare, code)
+        into[:] = encoder.bias[layer]
+        if layer == 0:
+            _add_product(row, encoder.first, into)
+        else:
+            _add_product(before, encoder.rest[layer - 1], into)
+        for j in range(len(into)):
+            into[j] = max(into[j], _ZERO)
+
+
+@_compiled
+def score_decision(
+    network: Network, candidates: Floats, context: Floats, mask: Any, room: Floats, logits: Floats
+) -> int:
+    """Writes a score per candidate of one decision, -inf where the mask forbids; returns the number of allowed ones.
+
+    Args:
+        candidates: Features, float32 (K, F).
+        context: Features, float32 (G,).
+        mask: 0 where a candidate is forbidden, (K,).
+        room: float32 (K + 6, width), overwritten.
+        logits: float32 (K,), overwritten.
     """
-    count = 0
-    for row in range(mask.shape[0]):
-        starts[row] = count
-        for k in range(mask.shape[1]):
-            if mask[row, k] != 0:
-                places[count] = row * mask.shape[1] + k
-                for feature in range(candidates.shape[2]):
-                    packed[count, feature] = candidates[row, k, feature]
-                count += 1
-    starts[mask.shape[0]] = count
+    width, count = len(network.score), 0
+    codes, pool, shared, hidden = room[:-6], room[-6:-3].reshape(3 * width), room[-3], room[-2]
+    spare = room[-1]
+    mean, top = pool[width : 2 * width], pool[2 * width :]
+    pool[:] = _ZERO
+    for k in range(len(mask)):
+        if mask[k] != 0:
+            code = codes[count]
+            _encode(network.phi, candidates[k], spare, code)
+            for j in range(width):
+                mean[j] += code[j]
+                top[j] = max(top[j], code[j])
+            count += 1
+    if count > 0:
+        share = np.float32(1.0) / np.float32(count)
+        for j in range(width):
+            mean[j] *= share
+        _encode(network.psi, context, spare, pool[:width])
+        shared[:] = network.bias
+        _add_product(pool, network.pooled, shared)
+    at = 0
+    for k in range(len(mask)):
+        logits[k] = -np.inf
+        if mask[k] != 0:
+            hidden[:] = shared
+            _add_product(codes[at], network.own, hidden)
+            logit = _ZERO
+            for j in range(width):
+                logit += max(hidden[j], _ZERO) * network.score[j]
+            logits[k] = logit
+            at += 1
     return count
 
 
-def _relu(hidden: Any, bias: Any) -> int:
-    """Adds a bias to each row and applies relu; returns the number of rows."""
-    for i in range(hidden.shape[0]):
-        for j in range(hidden.shape[1]):
-            hidden[i, j] = max(hidden[i, j] + bias[j], np.float32(0))
-    return int(hidden.shape[0])
-
-
-def _pool(hidden: Any, starts: Any, mean: Any, top: Any) -> int:
-    """Puts mean and maximum of each row's candidates, none negative, on the zeros of `mean` and `top`."""
-    rows = starts.shape[0] - 1
-    for row in range(rows):
-        share = np.float32(1.0) / np.float32(max(1, starts[row + 1] - starts[row]))
-        for i in range(starts[row], starts[row + 1]):
-            for j in range(hidden.shape[1]):
-                mean[row, j] += hidden[i, j]
-                top[row, j] = max(top[row, j], hidden[i, j])
-        for j in range(hidden.shape[1]):
-            mean[row, j] *= share
-    return rows
-
-
-def _score(hidden: Any, starts: Any, shared: Any, score: Any, places: Any, logits: Any) -> int:
-    """Adds each row's shared term to its candidates, applies relu, and writes the logits to their places."""
-    rows = starts.shape[0] - 1
-    for row in range(rows):
-        for i in range(starts[row], starts[row + 1]):
-            logit = np.float32(0)
-            for j in range(hidden.shape[1]):
-                logit += max(hidden[i, j] + shared[row, j], np.float32(0)) * score[j]
-            logits[places[i]] = logit
-    return rows
-
-
-pack: Any = njit(cache=True)(_pack)
-relu: Any = njit(cache=True)(_relu)
-pool: Any = njit(cache=True)(_pool)
-# "reassoc" lets the sum run in vector lanes, always the same ones
-score_all: Any = njit(cache=True, fastmath={"reassoc", "contract"})(_score)
-
-
-class _Dense:
-    """The product of a layer, without bias, over blocks of rows."""
-
-    def __init__(self, weight: Floats) -> None:
-        self._matrix = np.ascontiguousarray(weight.T)
-        inputs, self.outputs = self._matrix.shape
-        fitting = _ONE_THREAD // (inputs * self.outputs)
-        # a power of two, so that it divides the rows, which come in multiples of _BLOCK_ROWS
-        self._block = min(_BLOCK_ROWS, 1 << max(0, fitting.bit_length() - 1))
-
-    def __call__(self, rows: Floats, room: _Room) -> Floats:
-        """Returns the product, in memory that the next call with this room takes again."""
-        blocks = rows.reshape(-1, self._block, rows.shape[1])
-        product = room.take(len(rows), self.outputs)
-        np.matmul(blocks, self._matrix, out=product.reshape(len(blocks), self._block, self.outputs))
-        return product
-
-
-class _Room:
-    """Memory for an array of any number of rows, kept between calls: fresh pages would cost as much as the products."""
-
-    def __init__(self) -> None:
-        self._flat: Floats = np.empty(0, dtype=np.float32)
-
-    def take(self, rows: int, columns: int) -> Floats:
-        if rows * columns > len(self._flat):
-            self._flat = np.empty(2 * rows * columns, dtype=np.float32)
-        return self._flat[: rows * columns].reshape(rows, columns)
-
-
-def _padded(count: int) -> int:
-    return max(1, -(-count // _BLOCK_ROWS)) * _BLOCK_ROWS
+@_compiled
+def _score_batch(
+    network: Network, candidates: Floats, context: Floats, mask: Any, room: Floats, logits: Floats
+) -> None:
+    for row in range(len(mask)):
+        score_decision(network, candidates[row], context[row], mask[row], room, logits[row])
 
 
 class Policy:
-    """A policy that is ready to score candidates; not to be shared by threads, for it keeps memory between calls.
+    """A policy that is ready to score candidates.
 
     Args:
         weights: As `weight_shapes(card)` lists them.
@@ -141,16 +155,29 @@ class Policy:
     def __init__(self, card: PolicyCard, weights: Weights, where: str = "policy") -> None:
         check_weights(card, weights, where)
         self.card, self.weights, self.where = card, weights, where
-        width = card.width
-        self._phi = [self._layer(f"phi.{layer}") for layer in range(card.depth)]
-        self._psi = [self._layer(f"psi.{layer}") for layer in range(card.depth)]
-        own, shared = np.split(weights["head.weight"], [width], axis=1)
-        self._own, self._shared = _Dense(own), _Dense(shared)
-        self._rooms = [_Room() for _ in range(6)]
-        self._head_bias, self._score = weights["head.bias"], weights["score.weight"].reshape(width).copy()
+        own, pooled = np.split(weights["head.weight"], [card.width], axis=1)
+        self.network = Network(
+            self._encoder("phi"),
+            self._encoder("psi"),
+            np.ascontiguousarray(own.T),
+            np.ascontiguousarray(pooled.T),
+            np.ascontiguousarray(weights["head.bias"]),
+            np.ascontiguousarray(weights["score.weight"].reshape(card.width)),
+        )
 
-    def _layer(self, name: str) -> tuple[_Dense, Floats]:
-        return _Dense(self.weights[f"{name}.weight"]), self.weights[f"{name}.bias"]
+    def _encoder(self, name: str) -> Encoder:
+        width, depth = self.card.width, self.card.depth
+        rest = np.zeros((depth - 1, width, width), dtype=np.float32)
+        for layer in range(1, depth):
+            rest[layer - 1] = self.weights[f"{name}.{layer}.weight"].T
+        first = np.ascontiguousarray(self.weights[f"{name}.0.weight"].T)
+        return Encoder(
+            first, rest, np.stack([self.weights[f"{name}.{layer}.bias"] for layer in range(depth)])
+        )
+
+    def room(self) -> Floats:
+        """Returns memory for one call of `score_decision` at a time."""
+        return np.empty((MAX_CANDIDATES + 6, self.card.width), dtype=np.float32)
 
     def logits(self, candidates: Floats, context: Floats, mask: npt.NDArray[Any]) -> Floats:
         """Returns a score per candidate, float32 (rows, 64), -inf where the mask forbids.
@@ -160,33 +187,9 @@ class Policy:
             context: Features, float32 (rows, G).
             mask: 0 where a candidate is forbidden, int8 or bool (rows, 64).
         """
-        rows, width = len(mask), self.card.width
-        count = int(np.count_nonzero(mask))
-        packed_room, even, odd, own, pooled_room, shared_room = self._rooms
-        packed = packed_room.take(_padded(count), candidates.shape[2])
-        packed[count:] = 0
-        places, starts = np.empty(count, dtype=np.int64), np.empty(rows + 1, dtype=np.int64)
-        pack(candidates, mask, packed, places, starts)
-        pooled = pooled_room.take(_padded(rows), 3 * width)
-        pooled[:] = 0
-        known = np.zeros((len(pooled), context.shape[1]), dtype=np.float32)
-        known[:rows] = context
-        pooled[:, :width] = _encode(self._psi, known, even, odd)
-        hidden = _encode(self._phi, packed, even, odd)
-        pool(hidden, starts, pooled[:, width : 2 * width], pooled[:, 2 * width :])
-        shared = self._shared(pooled, shared_room)
-        shared += self._head_bias
-        logits = np.full(rows * MAX_CANDIDATES, -np.inf, dtype=np.float32)
-        score_all(self._own(hidden, own), starts, shared, self._score, places, logits)
-        return logits.reshape(rows, MAX_CANDIDATES)
-
-
-def _encode(layers: list[tuple[_Dense, Floats]], rows: Floats, even: _Room, odd: _Room) -> Floats:
-    for layer, bias in layers:
-        rows = layer(rows, even)
-        relu(rows, bias)
-        even, odd = odd, even
-    return rows
+        out = np.empty((len(mask), MAX_CANDIDATES), dtype=np.float32)
+        _score_batch(self.network, candidates, context, mask, self.room(), out)
+        return out
 
 
 def shipped_policies() -> dict[str, Path]:

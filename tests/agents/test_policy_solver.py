@@ -164,7 +164,7 @@ def test_a_policy_of_another_kind_is_refused(solvers: dict[str, Solver]) -> None
         ({"beam": 3}, "no option 'beam'; did you mean 'beam_width'"),  # misspelt
         ({"temperature": 0.0}, "allowed is 0.01 to 100"),  # would divide by zero
         ({"beam_width": 10**6}, "allowed is 1 to 1024"),  # more rows than memory
-        ({"rows": 0}, "allowed is 1 to 1024"),  # draws nothing
+        ({"samples": -2}, "allowed is -1 to 1000000000"),  # neither a count nor "until the stop"
     ],
 )
 def test_wrong_options_are_refused(solvers: dict[str, Solver], params: dict[str, Any], message: str) -> None:
