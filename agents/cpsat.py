@@ -210,7 +210,7 @@ def solve(problem: Problem, *, stop: StopRule, seed: int, params: CpSatParams | 
     if params.hint == "greedy":
         greedy.solve(problem, stop=Evaluations(1), seed=seed)  # warm-up
     search.start()
-    if not search.done:
+    if not search.done and search.prepare():
         _suggest(search, params.hint)
         rounds = _Rounds(search, params, stop)
         if params.hint != "none" and search.best_cost < NO_COST:

@@ -96,7 +96,7 @@ def _by_problem(problem: Problem, stop: StopRule, seed: int, params: NoParams) -
     assert isinstance(problem, WithExact)
     search = Search(problem, "exact", stop, seed, params)
     search.start()
-    if search.done:
+    if search.done or not search.prepare():
         return search.result()
 
     def asked(work: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from foldwright.envs.problem import Choices
 
-__all__ = ["WithCpModel", "WithExact", "WithKernel", "WithStart"]
+__all__ = ["WithCpModel", "WithExact", "WithKernel", "WithPreparation", "WithStart"]
 
 
 @runtime_checkable
@@ -31,6 +31,15 @@ class WithStart(Protocol):
     @property
     def start(self) -> Choices:
         """Returns legal choices from which a search may begin."""
+
+
+@runtime_checkable
+class WithPreparation(Protocol):
+    """A problem that computes something once, before its start, its exact method and its model can be used."""
+
+    @property
+    def preparation_seconds(self) -> float:
+        """Returns the CPU time that took, loading of kernels apart; solvers that use it are charged with it."""
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from foldwright import __version__
-from foldwright.agents.faces import WithStart
+from foldwright.agents.faces import WithPreparation, WithStart
 from foldwright.agents.kernel import CHUNK_SECONDS, TRACE_ROWS, Kernel, Loop
 from foldwright.agents.result import BoundStep, Improvement, Result, Status
 from foldwright.agents.stop import NO_COST, CpuClock, StopRule, cpu_limit, evaluation_limit, is_reproducible
@@ -72,6 +72,9 @@ class Search:
         self._offered = np.array(problem.start, dtype=np.int64) if isinstance(problem, WithStart) else None
         known = problem.bound()
         self.bound, self._proof = known.value, known.proof
+        self._owed_seconds = 0.0
+        if isinstance(problem, WithPreparation) and cpu_limit(stop) is not None:
+            self._owed_seconds = problem.preparation_seconds
         self._pace = _Pace(stop)
 
     def bind(self, loop: Loop, *args: Any) -> Loop:
@@ -92,9 +95,21 @@ class Search:
         self._bounds = [(0.0, self.bound)]
         self.evaluate(self.fallback)
 
+    def prepare(self) -> bool:
+        """Counts what the problem spent to prepare its start, exact method and model, once; false where that is too much.
+
+        A bound is known to every solver and costs none anything, but what else was computed for it is not free.
+        """
+        limit = cpu_limit(self.stop)
+        if limit is not None and self.clock() + self._owed_seconds >= limit:
+            return False
+        self.clock.charge(self._owed_seconds)
+        self._owed_seconds = 0.0
+        return True
+
     def evaluate_offered(self) -> None:
-        """Scores the start that the problem offers, where it offers one."""
-        if self._offered is not None and not self.done:
+        """Scores the start that the problem offers, where it offers one and CPU time suffices for making it."""
+        if self._offered is not None and not self.done and self.prepare():
             self.evaluate(self._offered)
 
     @property

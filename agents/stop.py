@@ -59,6 +59,10 @@ class CpuClock:
     def __call__(self) -> float:
         return _cpu_seconds_of_process() - self._start
 
+    def charge(self, seconds: float) -> None:
+        """Counts CPU time that was spent before."""
+        self._start -= seconds
+
 
 def _cpu_seconds_of_process() -> float:
     spent = os.times()

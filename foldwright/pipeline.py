@@ -125,15 +125,16 @@ class _Budget:
             best = result.cost if result.has_solution else NO_COST
             self.tell(name, result.cpu_seconds, result.iterations, best)
 
-    def stop(self, share: float, by_proposals: bool = False) -> StopRule:
+    def stop(self, share: float, by_proposals: bool = False, prepared: float = 0.0) -> StopRule:
+        """Returns the rule of a search that has a share of the whole, and what was `prepared` for it before on top."""
         if self.options.deterministic is not None and by_proposals:
             return Evaluations(max(1, round(self.options.deterministic * share * _PROPOSALS_PER_UNIT)))
         if self.options.deterministic is not None:
             return DeterministicTime(self.options.deterministic * share)
-        return CpuSeconds((self.options.cpu_seconds or DEFAULT_CPU_SECONDS) * share)
+        return CpuSeconds((self.options.cpu_seconds or DEFAULT_CPU_SECONDS) * share + prepared)
 
-    def watched(self, name: str, share: float, by_proposals: bool = False) -> StopRule:
-        rule, tell = self.stop(share, by_proposals), self.tell
+    def watched(self, name: str, share: float, by_proposals: bool = False, prepared: float = 0.0) -> StopRule:
+        rule, tell = self.stop(share, by_proposals, prepared), self.tell
         if tell is None:
             return rule
         return Watched(rule, lambda seconds, count, best: tell(name, seconds, count, best))
@@ -235,7 +236,8 @@ def _fastest(
     """Searches for the engines with the most frames per second, then for the schedules of the best few."""
     solver, params = solvers["allocation"]
     with budget.stage("allocation"):
-        stop = budget.watched("allocation", _ALLOCATION_SHARE)
+        # the stage before made the bound, and with it what solvers are charged for
+        stop = budget.watched("allocation", _ALLOCATION_SHARE, prepared=problem.preparation_seconds)
         allocation = solver(problem, stop=stop, seed=options.seed, params=params)
         budget.done("allocation", allocation)
         if budget.tell is not None and allocation.has_solution:

@@ -9,6 +9,7 @@ designs close to it until none that is left could be better, or the stop says so
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, islice, pairwise
@@ -348,6 +349,8 @@ class FrontierSearch:
         self.best: tuple[int, Choices] | None = None
         self._leaders: dict[bytes, tuple[int, Choices]] = {}
         self.engines_counted = 0
+        self.cpu_seconds = 0.0
+        """What the frontiers and chains took, loading of kernels apart."""
 
     def _frontier(self, batch_index: int) -> tuple[IntArray, IntArray]:
         """Returns the closed frontier for a number of frames per round, column lanes included."""
@@ -391,7 +394,8 @@ class FrontierSearch:
     def chains(self) -> list[_Chain]:
         """Returns every way to cut the layers and choose frames per round, the best bound first."""
         if self._chains is None:
-            found = []
+            _load_kernels(self._layers, self._lut_terms)
+            before, found = time.process_time(), []
             n = len(self._layers)
             for batch_index in range(len(BATCHES)):
                 best, _ = self._frontier(batch_index)
@@ -401,6 +405,7 @@ class FrontierSearch:
                         if value < _FAR:
                             found.append(_Chain(value, batch_index, cuts))
             self._chains = sorted(found, key=lambda c: (c.value, len(c.cuts), c.batch_index, c.cuts))
+            self.cpu_seconds = time.process_time() - before
         return self._chains
 
     def bound(self) -> Bound:
@@ -497,6 +502,14 @@ class FrontierSearch:
                     self.best = cost, choices
             if stop(self._simulated):
                 return
+
+
+def _load_kernels(layers: IntArray, lut_terms: IntArray) -> None:
+    """Compiles the kernels of the frontiers, or takes them from the cache, by a network of one layer without a budget."""
+    best, config = np.full((1, 2, 1), _FAR, dtype=np.int64), np.full((1, 2, 1), -1, dtype=np.int64)
+    frontier(layers[:1], lut_terms, 0, 1, 0, 0, best, config)
+    close_frontier(best, config)
+    fastest(best, np.array([0, 1], dtype=np.int64))
 
 
 def unpack_engine(code: int) -> tuple[int, ...]:

@@ -271,6 +271,12 @@ class AllocationProblem:
 
         return FrontierSearch(self)
 
+    @property
+    def preparation_seconds(self) -> float:
+        """CPU time of the frontiers, which the bound, the start, the exact search and the model rest on."""
+        seconds: float = self.search.cpu_seconds
+        return seconds
+
     @cached_property
     def start(self) -> Choices:
         """Returns a good design by rule; see `foldwright.envs.allocation.start`."""
