@@ -25,6 +25,8 @@ from foldwright.errors import ConfigError
 
 __all__ = ["CandidateScorer", "ScorerPolicy", "load_weights", "scorer_of", "weights_of"]
 
+_FORBIDDEN = -1e8
+"""Logit of a forbidden candidate where a distribution needs a finite one."""
 _HIDDEN_GAIN = 2**0.5
 _SCORE_GAIN = 0.01
 """A policy begins close to even odds, as in Stable-Baselines3."""
@@ -75,7 +77,30 @@ class CandidateScorer(nn.Module):
         """
         allowed = mask != 0
         own, pooled, rows = self._encode(candidates, context, allowed)
-        return self._logits(own, pooled, rows, allowed), self._values(pooled)
+        logits = own.new_full(allowed.shape, float("-inf"))
+        return logits.masked_scatter(allowed, self._scores(own, pooled, rows)), self._values(pooled)
+
+    def evaluate(
+        self, candidates: Tensor, context: Tensor, mask: Tensor, actions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns values, log-probabilities of actions and entropies, float32 (rows,) each.
+
+        Only allowed candidates are looked at, a few of the 64 that observations have room for.
+
+        Args:
+            actions: int64 (rows,), all allowed.
+        """
+        allowed = mask != 0
+        own, pooled, rows = self._encode(candidates, context, allowed)
+        scores = self._scores(own, pooled, rows)
+        nothing = pooled.new_zeros(len(pooled))
+        top = nothing.scatter_reduce(0, rows, scores.detach(), "amax", include_self=False)
+        shifted = scores - top[rows]
+        log_odds = shifted - nothing.index_add(0, rows, shifted.exp()).log()[rows]
+        entropy = -nothing.index_add(0, rows, log_odds.exp() * log_odds)
+        wanted = torch.arange(len(actions), device=own.device) * allowed.shape[1] + actions
+        places = torch.searchsorted(allowed.reshape(-1).nonzero().squeeze(1), wanted)
+        return self._values(pooled), log_odds[places], entropy
 
     def values(self, candidates: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """Returns the values alone, float32 (rows,)."""
@@ -92,13 +117,14 @@ class CandidateScorer(nn.Module):
         top = torch.segment_reduce(own, "max", lengths=counts, axis=0, unsafe=True, initial=0)
         return own, torch.cat([_through(self.psi, context), mean, top], dim=1), rows
 
-    def _logits(self, own: Tensor, pooled: Tensor, rows: Tensor, allowed: Tensor) -> Tensor:
+    def _scores(self, own: Tensor, pooled: Tensor, rows: Tensor) -> Tensor:
+        """Returns the logits of the allowed candidates, one after another."""
         # the head's product, split in what each candidate and what its whole row adds
         weight = self.head.weight
         shared = nn.functional.linear(pooled, weight[:, self.width :], self.head.bias)
         hidden = torch.relu(nn.functional.linear(own, weight[:, : self.width]) + shared[rows])
-        logits = own.new_full(allowed.shape, float("-inf"))
-        return logits.masked_scatter(allowed, self.score(hidden).squeeze(1))
+        scores: Tensor = self.score(hidden).squeeze(1)
+        return scores
 
     def _values(self, pooled: Tensor) -> Tensor:
         values: Tensor = self.value(torch.relu(self.value_head(pooled))).squeeze(1)
@@ -193,24 +219,26 @@ class ScorerPolicy(MaskableActorCriticPolicy):
     def _distribution(self, logits: Tensor) -> MaskableDistribution:
         # The logits are masked by the observation's own mask, which is what `action_masks` repeats. Finite instead of
         # -inf: the last observation of an episode allows nothing, and gives even odds.
-        return self.action_dist.proba_distribution(action_logits=logits.clamp(min=-1e8))
+        return self.action_dist.proba_distribution(action_logits=logits.clamp(min=_FORBIDDEN))
 
     def forward(
         self, obs: Any, deterministic: bool = False, action_masks: Any = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns actions, values (rows, 1) and log-probabilities."""
         logits, values = self.scorer(*self._inputs(obs))
-        distribution = self._distribution(logits)
-        actions = distribution.get_actions(deterministic=deterministic)
-        return actions, values.unsqueeze(1), distribution.log_prob(actions)
+        log_odds = torch.log_softmax(logits.clamp(min=_FORBIDDEN), dim=1)
+        if deterministic:
+            actions = log_odds.argmax(dim=1)
+        else:  # the candidate whose exponential clock of its odds rings first
+            actions = (log_odds.exp() / torch.empty_like(log_odds).exponential_()).argmax(dim=1)
+        return actions, values.unsqueeze(1), log_odds.gather(1, actions.unsqueeze(1)).squeeze(1)
 
     def evaluate_actions(
         self, obs: Any, actions: Tensor, action_masks: Any = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Returns values (rows, 1), log-probabilities of the actions, and entropies."""
-        logits, values = self.scorer(*self._inputs(obs))
-        distribution = self._distribution(logits)
-        return values.unsqueeze(1), distribution.log_prob(actions), distribution.entropy()
+        values, log_probabilities, entropies = self.scorer.evaluate(*self._inputs(obs), actions.long())
+        return values.unsqueeze(1), log_probabilities, entropies
 
     def get_distribution(self, obs: Any, action_masks: Any = None) -> MaskableDistribution:
         """Returns the distribution over actions."""

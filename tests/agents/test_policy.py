@@ -106,6 +106,34 @@ def test_torch_computes_the_same_logits(kind: str, width: int, depth: int) -> No
         np.testing.assert_allclose(ours[finite], logits[finite], rtol=1e-5, atol=1e-5)
 
 
+def test_actions_are_evaluated_as_a_masked_distribution_does() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("sb3_contrib", reason="sb3-contrib is not installed")
+    from foldwright.agents.policy_torch import scorer_of
+
+    scorer, (candidates, context, mask) = (
+        scorer_of(random_policy("tiling")),
+        random_batch(random_policy("tiling"), 60),
+    )
+    mask[:, 0] = 1  # in training every decision has a candidate
+    inputs = [torch.from_numpy(part) for part in (candidates, context, mask)]
+    actions = torch.from_numpy(np.array([np.flatnonzero(row)[-1] for row in mask]))
+    logits, expected = scorer(*inputs)
+    values, log_probabilities, entropies = scorer.evaluate(*inputs, actions)
+    dense = torch.distributions.Categorical(logits=logits.clamp(min=-1e8))
+    assert torch.equal(values, expected)
+    torch.testing.assert_close(log_probabilities, dense.log_prob(actions))
+    torch.testing.assert_close(entropies, dense.entropy(), rtol=1e-4, atol=1e-5)
+    # the gradient flows through the logarithm of the sum, too
+    gradient = torch.autograd.grad(log_probabilities.sum(), scorer.score.weight)[0]
+    torch.testing.assert_close(
+        gradient,
+        torch.autograd.grad(dense.log_prob(actions).sum(), scorer.score.weight)[0],
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
 def test_weights_go_through_torch_and_back() -> None:
     pytest.importorskip("sb3_contrib", reason="sb3-contrib is not installed")
     from foldwright.agents.policy_torch import CandidateScorer, load_weights, scorer_of, weights_of
