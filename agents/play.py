@@ -7,7 +7,6 @@ at the clock.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numba  # only for typeof
@@ -55,11 +54,6 @@ def _decide(
     return taken
 
 
-@cache
-def _compiled(signature: Any) -> Any:
-    return njit(signature, cache=True)(_decide)
-
-
 class Player:
     """Episodes on one instance, one after another."""
 
@@ -75,7 +69,7 @@ class Player:
         )  # fmt: skip
         logits = np.empty(core.mask.shape[1], dtype=np.float32)
         self._arguments = (core.kit.observe, observed, policy.network, policy.room(), logits)
-        self._decide = _bound(*self._arguments)
+        self._decide = _bound(problem.kind, *self._arguments)
 
     def begin(self) -> None:
         """Starts an episode."""
@@ -95,11 +89,20 @@ class Player:
         self._decide(*self._arguments, temperature, rng, _CHUNK)
 
 
-def _bound(_: Any, observed: Any, *others: Any) -> Any:
+_BOUND: dict[str, Any] = {}
+"""`_decide` compiled by kind of problem; what it takes has the same types for every instance and policy of a kind."""
+
+
+def _bound(kind: str, _: Any, observed: Any, *others: Any) -> Any:
     """Returns `_decide` compiled for arguments like these."""
-    typed = [numba.typeof(value) for value in observed]
-    function = types.FunctionType(types.void(*typed))
-    rng = numba.typeof(np.random.default_rng(0))
-    return _compiled(
-        types.int64(function, types.Tuple(typed), *map(numba.typeof, others), types.float64, rng, types.int64)
-    )
+    if kind not in _BOUND:
+        typed = [numba.typeof(value) for value in observed]
+        function = types.FunctionType(types.void(*typed))
+        rng = numba.typeof(np.random.default_rng(0))
+        _BOUND[kind] = njit(
+            types.int64(
+                function, types.Tuple(typed), *map(numba.typeof, others), types.float64, rng, types.int64
+            ),
+            cache=True,
+        )(_decide)
+    return _BOUND[kind]

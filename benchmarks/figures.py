@@ -205,9 +205,12 @@ def policies_equal_cpu(body: dict[str, Any]) -> str:
         trained = next((r["training_cpu_seconds"] for r in of if r is not None), None)
         rows.append((kind, split, solver, *gaps, "-" if trained is None else f"{trained:,.0f}"))
     header = ("problem", "split", "solver", *(f"gap at {b:g} s" for b in budgets), "training CPU s")
+    counts = {b: max(r["instances"] for r in body["rows"] if r["budget"] == b) for b in budgets}
     title = (
-        f"**Policies beside the other solvers at equal CPU**, {body['instances']} instances a split, {body['seeds']} seeds: gap "
-        "to the best cost known, geometric mean over instances of the median over seeds."
+        "**Policies beside the other solvers at equal CPU**, gap to the best cost known, geometric mean over instances of the "
+        f"median over {body['seeds']} seeds. Instances a split: "
+        + ", ".join(f"{count} at {b:g} s" for b, count in counts.items())
+        + f". {body['workers']} runs side by side."
     )
     return f"{title}\n\n{table(header, rows)}"
 
@@ -246,7 +249,7 @@ ARGUMENTS = {
     "solvers_equal_cpu": "--seeds 5",
     "placement_baselines": "--seeds 3",
     "train_throughput": "--seconds 10",
-    "policies_equal_cpu": "tiling placement --instances 4 --seeds 10 --budgets 0.01 0.1 1",
+    "policies_equal_cpu": "--workers 2",
     "resume": "--kills 20",
 }
 """What the results were made with, where that is not the script's default."""

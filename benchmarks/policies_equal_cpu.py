@@ -1,12 +1,14 @@
 """Compares the shipped policies with the solvers without learning at equal CPU on instances they never saw.
 
-    python benchmarks/policies_equal_cpu.py [tiling allocation ...] [--instances N] [--seeds 10] [--out FOLDER] [--json FILE]
+    python benchmarks/policies_equal_cpu.py [tiling allocation ...] [--instances N] [--seeds 10] [--workers N]
+        [--out FOLDER] [--json FILE]
 
 For every kind of problem and the splits heldout-id, heldout-size and heldout-real: the policy decoding greedily and then
-sampling, the policy sampling alone, and greedy, anneal, cp-sat and exact, with 0.01, 0.1, 1 and 10 s of CPU time and 10
-seeds. The gap is over the best cost known: that of any run here, or of the table of best known costs; a solver's gap at a
-budget is the geometric mean over the instances of the median over the seeds. A budget counts from after imports and
-warm-up; what training took is told beside it. Runs are kept in FOLDER and not made again.
+sampling, the policy sampling alone, and random, greedy, anneal, cp-sat and exact, with 0.01, 0.1, 1 and 10 s of CPU time
+and 10 seeds; with 10 s on fewer instances (`--long-instances`, the first ones) and without random and the policy sampling
+alone, for that takes hours. The gap is over the best cost known: that of any run here with any budget, or of the table of
+best known costs; a solver's gap at a budget is the geometric mean over the instances of the median over the seeds. A budget
+counts from after imports and warm-up; what training took is told beside it. Runs are kept in FOLDER and not made again.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ import argparse
 import dataclasses
 import json
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from foldwright.agents.bench import run_suite
 from foldwright.agents.policy import load_policy, shipped_policies
-from foldwright.agents.scores import facts_of, ranks_of, rows_of
+from foldwright.agents.scores import Done, facts_of, ranks_of, rows_of
 from foldwright.agents.store import STORE_NAME, RunStore
 from foldwright.agents.suite import SolverSpec, suite_of
 from foldwright.envs.registry import split as problems_of
@@ -29,29 +32,44 @@ __all__ = ["SPLITS", "compare", "main"]
 
 SPLITS = ("heldout-id", "heldout-size", "heldout-real")
 RIVALS = ("greedy", "anneal", "cp-sat", "exact")
+LONG_SECONDS = 10.0
+"""Budgets from here on are long ones."""
 
 
-def _solvers(kind: str) -> tuple[SolverSpec, ...]:
+def _solvers(kind: str, is_long: bool) -> tuple[SolverSpec, ...]:
     policy = f"policy:{kind}"
-    sampled = SolverSpec(name=policy, params={"decoding": "sampled"})
-    return (SolverSpec(name=policy), sampled, *(SolverSpec(name=name) for name in RIVALS))
+    names = (policy, *RIVALS) if is_long else (policy, "random", *RIVALS)
+    sampled = () if is_long else (SolverSpec(name=policy, params={"decoding": "sampled"}),)
+    return (*(SolverSpec(name=name) for name in names), *sampled)
 
 
-def compare(
-    kind: str, split: str, instances: int, seeds: int, budgets: tuple[float, ...], out: Path
-) -> list[dict[str, Any]]:
-    """Returns a row per solver and budget on a split."""
+def _runs(kind: str, split: str, budgets: Sequence[float], args: argparse.Namespace, is_long: bool) -> Done:
+    """Makes the runs of the short or of the long budgets."""
+    count = args.long_instances if is_long else args.instances
+    if not budgets or not count:
+        return []
     suite = suite_of(
-        instances=tuple(problem.name for problem in problems_of(kind, split, instances)),
-        solvers=_solvers(kind),
-        seeds=seeds,
-        cpu_seconds=budgets,
+        instances=tuple(problem.name for problem in problems_of(kind, split, count)),
+        solvers=_solvers(kind, is_long),
+        seeds=args.seeds,
+        cpu_seconds=tuple(budgets),
     )
-    folder = out / f"{kind}-{split}"
+    folder = args.out / f"{kind}-{split}-{'long' if is_long else 'short'}"
     folder.mkdir(parents=True, exist_ok=True)
     with RunStore(folder / STORE_NAME, suite.digest) as store:
-        done = run_suite(suite, store, tell=lambda n, of, last: print(f"{n}/{of} {last}", flush=True))
-    rows = rows_of(done, facts_of(done))
+        return run_suite(
+            suite,
+            store,
+            tell=lambda n, of, last: print(f"{n}/{of} {last}", flush=True),
+            workers=args.workers,
+        )
+
+
+def compare(kind: str, split: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Returns a row per solver and budget on a split."""
+    short = _runs(kind, split, [b for b in args.budgets if b < LONG_SECONDS], args, is_long=False)
+    long = _runs(kind, split, [b for b in args.budgets if b >= LONG_SECONDS], args, is_long=True)
+    facts = facts_of([*short, *long])
     trained = load_policy(kind).card.training_cpu_seconds
     return [
         {
@@ -61,6 +79,7 @@ def compare(
             "failed_runs": sum(r.failed for r in rows if r.solver == rank.solver and r.budget == rank.budget),
             "training_cpu_seconds": trained if rank.solver.startswith("policy:") else None,
         }
+        for rows in (rows_of(runs, facts) for runs in (short, long) if runs)
         for rank in ranks_of(rows)
     ]
 
@@ -69,23 +88,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kinds", nargs="*", default=sorted(shipped_policies()))
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=SPLITS)
-    parser.add_argument("--instances", type=int, default=8, help="of each split")
+    parser.add_argument("--instances", type=int, default=4, help="of each split")
+    parser.add_argument("--long-instances", type=int, default=2, help="of each split, with 10 s and more")
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.01, 0.1, 1.0, 10.0])
     parser.add_argument("--out", type=Path, default=Path("runs/policies-equal-cpu"))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    rows = [
-        row
-        for kind in args.kinds
-        for split in args.splits
-        for row in compare(kind, split, args.instances, args.seeds, tuple(args.budgets), args.out)
-    ]
+    rows = [row for kind in args.kinds for split in args.splits for row in compare(kind, split, args)]
     for row in rows:
         gap = "not all solved" if row["mean_gap"] is None else f"{row['mean_gap']:.2%}"
         print(f"{row['kind']:<11} {row['split']:<13} {row['budget']:>6g} s  {row['solver']:<36} {gap}")
     if args.json:
-        about = {"machine": platform.machine(), "instances": args.instances, "seeds": args.seeds}
+        about = {"machine": platform.machine(), "seeds": args.seeds, "workers": args.workers}
         args.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
