@@ -136,9 +136,10 @@ def _solve(search: Search, policy: Policy, params: PolicyParams) -> Result:
     search.start()
     if search.done:
         return search.result()
+    fallback_cost = search.best_cost
     if params.decoding == "beam":
         _beam(search, policy, params.beam_width)
-    player = Player(search.problem, policy)
+    player = Player(search.problem, policy, fallback_cost)
     if params.decoding == "greedy":
         _play(search, player, _LIKELIEST)
     left = params.samples if params.samples >= 0 else 1 << 60

@@ -55,11 +55,16 @@ def _decide(
 
 
 class Player:
-    """Episodes on one instance, one after another."""
+    """Episodes on one instance, one after another.
 
-    def __init__(self, problem: Problem, policy: Policy) -> None:
+    Args:
+        fallback_cost: What the instance's fallback costs, where that is known.
+    """
+
+    def __init__(self, problem: Problem, policy: Policy, fallback_cost: int | None = None) -> None:
         self._problem = problem
         self._core = BatchCore(kit_of(problem.kind), 1)
+        self._core.bank.slot(problem, fallback_cost)
         self.begin()
         core, bank = self._core, self._core.bank
         # none of these arrays is ever replaced: the core keeps one episode, on one instance

@@ -80,7 +80,7 @@ class CandidateScorer(nn.Module):
         logits = own.new_full(allowed.shape, float("-inf"))
         return logits.masked_scatter(allowed, self._scores(own, pooled, rows)), self._values(pooled)
 
-    def evaluate(
+    def evaluate_actions(
         self, candidates: Tensor, context: Tensor, mask: Tensor, actions: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns values, log-probabilities of actions and entropies, float32 (rows,) each.
@@ -237,7 +237,9 @@ class ScorerPolicy(MaskableActorCriticPolicy):
         self, obs: Any, actions: Tensor, action_masks: Any = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Returns values (rows, 1), log-probabilities of the actions, and entropies."""
-        values, log_probabilities, entropies = self.scorer.evaluate(*self._inputs(obs), actions.long())
+        values, log_probabilities, entropies = self.scorer.evaluate_actions(
+            *self._inputs(obs), actions.long()
+        )
         return values.unsqueeze(1), log_probabilities, entropies
 
     def get_distribution(self, obs: Any, action_masks: Any = None) -> MaskableDistribution:

@@ -81,8 +81,12 @@ class Bank:
         self.names: npt.NDArray[Any] = np.zeros(0, dtype=object)
         self.state_entries = 0
 
-    def slot(self, problem: Problem) -> int:
-        """Returns the number of an instance, packing it if it is new."""
+    def slot(self, problem: Problem, fallback_cost: int | None = None) -> int:
+        """Returns the number of an instance, packing it if it is new.
+
+        Args:
+            fallback_cost: What its fallback costs, where that is known: a simulation of the slowest solution takes a while.
+        """
         found = self._slots.get(id(problem))
         if found is None:
             found = self._slots[id(problem)] = len(self.problems)
@@ -93,7 +97,8 @@ class Bank:
             self._flatten()
             self.bounds = np.append(self.bounds, max(1, self._kit.bound(problem)))
             self.decisions = np.append(self.decisions, len(problem.sizes))
-            self.first_costs = np.append(self.first_costs, problem.cost_of(problem.fallback))
+            first = problem.cost_of(problem.fallback) if fallback_cost is None else fallback_cost
+            self.first_costs = np.append(self.first_costs, first)
             self.names = np.append(self.names, np.array([problem.name], dtype=object))
             if self._kit.state_entries:
                 self.state_entries = max(self.state_entries, self._kit.state_entries(problem))

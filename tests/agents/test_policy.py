@@ -119,7 +119,7 @@ def test_actions_are_evaluated_as_a_masked_distribution_does() -> None:
     inputs = [torch.from_numpy(part) for part in (candidates, context, mask)]
     actions = torch.from_numpy(np.array([np.flatnonzero(row)[-1] for row in mask]))
     logits, expected = scorer(*inputs)
-    values, log_probabilities, entropies = scorer.evaluate(*inputs, actions)
+    values, log_probabilities, entropies = scorer.evaluate_actions(inputs[0], inputs[1], inputs[2], actions)
     dense = torch.distributions.Categorical(logits=logits.clamp(min=-1e8))
     assert torch.equal(values, expected)
     torch.testing.assert_close(log_probabilities, dense.log_prob(actions))
