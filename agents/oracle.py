@@ -160,12 +160,16 @@ class Expert:
                 if cost != INFEASIBLE and (out[candidate] == INFEASIBLE or cost < out[candidate]):
                     out[candidate] = cost
                     self._ahead[decision, candidate] = cost, tried[candidate].copy()
+        if self._ahead:
+            cost, choices = min(self._ahead.values(), key=lambda known: known[0])
+            if cost < self.cost:
+                self.cost, self.choices = cost, choices.copy()
 
     def follow(self, decision: int, candidate: int) -> None:
         """Takes over a decision of the episode, with the completion that is known to be best, and mends that if need be."""
         ahead = self._ahead.get((decision, candidate))
         if ahead is not None:
-            self.cost, self.choices = ahead[0], ahead[1]
+            self.cost, self.choices = ahead[0], ahead[1].copy()
         elif self.choices[decision] != candidate:
             self.choices[decision] = candidate
             cost = self._mend(self._fallback, self.choices, decision + 1)
