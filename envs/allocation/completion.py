@@ -58,7 +58,7 @@ _MARGIN = 0.004
 """Share of the LUTs that a completion leaves over, for estimates are not exact."""
 _ROUNDS = np.array([(A_DK, A_DN), (A_DM, A_DK), (A_DRAIN, A_PLANES), (A_DM, A_DN)])
 """Pairs of choices that are gone through with all candidates; with the drain, lanes and window too."""
-_REFINED = 10
+_REFINED = 6
 """Candidates of an extent whose completions are refined: those with the best values."""
 _FRAMES_TRIED = np.array([0, 6, 12])
 """Positions of the frames per round of the completions, where these are not decided."""
@@ -179,7 +179,7 @@ def _complete_engine(
         out[0, k] = choices
         out[0, k, decision] = k
         if place < _REFINED:
-            complete(it, out[0, k], decision + 1, 0, len(_ROUNDS))
+            complete(it, out[0, k], decision + 1, 0, 2)
         elif found.value[k] < FAR:
             out[0, k, at : at + PER_ENGINE] = found.engine[k]
             complete(it, out[0, k], at + PER_ENGINE, 0, 0)

@@ -141,6 +141,8 @@ _DRAIN_SLACK = 1.03
 """The fewest drain lanes are taken that slow an engine down by less than this factor."""
 _TYPICAL_LANES, _TYPICAL_HEIGHT = 8, 8
 """`dn` and `dm` of an engine on which modes of words are compared before its shape is known."""
+_FEW_LAYERS = 10
+"""Networks of so many layers or fewer get curves over a finer grid."""
 _STREAM = 0.5
 """Share of the time to load what is short of block RAMs in the value of a completion: some of it hides behind compute."""
 BLOCK_BITS, BLOCK_PORT_BITS = 36864, 72
@@ -402,6 +404,28 @@ def _free_planes(layers: IntArray) -> int:
 
 
 @njit(cache=True)
+def _aligned(values: IntArray, grid: IntArray, extents: IntArray, most_parts: int) -> IntArray:
+    """Returns the positions of the grid among values, and of those that split an extent into few even parts."""
+    marks = np.zeros(len(values), dtype=np.int64)
+    marks[grid] = 1
+    for extent in extents:
+        for parts in range(1, most_parts + 1):
+            marks[min(np.searchsorted(values, ceil_div(extent, parts)), len(values) - 1)] = 1
+    return np.flatnonzero(marks)
+
+
+@njit(cache=True)
+def _network_grids(layers: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Returns the positions of `dm`, `dk` and `dn` for the curves: finer for networks of few layers."""
+    if len(layers) > _FEW_LAYERS:
+        return _HEIGHTS, _GRID_WIDTHS, _LANES
+    groups = layers[:, L_GROUPS]
+    heights = _aligned(COUNTS, _HEIGHTS, layers[:, L_OUT_C] // groups, 6)
+    widths = _aligned(WIDTHS, _GRID_WIDTHS, layers[:, L_IN_C] // groups, 3)
+    return heights, widths, _aligned(COUNTS, _LANES, layers[:, L_OUT_W], 6)
+
+
+@njit(cache=True)
 def run_curves(layers: IntArray, lut_terms: IntArray, limits: IntArray) -> FloatArray:
     """Returns the least time of one engine by LUTs, float32 (groups of frames, layers, layers + 1, BUCKETS + 1).
 
@@ -410,10 +434,11 @@ def run_curves(layers: IntArray, lut_terms: IntArray, limits: IntArray) -> Float
     n = len(layers)
     out = np.full((len(GROUP_FRAMES), n, n + 1, BUCKETS + 1), FAR, dtype=np.float32)
     row, cost_row = _rows_of(layers)
-    base = np.zeros((n, n + 1, len(_HEIGHTS)))
-    blocks = np.zeros((len(_HEIGHTS), n))
-    for h in range(len(_HEIGHTS)):
-        dm = COUNTS[_HEIGHTS[h]]
+    heights, widths, columns = _network_grids(layers)
+    base = np.zeros((n, n + 1, len(heights)))
+    blocks = np.zeros((len(heights), n))
+    for h in range(len(heights)):
+        dm = COUNTS[heights[h]]
         for i in range(n):
             blocks[h, i] = layers[i, L_GROUPS] * ceil_div(layers[i, L_OUT_C] // layers[i, L_GROUPS], dm)
             for j in range(i + 1, n + 1):
@@ -424,11 +449,11 @@ def run_curves(layers: IntArray, lut_terms: IntArray, limits: IntArray) -> Float
     for is_batch in range(2):
         cost_row[C_BATCH], cost_row[C_PA_MASK] = is_batch, 1
         model = _lut_model(cost_row, lut_terms)
-        for a_dk in _GRID_WIDTHS:
+        for a_dk in widths:
             row[E_DK], row[E_PA_MASK] = WIDTHS[a_dk], mask
             if not _block_cycles(layers, row, 1, steps):
                 continue
-            for a_dn in _LANES:
+            for a_dn in _LANES if is_batch else columns:
                 dn = COUNTS[a_dn]
                 for g in range(is_batch, len(GROUP_FRAMES)):
                     if is_batch and dn > GROUP_FRAMES[g]:
@@ -436,8 +461,8 @@ def run_curves(layers: IntArray, lut_terms: IntArray, limits: IntArray) -> Float
                     _lane_groups(layers, dn, is_batch, GROUP_FRAMES[g], groups)
                     drain = DRAINS[_pick_drain(steps, groups, blocks[0], dn)]
                     slope, offset = _slope(model, WIDTHS[a_dk], dn, drain), _offset(model, WIDTHS[a_dk], dn)
-                    for h in range(len(_HEIGHTS)):
-                        lut = slope * COUNTS[_HEIGHTS[h]] + offset
+                    for h in range(len(heights)):
+                        lut = slope * COUNTS[heights[h]] + offset
                         if lut > limits[N_LUT]:
                             break
                         _enter_runs(
