@@ -8,9 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
+
 from foldwright.envs.problem import Choices
 
-__all__ = ["WithCpModel", "WithExact", "WithKernel", "WithPreparation", "WithStart"]
+__all__ = [
+    "WithCompletions",
+    "WithCpModel",
+    "WithExact",
+    "WithKernel",
+    "WithPreparation",
+    "WithStart",
+]
 
 
 @runtime_checkable
@@ -62,3 +72,18 @@ class WithCpModel(Protocol):
 
     def cp_model(self) -> Any:
         """Returns the model as a `foldwright.envs.cp_problem.CpProblem`."""
+
+
+@runtime_checkable
+class WithCompletions(Protocol):
+    """A problem that knows by rules of its own how to go on from decisions that were taken."""
+
+    def completions(
+        self, choices: Choices, decision: int, mask: npt.NDArray[np.int8]
+    ) -> npt.NDArray[np.int64]:
+        """Returns complete choices that begin with `choices[:decision]` and a candidate of `decision`.
+
+        Returns:
+            int64 (tries, len(mask), decisions): one or several for each candidate that the mask allows. They need not
+            fit; the rows of other candidates mean nothing.
+        """

@@ -3,6 +3,7 @@
 The search is the problem's exact method where it has one, enumeration where that takes few enough evaluations, else
 annealing; all are reproducible. `Expert` follows such a solution through an episode: it says what every allowed
 candidate of the next decision leads to, and where the episode leaves the solution, it mends the rest by local search.
+Where a problem knows completions of its own, they count too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba.extending import register_jitable
 
-from foldwright.agents.faces import WithExact
+from foldwright.agents.faces import WithCompletions, WithExact
 from foldwright.agents.kernel import Kernel
 from foldwright.agents.registry import get_solver
 from foldwright.agents.result import Result
@@ -102,6 +103,13 @@ def _climb(
     return value
 
 
+def _costs_of(cost: Any, tables: Any, many: Any, out: Any) -> int:
+    """Writes the costs of many choices; returns how many they are."""
+    for i in range(len(many)):
+        out[i] = cost(*tables, many[i])
+    return len(many)
+
+
 class Expert:
     """Knows a good completion of an episode's decisions, and keeps one while the episode goes its own way.
 
@@ -116,12 +124,14 @@ class Expert:
         self.cost = int(problem.cost_of(self.choices))
         self._fallback: Choices = np.array(problem.fallback, dtype=np.int64)
         self._sizes: Choices = np.array(problem.sizes, dtype=np.int64)
+        self._ahead: dict[tuple[int, int], tuple[int, Choices]] = {}
         self._bind()
 
     def _bind(self) -> None:
         kernel, mask = Kernel(self.problem), np.zeros(1, dtype=np.int8)
         self._costs = kernel.bind(_candidate_costs, self._fallback, self.choices, 0, True, mask, self.choices)
         self._mend = kernel.bind(_mend, self._fallback, self.choices, 0)
+        self._costs_of = kernel.bind(_costs_of, np.zeros((1, 1), dtype=np.int64), self.choices)
         self._climb = kernel.bind(_climb, self._sizes, self.choices, 0, 0, 0, self._rng)
 
     def candidate_costs(
@@ -133,12 +143,36 @@ class Expert:
         """
         out = np.empty(len(mask), dtype=np.int64)
         self._costs(self._fallback, self.choices, decision, mends, mask, out)
+        if isinstance(self.problem, WithCompletions):
+            self._look_ahead(self.problem, decision, mask, out)
         return out
 
+    def _look_ahead(
+        self, problem: WithCompletions, decision: int, mask: npt.NDArray[np.int8], out: npt.NDArray[np.int64]
+    ) -> None:
+        """Lowers the costs of candidates to those of the problem's own completions, and remembers these."""
+        self._ahead = {}
+        allowed = np.flatnonzero(mask)
+        for tried in problem.completions(self.choices, decision, mask):
+            costs = np.empty(len(allowed), dtype=np.int64)
+            self._costs_of(np.ascontiguousarray(tried[allowed]), costs)
+            for candidate, cost in zip(allowed.tolist(), costs.tolist(), strict=True):
+                if cost != INFEASIBLE and (out[candidate] == INFEASIBLE or cost < out[candidate]):
+                    out[candidate] = cost
+                    self._ahead[decision, candidate] = cost, tried[candidate].copy()
+        if self._ahead:
+            cost, choices = min(self._ahead.values(), key=lambda known: known[0])
+            if cost < self.cost:
+                self.cost, self.choices = cost, choices.copy()
+
     def follow(self, decision: int, candidate: int) -> None:
-        """Takes over a decision of the episode and mends the completion after it."""
-        if self.choices[decision] == candidate:
-            return
-        self.choices[decision] = candidate
-        cost = self._mend(self._fallback, self.choices, decision + 1)
-        self.cost = self._climb(self._sizes, self.choices, decision + 1, int(cost), self._repair, self._rng)
+        """Takes over a decision of the episode, with the completion that is known to be best, and mends that if need be."""
+        ahead = self._ahead.get((decision, candidate))
+        if ahead is not None:
+            self.cost, self.choices = ahead[0], ahead[1].copy()
+        elif self.choices[decision] != candidate:
+            self.choices[decision] = candidate
+            cost = self._mend(self._fallback, self.choices, decision + 1)
+            self.cost = self._climb(
+                self._sizes, self.choices, decision + 1, int(cost), self._repair, self._rng
+            )

@@ -40,7 +40,7 @@ from foldwright.agents.ppo import ppo_chunk, ppo_env, ppo_model
 from foldwright.agents.rollout import greedy_costs
 from foldwright.agents.stop import CpuClock
 from foldwright.agents.train_config import TrainConfig
-from foldwright.envs.problem import Problem
+from foldwright.envs.problem import Choices, Problem
 from foldwright.envs.registry import content_hash, load_instance
 
 __all__ = ["CHECKPOINT", "POLICY", "VALIDATION", "TrainPlan", "Training"]
@@ -207,9 +207,7 @@ class Training:
 
     def _label(self, problems: list[Problem], state: TrainState, rng: np.random.Generator) -> Labels:
         config, chunk = self._config.imitation, state.counters.chunk
-        oracles = [
-            np.array(best_found(p, config.oracle_evaluations, 0).choices, dtype=np.int64) for p in problems
-        ]
+        oracles = [_oracle(p, config.oracle_evaluations) for p in problems]
         return label_episodes(
             problems * config.episodes,
             oracles * config.episodes,
@@ -240,6 +238,13 @@ class Training:
         weights, optimizer, steps, loss = ppo_chunk(model, state.weights, dict(state.optimizer), config, seed)
         after = replace(state, weights=weights, optimizer=optimizer)
         return _trained_on(after, problems, steps), loss
+
+
+def _oracle(problem: Problem, evaluations: int) -> Choices:
+    """Returns the best choices found within so many evaluations; the fallback where none are granted."""
+    if not evaluations:
+        return problem.fallback
+    return np.array(best_found(problem, evaluations, 0).choices, dtype=np.int64)
 
 
 def _seeds(seed: int, chunk: int) -> tuple[Any, int]:

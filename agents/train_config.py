@@ -50,7 +50,8 @@ class ImitationConfig(_Table):
     Attributes:
         instances: New training instances a chunk.
         episodes: Episodes on each.
-        oracle_evaluations: What the search for an instance's oracle may take.
+        oracle_evaluations: What the search for an instance's oracle may take; 0 for no search: the expert then begins with
+            the fallback, which is for problems that know completions of their own.
         repair_evaluations: What mending the oracle may take after a decision that is not the oracle's.
         mend_labels: Whether a candidate after which the oracle does not fit is scored with the oracle mended, which takes
             many evaluations, or counted as bad.
@@ -66,7 +67,7 @@ class ImitationConfig(_Table):
 
     instances: _Count = 16
     episodes: _Count = 8
-    oracle_evaluations: _Count = 2000
+    oracle_evaluations: Annotated[int, Field(ge=0, le=10**6)] = 2000
     repair_evaluations: Annotated[int, Field(ge=0, le=10**6)] = 50
     mend_labels: bool = True
     oracle_share: _Share = 0.9

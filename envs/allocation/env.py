@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
 from foldwright.envs.allocation.kernels import (
@@ -23,8 +22,9 @@ from foldwright.envs.face import DecisionEnv, DecisionVectorEnv
 __all__ = ["ALLOCATION_KIT", "AllocationEnv", "AllocationVectorEnv"]
 
 
-def _pack(problem: AllocationProblem) -> tuple[npt.NDArray[np.int64], ...]:
-    return (problem.sizes, problem.fallback, *problem.tables)
+def _pack(problem: AllocationProblem) -> tuple[npt.NDArray[Any], ...]:
+    curves = problem.outlook.curves.reshape(-1), problem.outlook.chains.reshape(-1)
+    return (problem.sizes, problem.fallback, *problem.tables, *curves)
 
 
 def _bound(problem: AllocationProblem) -> int:
@@ -55,9 +55,9 @@ class AllocationEnv(DecisionEnv):
         `foldwright.envs.allocation.problem`: number of engines, layers of each, frames per round, then seven decisions an
         engine; the cost is thousandths of the simulator's cycles per frame under a schedule made by rule.
     Observation:
-        A dict. `candidates`, float32 (1088,), -4..4, or (64, 17) with `flat=False`:
+        A dict. `candidates`, float32 (1984,), -4..4, or (64, 31) with `flat=False`:
         `kernels.CANDIDATE_FEATURES` of each candidate of the next decision, zeros where it is not allowed or beyond the last.
-        `context`, float32 (28,), -4..4:
+        `context`, float32 (36,), -4..4:
         `kernels.CONTEXT_FEATURES`. `action_mask`, int8 (64,), 0 or 1. After the last decision all are zero.
     Action:
         Discrete(64): the candidate that the next decision takes.

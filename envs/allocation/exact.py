@@ -513,10 +513,11 @@ def _load_kernels(layers: IntArray, lut_terms: IntArray) -> None:
 
 
 def unpack_engine(code: int) -> tuple[int, ...]:
+    """Returns the seven choices of a packed engine, in the order of the decisions."""
     code, lanes = divmod(code, 2)
     code, window = divmod(code, 2)
     code, planes = divmod(code, 16)
     code, drain = divmod(code, 16)
     code, dn = divmod(code, 64)
     dm, dk = divmod(code, 64)
-    return dm, dk, dn, drain, planes, window, lanes
+    return lanes, planes, window, dm, dk, dn, drain

@@ -6,6 +6,9 @@ shapes do not depend on the instance. All are clipped to -`LIMIT` .. `LIMIT`. A 
 Candidate features (`CANDIDATE_FEATURES`): the design that the candidate leads to, completed by the fallback. Context
 features (`CONTEXT_FEATURES`): what is decided, and the layers that the engine in question runs as far as is known.
 
+Several features are of the `outlook`: what a candidate leads to if the rest is decided well, by estimates. They are relative
+to the *ideal*, the least time of any number of engines by the curves of their runs.
+
 With every tensor streamed an engine takes what its own layers need, so an episode keeps what each engine of its
 completion takes (a *part*) and a candidate measures the engine that it changes. A design is simulated at the end of an
 episode alone; on the way its cycles are estimated by the compute of the busiest engine.
@@ -35,13 +38,35 @@ from foldwright.accel.tables import (
     L_IN_C,
     L_KH,
     L_KW,
+    L_OUT_BITS,
     L_OUT_C,
-    L_OUT_H,
     L_OUT_W,
     L_RESIDUAL,
+    L_STORED_H,
+    L_STORED_W,
     L_W_BITS,
 )
 from foldwright.accel.tiles import PLAN_FIELDS, plan_row
+from foldwright.envs.allocation.memory_bound import compulsory_bits
+from foldwright.envs.allocation.outlook import (
+    BLOCK_BITS,
+    BLOCK_PORT_BITS,
+    BUCKETS,
+    FAR,
+    GROUP_FRAMES,
+    Instance,
+    bit_macs,
+    blocks_ahead,
+    cut_values,
+    edges_of,
+    group_of,
+    new_survey,
+    open_after,
+    resident_blocks,
+    run_of,
+    runs_curve,
+    survey,
+)
 from foldwright.envs.allocation.score import (
     MILLI,
     N_DRAM_BITS,
@@ -52,10 +77,17 @@ from foldwright.envs.allocation.score import (
     cost_of_choices,
 )
 from foldwright.envs.allocation.space import (
+    A_DK,
+    A_DM,
+    A_DN,
+    A_LANES,
     BATCHES,
+    COUNTS,
     PER_ENGINE,
+    WIDTHS,
     build_engine,
     fill_assignment,
+    first_decision,
     is_legal,
 )
 from foldwright.kernels import njit
@@ -63,7 +95,6 @@ from foldwright.kernels import njit
 __all__ = [
     "CANDIDATE_FEATURES",
     "CONTEXT_FEATURES",
-    "Instance",
     "Total",
     "costs",
     "observe",
@@ -73,20 +104,28 @@ __all__ = [
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 CANDIDATE_FEATURES = (
     "is the fallback", "place among the candidates", "dm, log2 / 8", "dk, log2 / 10", "dn, log2 / 8", "drain lanes, log2 / 4",
     "planes mask / 8", "window", "batch lanes", "LUTs / budget", "flip-flops / budget", "block RAMs / pool",
     "change of LUTs / budget", "compute of the busiest engine / bound, log2 / 16", "this engine's / bound, log2 / 16",
-    "this engine's layers / layers", "this engine's array use",
+    "this engine's layers / layers", "this engine's array use", "outlook / ideal, ln x 2", "outlook / best, ln x 4",
+    "outlook / best, ln x 32", "this engine's in the outlook / ideal, ln x 2", "later engines' / ideal, ln x 2",
+    "this engine's / later engines', ln x 4", "LUTs in the outlook / budget", "resident block RAMs / pool",
+    "resident block RAMs / pool, ln", "time to load what is not resident / ideal, ln", "largest weights' width / ports",
+    "dk in the outlook, log2 / 10", "dn in the outlook, log2 / 8", "batch lanes in the outlook",
 )  # fmt: skip
 CONTEXT_FEATURES = (
-    "decides engines", "decides cut", "decides frames", "decides dm", "decides dk", "decides dn", "decides drain",
-    "decides planes", "decides window", "decides lanes", "progress", "cost / bound, log2 / 16", "LUTs / budget",
+    "decides engines", "decides cut", "decides frames", "decides lanes", "decides planes", "decides window", "decides dm",
+    "decides dk", "decides dn", "decides drain", "progress", "cost / bound, log2 / 16", "LUTs / budget",
     "flip-flops / budget", "block RAMs / pool", "engine's number / 4", "engines / 4", "engines allowed / 4",
     "this engine's bit-MACs / all", "later engines' bit-MACs / all", "frames / 16", "most activation bits / 8",
     "mean weight bits / 8", "DRAM bits per cycle / 64", "weights' bits / pool bits, log2 / 8", "layers, log2 / 8",
     "smallest width of this engine's maps, log2 / 8", "largest channels of this engine, log2 / 12",
+    "slowest engine before / ideal, ln x 2", "LUTs left / budget", "block RAMs left to this engine / pool",
+    "block RAMs for the later layers / pool", "image and results over DRAM / ideal, ln", "weights over DRAM / ideal, ln",
+    "best outlook / ideal, ln x 2", "ideal / bound, ln x 2",
 )  # fmt: skip
 LIMIT = 4.0
 _POOL_BLOCK_BITS = 36864.0
@@ -96,16 +135,6 @@ PART_LUT, PART_FF, PART_BLOCKS, PART_CYCLES, PART_RUNS = range(5)
 _PART = 5
 # A row of the core's state: cost and estimate of the fallback, then the parts of the engines.
 S_START_COST, S_START_ESTIMATE, S_PARTS = range(3)
-
-
-class Instance(NamedTuple):
-    """The tables of an instance."""
-
-    layers: IntArray
-    geometries: IntArray
-    lut_terms: IntArray
-    ff_terms: IntArray
-    limits: IntArray
 
 
 class Total(NamedTuple):
@@ -125,12 +154,15 @@ def state_entries(max_engines: int) -> int:
 
 @njit(cache=True)
 def _instance(flats: Any, offsets: IntArray, j: int) -> Instance:
+    n, most = offsets[2, j + 1] - offsets[2, j], flats[6][offsets[6, j] + N_MAX_ENGINES]
     return Instance(
         flats[2][offsets[2, j] : offsets[2, j + 1]],
         flats[3][offsets[3, j] : offsets[3, j + 1]],
         flats[4][offsets[4, j] : offsets[4, j + 1]],
         flats[5][offsets[5, j] : offsets[5, j + 1]],
         flats[6][offsets[6, j] : offsets[6, j + 1]],
+        flats[7][offsets[7, j] : offsets[7, j + 1]].reshape(len(GROUP_FRAMES), n, n + 1, BUCKETS + 1),
+        flats[8][offsets[8, j] : offsets[8, j + 1]].reshape(most, n, BUCKETS + 1),
     )
 
 
@@ -205,15 +237,9 @@ def weak_bound(layers: IntArray, lut: IntArray, limits: IntArray) -> int:
     """
     total = 0
     for i in range(len(layers)):
-        total += _bit_macs(layers[i])
+        total += bit_macs(layers[i])
     most = limits[N_LUT] * MILLI // max(lut[0], 1)
     return max(1, MILLI * total // max(most, 1))
-
-
-@njit(cache=True)
-def _bit_macs(layer: IntArray) -> int:
-    per_pixel = layer[L_KH] * layer[L_KW] * (layer[L_IN_C] // layer[L_GROUPS]) * layer[L_OUT_C]
-    return per_pixel * layer[L_OUT_H] * layer[L_OUT_W] * layer[L_W_BITS] * layer[L_A_BITS]
 
 
 @njit(cache=True)
@@ -332,6 +358,107 @@ def _observe_one(
     _describe_state(it.layers, it.limits, choices, position, one, bound, cost, assignment, context)
     context[12], context[13] = lut / it.limits[N_LUT], ff / it.limits[N_FF]
     context[14] = blocks / it.limits[N_POOL]
+    _look_ahead(it, size, choices, position, one, bound, mask, candidates, context)
+
+
+@njit(cache=True)
+def _ratio(time: float, other: float, scale: float) -> float:
+    """Returns the natural logarithm of a ratio, scaled and clipped."""
+    return _clip(scale * np.log(max(time, 1e-9) / max(other, 1e-9)))
+
+
+@njit(cache=True)
+def _look_ahead(
+    it: Instance, size: int, choices: IntArray, position: int, one: int, bound: int, mask: npt.NDArray[np.int8],
+    candidates: FloatArray, context: FloatArray,
+) -> None:  # fmt: skip
+    """Writes the features that tell what candidates and state lead to; see `foldwright.envs.allocation.outlook`."""
+    most = it.limits[N_MAX_ENGINES]
+    ideal = float(it.chains[:, 0, BUCKETS].min())
+    if ideal >= FAR:
+        ideal = bound / MILLI
+    values = np.full(size, np.float64(FAR))
+    if position <= most:
+        _look_at_runs(it, choices, position, ideal, values, candidates)
+    elif one <= choices[0]:
+        _look_at_shapes(it, choices, position, one, ideal, mask, values, candidates, context)
+    best = values.min()
+    if best < FAR:
+        for k in range(size):
+            if mask[k]:
+                out = candidates[k]
+                out[17] = _ratio(values[k], ideal, 2.0)
+                out[18], out[19] = _ratio(values[k], best, 4.0), _ratio(values[k], best, 32.0)
+    _, image, weights = _traffic(it)
+    port, batch = float(it.limits[N_DRAM_BITS]), BATCHES[choices[most]]
+    context[32], context[33] = _ratio(image / port, ideal, 1.0), _ratio(weights / port / batch, ideal, 1.0)
+    context[34], context[35] = _ratio(best, ideal, 2.0), _ratio(MILLI * ideal, bound, 2.0)
+
+
+@njit(cache=True)
+def _traffic(it: Instance) -> tuple[float, float, float]:
+    """Returns bits: of the largest map, of what a frame must move, of all weights."""
+    maps, weights = 0.0, 0.0
+    for layer in it.layers:
+        taps = layer[L_KH] * layer[L_KW] * (layer[L_IN_C] // layer[L_GROUPS])
+        weights += taps * layer[L_OUT_C] * layer[L_W_BITS]
+        maps = max(maps, float(layer[L_STORED_H] * layer[L_OUT_C] * layer[L_STORED_W] * layer[L_OUT_BITS]))
+    return maps, float(compulsory_bits(it.layers)), weights
+
+
+@njit(cache=True)
+def _look_at_runs(
+    it: Instance, choices: IntArray, position: int, ideal: float, values: Doubles, candidates: FloatArray
+) -> None:
+    """Writes the outlook of numbers of engines, of cuts, or of frames per round."""
+    maps, _, weights = _traffic(it)
+    pool = it.limits[N_POOL] * float(BLOCK_BITS)
+    for k in range(len(values)):
+        if position == 0:
+            values[k] = it.chains[k, 0, BUCKETS]
+        elif position == it.limits[N_MAX_ENGINES]:
+            edges = edges_of(it.layers, choices)
+            values[k] = runs_curve(it.curves[group_of(BATCHES[k])], edges, 0)[BUCKETS]
+            blocks = (weights + 2 * BATCHES[k] * maps) / pool
+            short = max(0.0, blocks - 1) * pool / (it.limits[N_DRAM_BITS] * BATCHES[k])
+            candidates[k, 24], candidates[k, 25] = _clip(blocks), _clip(np.log(blocks))
+            candidates[k, 26] = _ratio(short + 0.02 * ideal, ideal, 1.0)
+    if 0 < position < it.limits[N_MAX_ENGINES] and position <= choices[0]:
+        edges = np.zeros(position, dtype=np.int64)
+        for cut in range(1, position):
+            edges[cut] = edges[cut - 1] + choices[cut] + 1
+        cut_values(it.curves[len(GROUP_FRAMES) - 1], it.chains, choices[0] + 1, edges, position - 1, values)
+
+
+@njit(cache=True)
+def _look_at_shapes(
+    it: Instance, choices: IntArray, position: int, one: int, ideal: float, mask: npt.NDArray[np.int8], values: Doubles,
+    candidates: FloatArray, context: FloatArray,
+) -> None:  # fmt: skip
+    """Writes the outlook of the candidates of an engine's decision."""
+    most, found, edges = it.limits[N_MAX_ENGINES], new_survey(), edges_of(it.layers, choices)
+    run = run_of(it, edges, choices, one)
+    at, pool = first_decision(most, one), float(it.limits[N_POOL])
+    rest = runs_curve(it.curves[group_of(run.batch)], edges, one + 1)
+    survey(it, run, choices[at : at + PER_ENGINE], open_after(position - at), rest, found)
+    for k in range(len(values)):
+        values[k] = found.value[k] if mask[k] else FAR
+        if values[k] >= FAR:
+            continue
+        out, engine = candidates[k], found.engine[k]
+        out[20], out[21] = _ratio(found.own[k], ideal, 2.0), _ratio(found.rest[k], ideal, 2.0)
+        out[22], out[23] = _ratio(found.own[k], found.rest[k], 4.0), found.lut[k] / it.limits[N_LUT]
+        held = resident_blocks(it.layers, it.geometries, run.first, run.end, run.batch, engine)
+        blocks = (held + pool - run.pool_left) / pool
+        out[24], out[25] = _clip(blocks), _clip(np.log(max(blocks, 1e-9)))
+        short = max(0.0, blocks - 1) * pool * BLOCK_BITS / (it.limits[N_DRAM_BITS] * run.batch)
+        out[26] = _ratio(short + 0.02 * ideal, ideal, 1.0)
+        out[27] = _clip(COUNTS[engine[A_DM]] * WIDTHS[engine[A_DK]] / (BLOCK_PORT_BITS * pool))
+        out[28], out[29] = _log2(WIDTHS[engine[A_DK]]) / 10, _log2(COUNTS[engine[A_DN]]) / 8
+        out[30] = engine[A_LANES]
+    context[28] = _ratio(run.before, ideal, 2.0) if run.before > 0 else -LIMIT
+    context[29], context[30] = run.lut_left / it.limits[N_LUT], _clip(run.pool_left / pool)
+    context[31] = _clip(blocks_ahead(it.layers, run.end, run.batch) / pool)
 
 
 @njit(cache=True)
@@ -343,7 +470,7 @@ def _describe_engine(
     for i in range(len(layers)):
         if assignment[i] == one:
             mine += 1
-            work += _bit_macs(layers[i])
+            work += bit_macs(layers[i])
     out[2], out[3] = _log2(row[E_DM]) / 8, _log2(row[E_DK]) / 10
     out[4], out[5] = _log2(row[E_DN]) / 8, _log2(row[E_DRAIN]) / 4
     out[6], out[7], out[8] = row[E_PA_MASK] / 8, row[E_WINDOW] > 0, row[E_BATCH]
@@ -380,7 +507,7 @@ def _describe_state(
     work, own, later, weights, bits, count = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     narrow, wide = 1 << 30, 1
     for i in range(n):
-        macs = float(_bit_macs(layers[i]))
+        macs = float(bit_macs(layers[i]))
         work += macs
         own += macs if assignment[i] == one else 0.0
         later += macs if assignment[i] > one else 0.0

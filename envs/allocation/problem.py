@@ -119,13 +119,13 @@ class AllocationProblem:
     @cached_property
     def sizes(self) -> npt.NDArray[np.int64]:
         per_engine = [
+            2,
+            len(space.PLANES),
+            2,
             len(space.COUNTS),
             len(space.WIDTHS),
             len(space.COUNTS),
             len(space.DRAINS),
-            len(space.PLANES),
-            2,
-            2,
         ]
         cuts = [max(1, min(64, len(self.workload.layers) - 1))] * (self.max_engines - 1)
         return np.array(
@@ -148,10 +148,10 @@ class AllocationProblem:
             return [f"{b} frames per round" for b in space.BATCHES]
         engine, which = divmod(decision - cuts - 2, space.PER_ENGINE)
         values: list[list[Any]] = [
+            ["column", "batch"], [_PLANES_OF_MASK[int(m)] for m in space.PLANES], ["off", "on"],
             list(space.COUNTS), list(space.WIDTHS), list(space.COUNTS), list(space.DRAINS),
-            [_PLANES_OF_MASK[int(m)] for m in space.PLANES], ["off", "on"], ["column", "batch"],
         ]  # fmt: skip
-        what = ("dm", "dk", "dn", "drain lanes", "planes per word", "tap packing", "lanes")[which]
+        what = ("lanes", "planes per word", "tap packing", "dm", "dk", "dn", "drain lanes")[which]
         return [f"engine {engine}: {what} {value}" for value in values[which]]
 
     def kernel(self) -> tuple[Any, tuple[IntArray, ...]]:
@@ -217,13 +217,13 @@ class AllocationProblem:
         for e, engine in enumerate(datapath.engines):
             at = space.first_decision(self.max_engines, e)
             choices[at : at + space.PER_ENGINE] = (
+                int(engine.lanes is LaneMode.BATCH),
+                _position(space.PLANES, sum(engine.planes_per_word), "planes_per_word"),
+                int(engine.window_bits > 0),
                 _position(space.COUNTS, engine.dm, "dm"),
                 _position(space.WIDTHS, engine.dk, "dk"),
                 _position(space.COUNTS, engine.dn, "dn"),
                 _position(space.DRAINS, engine.drain_lanes, "drain_lanes"),
-                _position(space.PLANES, sum(engine.planes_per_word), "planes_per_word"),
-                int(engine.window_bits > 0),
-                int(engine.lanes is LaneMode.BATCH),
             )
         return choices
 
@@ -290,6 +290,21 @@ class AllocationProblem:
         from foldwright.envs.allocation.levels import LevelTables
 
         return LevelTables(self, self.bound().value, max(1, self.cost_of(self.start)))
+
+    @cached_property
+    def outlook(self) -> Any:
+        """The tables with the curves of runs; see `foldwright.envs.allocation.outlook`."""
+        from foldwright.envs.allocation.completion import instance_of
+
+        return instance_of(self)
+
+    def completions(
+        self, choices: Choices, decision: int, mask: npt.NDArray[np.int8]
+    ) -> npt.NDArray[np.int64]:
+        """Returns good completions by candidate; see `foldwright.envs.allocation.completion`."""
+        from foldwright.envs.allocation.completion import completions
+
+        return completions(self.outlook, choices, decision, mask)
 
     def cp_model(self) -> Any:
         """Returns the instance for CP-SAT; see `foldwright.envs.allocation.model`."""

@@ -1,7 +1,7 @@
 """The candidates of every allocation decision, and choices as tables of engines (njit).
 
 Decisions, in order: number of engines; how many layers beyond one each but the last runs; frames per round; then per
-engine `dm`, `dk`, `dn`, drain lanes, planes per word, tap-packing window, lanes. Layers stay in their order, so each
+engine lanes, planes per word, tap-packing window, `dm`, `dk`, `dn`, drain lanes. Layers stay in their order, so each
 engine runs a contiguous run of them. The rest follows: an engine is AND only if a layer's weights need it, accumulators
 are as wide as the widest layer's, thresholds as many as the largest result needs.
 """
@@ -112,7 +112,9 @@ PLANES = _frozen([1, 2, 3, 4, 6, 7])
 BATCHES = _frozen([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 15, 16])
 
 PER_ENGINE = 7
-A_DM, A_DK, A_DN, A_DRAIN, A_PLANES, A_WINDOW, A_LANES = range(PER_ENGINE)
+A_LANES, A_PLANES, A_WINDOW, A_DM, A_DK, A_DN, A_DRAIN = range(PER_ENGINE)
+"""The order of an engine's decisions. Lanes, planes and window come first: what an extent takes depends on them, so with
+those of the fallback an array that fits in the end might seem too large."""
 _MOST_LEVELS = 15
 
 

@@ -13,7 +13,7 @@ from foldwright.accel.workload import ActKind, WeightKind
 from foldwright.envs.allocation import AllocationProblem
 from foldwright.envs.allocation.env import AllocationEnv
 from foldwright.envs.allocation.kernels import CONTEXT_FEATURES
-from foldwright.envs.allocation.space import BATCHES, COUNTS, DRAINS, PLANES, WIDTHS
+from foldwright.envs.allocation.space import A_DM, BATCHES, COUNTS, DRAINS, PLANES, WIDTHS
 from foldwright.netlists.part import load_part
 
 
@@ -40,13 +40,13 @@ def test_one_episode_step_by_step() -> None:
         0,  # one engine
         0,  # the only cut stays at its start
         value(BATCHES, 1),
+        0,  # column lanes
+        value(PLANES, 1),
+        0,  # no window
         value(COUNTS, 8),
         value(WIDTHS, 16),
         value(COUNTS, 8),
         value(DRAINS, 8),
-        value(PLANES, 1),
-        0,  # no window
-        0,  # column lanes
         *[0] * 7,  # nothing to say of an engine that is not there
     ]
     env = AllocationEnv(instances=problem)
@@ -70,7 +70,7 @@ def test_one_episode_step_by_step() -> None:
 def test_the_mask_closes_designs_beyond_the_budget() -> None:
     # At 15 % of the LUTs the largest dm that the mask leaves open fits, and the next does not.
     problem = by_hand(15.0)
-    place = 1 + problem.max_engines
+    place = 1 + problem.max_engines + A_DM
     largest = int(np.flatnonzero(problem.allowed(problem.fallback, place))[-1])
     env = AllocationEnv(instances=problem)
     observation, _ = env.reset()
