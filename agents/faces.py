@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
+
 from foldwright.envs.problem import Choices
 
-__all__ = ["WithCpModel", "WithExact", "WithKernel", "WithStart"]
+__all__ = ["Guide", "WithCpModel", "WithExact", "WithKernel", "WithStart"]
 
 
 @runtime_checkable
@@ -53,3 +56,20 @@ class WithCpModel(Protocol):
 
     def cp_model(self) -> Any:
         """Returns the model as a `foldwright.envs.cp_problem.CpProblem`."""
+
+
+class Guide(Protocol):
+    """Knows a good completion of an episode's decisions, and keeps one while the episode goes its own way."""
+
+    choices: Choices
+    """The decisions taken, completed as well as the guide knows."""
+    cost: int
+    """What they cost."""
+
+    def candidate_costs(
+        self, decision: int, mask: npt.NDArray[np.int8], mends: bool = True
+    ) -> npt.NDArray[np.int64]:
+        """Returns the cost that each allowed candidate of the next decision leads to, int64 (64,); `INFEASIBLE` else."""
+
+    def follow(self, decision: int, candidate: int) -> None:
+        """Takes over a decision of the episode and mends the completion after it."""

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.agents.oracle import Expert
+from foldwright.agents.faces import Guide
+from foldwright.agents.oracle import guide_of
 from foldwright.agents.policy import Policy
 from foldwright.agents.rollout import begin_episodes, draw_actions
 from foldwright.envs.batch import BatchCore
@@ -70,7 +71,7 @@ def label_episodes(
         log_reward: Whether values are of the logarithm of the cost, or of the cost over the bound.
     """
     core = begin_episodes(problems)
-    experts = [Expert(*pair, repair, rng) for pair in zip(problems, oracles, strict=True)]
+    experts = [guide_of(*pair, repair, rng) for pair in zip(problems, oracles, strict=True)]
     greedy = np.arange(len(problems)) % 2 == 0
     steps: list[_Step] = []
     while core.mask.any():
@@ -92,7 +93,7 @@ def label_episodes(
     return _joined(steps, core, log_reward)
 
 
-def _excess(expert: Expert, core: BatchCore, row: int, mends: bool) -> Floats:
+def _excess(expert: Guide, core: BatchCore, row: int, mends: bool) -> Floats:
     """Returns the label of a row's next decision, an entry for each allowed candidate."""
     mask, decision = core.mask[row], int(core.position[row])
     costs = expert.candidate_costs(decision, mask, mends)[mask != 0].astype(np.float64)
