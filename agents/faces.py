@@ -14,6 +14,7 @@ import numpy.typing as npt
 from foldwright.envs.problem import Choices
 
 __all__ = [
+    "Guide",
     "WithCompletions",
     "WithCpModel",
     "WithExact",
@@ -87,3 +88,20 @@ class WithCompletions(Protocol):
             int64 (tries, len(mask), decisions): one or several for each candidate that the mask allows. They need not
             fit; the rows of other candidates mean nothing.
         """
+
+
+class Guide(Protocol):
+    """Knows a good completion of an episode's decisions, and keeps one while the episode goes its own way."""
+
+    choices: Choices
+    """The decisions taken, completed as well as the guide knows."""
+    cost: int
+    """What they cost."""
+
+    def candidate_costs(
+        self, decision: int, mask: npt.NDArray[np.int8], mends: bool = True
+    ) -> npt.NDArray[np.int64]:
+        """Returns the cost that each allowed candidate of the next decision leads to, int64 (64,); `INFEASIBLE` else."""
+
+    def follow(self, decision: int, candidate: int) -> None:
+        """Takes over a decision of the episode and mends the completion after it."""

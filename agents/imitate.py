@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.agents.oracle import Expert
+from foldwright.agents.faces import Guide
+from foldwright.agents.oracle import guide_of
 from foldwright.agents.policy import Policy
 from foldwright.agents.rollout import begin_episodes, draw_actions
 from foldwright.envs.batch import BatchCore
@@ -55,6 +56,7 @@ def label_episodes(
     oracle_share: float,
     repair: int,
     mends: bool,
+    label_decisions: int,
     log_reward: bool,
     rng: np.random.Generator,
 ) -> Labels:
@@ -67,10 +69,11 @@ def label_episodes(
         repair: Evaluations for mending the oracle after another decision.
         mends: Whether labels mend the expert's completion where it does not fit; if not, the candidate's excess is
             `MAX_EXCESS` there.
+        label_decisions: A label is the excess over the share of the cost that so many decisions have; 0 means all.
         log_reward: Whether values are of the logarithm of the cost, or of the cost over the bound.
     """
     core = begin_episodes(problems)
-    experts = [Expert(*pair, repair, rng) for pair in zip(problems, oracles, strict=True)]
+    experts = [guide_of(*pair, repair, rng) for pair in zip(problems, oracles, strict=True)]
     greedy = np.arange(len(problems)) % 2 == 0
     steps: list[_Step] = []
     while core.mask.any():
@@ -80,7 +83,7 @@ def label_episodes(
         labelled = rows[
             core.mask[rows].sum(axis=1) > 1
         ]  # where one candidate is left, there is nothing to learn
-        excess = [_excess(experts[row], core, row, mends) for row in labelled]
+        excess = [_excess(experts[row], core, row, mends, label_decisions) for row in labelled]
         steps.append(_Step.seen(core, labelled, excess))
         for row in rows:
             decision = int(core.position[row])
@@ -92,7 +95,7 @@ def label_episodes(
     return _joined(steps, core, log_reward)
 
 
-def _excess(expert: Expert, core: BatchCore, row: int, mends: bool) -> Floats:
+def _excess(expert: Guide, core: BatchCore, row: int, mends: bool, label_decisions: int) -> Floats:
     """Returns the label of a row's next decision, an entry for each allowed candidate."""
     mask, decision = core.mask[row], int(core.position[row])
     costs = expert.candidate_costs(decision, mask, mends)[mask != 0].astype(np.float64)
@@ -100,6 +103,8 @@ def _excess(expert: Expert, core: BatchCore, row: int, mends: bool) -> Floats:
         costs = expert.candidate_costs(decision, mask)[mask != 0].astype(np.float64)
     costs[costs == INFEASIBLE] = np.inf
     excess = np.log(np.maximum(costs, 1.0)) - np.log(max(costs.min(), 1.0))
+    if label_decisions:
+        excess *= core.bank.decisions[core.instance[row]] / label_decisions
     return np.minimum(excess, MAX_EXCESS).astype(np.float32)
 
 

@@ -8,6 +8,7 @@ Where a problem knows completions of its own, they count too.
 
 from __future__ import annotations
 
+import importlib
 import math
 from typing import Any
 
@@ -15,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from numba.extending import register_jitable
 
-from foldwright.agents.faces import WithCompletions, WithExact
+from foldwright.agents.faces import Guide, WithCompletions, WithExact
 from foldwright.agents.kernel import Kernel
 from foldwright.agents.registry import get_solver
 from foldwright.agents.result import Result
 from foldwright.agents.stop import Evaluations
 from foldwright.envs.problem import INFEASIBLE, Choices, Problem
 
-__all__ = ["Expert", "best_found"]
+__all__ = ["Expert", "best_found", "guide_of"]
 
 
 def best_found(problem: Problem, evaluations: int, seed: int) -> Result:
@@ -176,3 +177,16 @@ class Expert:
             self.cost = self._climb(
                 self._sizes, self.choices, decision + 1, int(cost), self._repair, self._rng
             )
+
+
+_GUIDES: dict[str, tuple[str, str]] = {}
+"""Module and class of the experts that know a kind of problem better than `Expert`, with the same arguments."""
+
+
+def guide_of(problem: Problem, choices: Choices, repair: int, rng: np.random.Generator) -> Guide:
+    """Returns the expert that suits a problem, on choices to begin with; see `Expert` for the arguments."""
+    if problem.kind not in _GUIDES:
+        return Expert(problem, choices, repair, rng)
+    module, name = _GUIDES[problem.kind]
+    guide: Guide = getattr(importlib.import_module(module), name)(problem, choices, repair, rng)
+    return guide

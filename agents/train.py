@@ -215,6 +215,7 @@ class Training:
             oracle_share=config.oracle_share ** (chunk + 1),
             repair=config.repair_evaluations,
             mends=config.mend_labels,
+            label_decisions=config.label_decisions,
             log_reward=self._config.ppo.reward == "log",
             rng=rng,
         )

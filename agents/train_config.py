@@ -55,8 +55,10 @@ class ImitationConfig(_Table):
         repair_evaluations: What mending the oracle may take after a decision that is not the oracle's.
         mend_labels: Whether a candidate after which the oracle does not fit is scored with the oracle mended, which takes
             many evaluations, or counted as bad.
+        label_decisions: A label is the excess cost over the share that so many decisions have in the cost, so that it does
+            not vanish where there are many; 0 means over the whole cost.
         oracle_share: Share of decisions that the oracle takes in the first chunk; each later chunk takes it to the next power.
-        temperature: A label's odds fall by e with every such increase of the logarithm of the cost.
+        temperature: A label's odds fall by e with every such increase of it.
         regret_weight: Weight of the expected excess cost beside the cross-entropy.
         value_weight: Weight of the value's squared error.
         batches: Gradient steps a chunk.
@@ -70,6 +72,7 @@ class ImitationConfig(_Table):
     oracle_evaluations: Annotated[int, Field(ge=0, le=10**6)] = 2000
     repair_evaluations: Annotated[int, Field(ge=0, le=10**6)] = 50
     mend_labels: bool = True
+    label_decisions: Annotated[int, Field(ge=0, le=10**6)] = 0
     oracle_share: _Share = 0.9
     temperature: Annotated[float, Field(gt=0, le=10)] = 0.01
     regret_weight: Annotated[float, Field(ge=0, le=100)] = 1.0

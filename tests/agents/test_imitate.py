@@ -119,6 +119,7 @@ def labels_of(name: str, oracle_share: float, mends: bool = True) -> Labels:
         oracle_share=oracle_share,
         repair=3,
         mends=mends,
+        label_decisions=0,
         log_reward=True,
         rng=np.random.default_rng(3),
     )
