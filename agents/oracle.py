@@ -145,7 +145,7 @@ class Expert:
         self.cost = self._climb(self._sizes, self.choices, decision + 1, int(cost), self._repair, self._rng)
 
 
-_GUIDES: dict[str, tuple[str, str]] = {}
+_GUIDES = {"placement": ("foldwright.agents.place_expert", "PlaceExpert")}
 """Module and class of the experts that know a kind of problem better than `Expert`, with the same arguments."""
 
 
