@@ -179,7 +179,7 @@ class Expert:
             )
 
 
-_GUIDES: dict[str, tuple[str, str]] = {}
+_GUIDES = {"placement": ("foldwright.agents.place_expert", "PlaceExpert")}
 """Module and class of the experts that know a kind of problem better than `Expert`, with the same arguments."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,27 +17,41 @@ from foldwright.envs.placement.kernels import (
     observe,
     state_entries,
 )
+from foldwright.envs.placement.plan import plan_of
 from foldwright.envs.placement.problem import PlacementProblem
 from foldwright.envs.placement.render import picture, table
-from foldwright.netlists.placement import coordinates, net_lengths
 
-__all__ = ["PLACEMENT_KIT", "PlacementEnv", "PlacementVectorEnv"]
+__all__ = ["PLACEMENT_KIT", "PlacementEnv", "PlacementVectorEnv", "numbers_of"]
 
 
-def _numbers(problem: PlacementProblem) -> npt.NDArray[np.int64]:
+def numbers_of(problem: PlacementProblem) -> npt.NDArray[np.int64]:
+    """Returns the numbers of an instance; see `foldwright.envs.placement.episode`."""
     tree, netlist = problem.tree, problem.netlist
     columns, width, height = len(tree.first_site), problem.grid.width, problem.grid.height
     sizes = (netlist.cells, len(tree.xy), netlist.nets, len(tree.regions), columns, len(netlist.kinds))
-    return np.array([*sizes, width, height], dtype=np.int64)
+    across = np.count_nonzero(tree.regions[:, 2] == 0)
+    return np.array([*sizes, width, height, across], dtype=np.int64)
+
+
+def _nearest_x(problem: PlacementProblem) -> npt.NDArray[np.int64]:
+    """Returns, for each kind and x, the x of the kind's nearest column, int64 (kinds, width)."""
+    board, places = problem.board, np.arange(problem.grid.width)
+    columns = [board.column_x[a:b] for a, b in pairwise(board.kind_columns.tolist())]
+    return np.array([x[np.abs(places[:, None] - x).argmin(axis=1)] for x in columns], dtype=np.int64)
 
 
 def _pack(problem: PlacementProblem) -> tuple[npt.NDArray[Any], ...]:
-    netlist, fallback = problem.netlist, problem.decode(problem.fallback)
-    lengths = net_lengths(netlist, *coordinates(netlist, problem.grid, fallback)) * netlist.net_weights
-    tree = problem.tree._replace(
-        first_column=problem.tree.first_column.ravel(), first_site=problem.tree.first_site.ravel()
+    plan = plan_of(problem.wires, problem.board, problem.tree.order)
+    arrays = (
+        problem.sizes,
+        problem.fallback,
+        *problem.tree,
+        problem.least_lengths,
+        numbers_of(problem),
+        plan,
+        _nearest_x(problem),
     )
-    return (problem.sizes, problem.fallback, *tree, lengths, _numbers(problem))
+    return tuple(array.ravel() for array in arrays)
 
 
 def _bound(problem: PlacementProblem) -> int:
@@ -44,7 +59,7 @@ def _bound(problem: PlacementProblem) -> int:
 
 
 def _state_entries(problem: PlacementProblem) -> int:
-    return int(state_entries(_numbers(problem)))
+    return int(state_entries(numbers_of(problem)))
 
 
 PLACEMENT_KIT = Kit(
@@ -60,9 +75,9 @@ class PlacementEnv(DecisionEnv):
         `foldwright.envs.placement.problem`: three decisions a cell, in the order of the strongest nets to the cells before;
         the cost is the weighted half-perimeter wirelength in tiles.
     Observation:
-        A dict. `candidates`, float32 (832,), -4..4, or (64, 13) with `flat=False`:
+        A dict. `candidates`, float32 (1024,), -4..4, or (64, 16) with `flat=False`:
         `kernels.CANDIDATE_FEATURES` of each candidate of the next decision, zeros where it is not allowed or beyond the last.
-        `context`, float32 (20,), -4..4: `kernels.CONTEXT_FEATURES`. `action_mask`, int8
+        `context`, float32 (18,), -4..4: `kernels.CONTEXT_FEATURES`. `action_mask`, int8
         (64,), 0 or 1. After the last decision all are zero.
     Action:
         Discrete(64): the candidate that the next decision takes.
@@ -72,7 +87,7 @@ class PlacementEnv(DecisionEnv):
     Reward:
         (cost before - cost after) / bound, without a unit, larger is better, -1 for a forbidden action. The cost is the
         fallback's before the first and the placement's after the last decision; between them it is the wirelength of the
-        cells placed and, for the share of each net that is not, that of the fallback (see `kernels`). An undiscounted
+        cells placed and, for the share of each net that is not, the least that the net needs (see `episode`). An undiscounted
         episode sums to (cost of the fallback - cost) / bound exactly.
     Terminated / Truncated:
         Terminated after the last decision; truncated after 4 * decisions + 16 steps.

@@ -1,16 +1,12 @@
 """Costs and observations of a batch of placement episodes (njit); see `foldwright.envs.batch` for the arrays.
 
-An episode keeps what is placed in its row of the state, and a decision changes only what its cell touches: a step takes
-time in the nets of one cell and the candidates of one decision, never in all nets or sites.
+An episode keeps what is placed in its row of the state (`foldwright.envs.placement.episode`). Once a cell, all free sites
+of its kind are looked at (`foldwright.envs.placement.outlook`); after that a candidate takes the same time whatever the
+instance. A region and a column stand for their free site with the best *guess*: the wire that the cell adds there
+now, and what it may cost later. "Wire" is the least that any of their free sites adds.
 
-Between the first and the last decision the cost is an estimate: the wirelength of the cells placed, and for a net of d
-cells with p placed the share (d - p) / (d - 1) of its length in the fallback (all of it while p < 2). It equals the
-fallback's cost where nothing is placed and the placement's where all is.
-
-Every feature is relative to the grid, to the bound, to the sites of the cell's kind; all are clipped to -`LIMIT` ..
-`LIMIT`. The *pull* is the weighted mean of the middles of the cell's nets as far as they are placed (else of all placed
-cells, else of the grid). A region stands for its tile nearest the pull, a column for its tile nearest the pull in the
-region.
+Wire and guess are given over the cell's weight, the sum of its nets': so they are tiles that the cell is moved on average.
+The other features are relative to the grid or to the sites of the cell's kind; all are clipped to -`LIMIT` .. `LIMIT`.
 """
 
 from __future__ import annotations
@@ -20,15 +16,33 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.envs.placement.tree import (
-    COLUMN,
-    LEVELS,
-    REGION,
-    Tree,
-    column_of,
-    cost_of_choices,
-    span_of,
+from foldwright.envs.placement.episode import (
+    CELLS,
+    COLUMNS,
+    E_COMING_WIRE,
+    E_LEAST,
+    E_LIKELY,
+    E_OPEN,
+    E_PLACED,
+    E_SUM_X,
+    E_SUM_Y,
+    E_WEIGHT,
+    E_WIRE,
+    HEIGHT,
+    KINDS,
+    PLACED,
+    RADII,
+    REGIONS,
+    SITES,
+    WIDTH,
+    Instance,
+    begin_episode,
+    episode_of,
+    place_cell,
+    state_entries,
 )
+from foldwright.envs.placement.outlook import PART, find_sites, guess_of, look_out, wire_of
+from foldwright.envs.placement.tree import COLUMN, LEVELS, REGION, Tree, column_of, cost_of_choices, span_of
 from foldwright.kernels import njit
 
 __all__ = ["CANDIDATE_FEATURES", "CONTEXT_FEATURES", "costs", "observe", "state_entries"]
@@ -37,74 +51,32 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 CANDIDATE_FEATURES = (
-    "x less the pull's / width", "y less the pull's / height", "distance to the pull / half perimeter",
-    "wire added, cells / bound, log2 / 4", "wire added over the least, cells / bound", "wire added / the most",
-    "adds least wire", "free sites / sites", "free sites / free sites of the kind", "x / width", "y / height",
-    "distance to the middle of the placed / half perimeter", "distance to the middle of the grid / half perimeter",
+    "guess over the best / weight", "guess over the best / weight, log2 / 2", "has the best guess",
+    "wire over the least / weight", "wire over the least / weight, log2 / 2", "adds least wire",
+    "wire of its site over the least / weight", "tiles to the plan / 8", "tiles to the middle of the placed / 8",
+    "tiles to the middle of the grid / half perimeter", "tiles to the nearest edge / 4",
+    "taken tiles next to it / tiles", "taken tiles around it / tiles", "free sites / sites",
+    "tiles to columns of its neighbours to come, mean / 4", "its site is planned for another",
 )  # fmt: skip
 CONTEXT_FEATURES = (
-    "decides region", "decides column", "decides site", "progress", "cost / bound, log2 / 8", "wire placed / bound, log2 / 8",
+    "decides region", "decides column", "decides site", "progress", "wire placed / bound, log2 / 8",
     "free sites of the kind / sites", "cells of the kind left / free sites", "sites of the kind / sites",
-    "nets of the cell, log2 / 8", "nets with a placed cell / nets", "weight of those / weight", "pull's x / width",
-    "pull's y / height", "middle's x / width", "middle's y / height", "width / (width + height)", "cells / sites",
-    "half perimeter of its placed nets / the grid's", "cells of its placed nets left / cells",
+    "nets of the cell, log2 / 8", "nets with a placed cell / nets", "weight of those / weight",
+    "weight of open nets / weight", "neighbours to come, log2 / 4", "least wire / weight, log2 / 4",
+    "best guess / weight, log2 / 4", "width / (width + height)", "cells / sites", "half perimeter of the grid, log2 / 8",
 )  # fmt: skip
 LIMIT = 4.0
 
-# Numbers of an instance, and of an episode.
-CELLS, SITES, NETS, REGIONS, COLUMNS, KINDS, WIDTH, HEIGHT = range(8)
-E_WIRE, E_CREDIT, E_SUM_X, E_SUM_Y, E_PLACED = range(5)
-_EPISODE_NUMBERS = 5
-# A net of an episode.
-X0, X1, Y0, Y1, PLACED = range(5)
-_NET_FIELDS = 5
-
 
 @njit(cache=True)
-def state_entries(numbers: IntArray) -> int:
-    """Returns how many integers an episode keeps."""
-    return (
-        _EPISODE_NUMBERS
-        + numbers[CELLS]
-        + numbers[SITES]
-        + 2 * numbers[KINDS]
-        + numbers[REGIONS] * (numbers[KINDS] + numbers[COLUMNS])
-        + _NET_FIELDS * numbers[NETS]
-    )
-
-
-@njit(cache=True)
-def _parts(numbers: IntArray, row: IntArray) -> Any:
-    """Returns (numbers, site of cell, taken, free by kind, left by kind, free by region and kind, ... column, nets)."""
-    n, s, m, r, c, k = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
-    a = _EPISODE_NUMBERS
-    b = a + n
-    d = b + s
-    e = d + k
-    f = e + k
-    g = f + r * k
-    h = g + r * c
-    return (
-        row[:a],
-        row[a:b],
-        row[b:d],
-        row[d:e],
-        row[e:f],
-        row[f:g].reshape(r, k),
-        row[g:h].reshape(r, c),
-        row[h : h + _NET_FIELDS * m].reshape(m, _NET_FIELDS),
-    )
-
-
-@njit(cache=True)
-def _tables(flats: Any, offsets: IntArray, j: int) -> Any:
-    """Returns the tree, the fallback's lengths by net, and the numbers of instance `j`."""
+def _instance(flats: Any, offsets: IntArray, j: int) -> Instance:
+    """Returns the arrays of instance `j`."""
     numbers = flats[16][offsets[16, j] : offsets[16, j + 1]]
     tree = Tree(
-        flats[2][offsets[2, j] : offsets[2, j + 1]],
+        flats[2][offsets[2, j] : offsets[2, j + 1]].reshape(numbers[REGIONS], 4),
         flats[3][offsets[3, j] : offsets[3, j + 1]],
         flats[4][offsets[4, j] : offsets[4, j + 1]],
-        flats[5][offsets[5, j] : offsets[5, j + 1]],
+        flats[5][offsets[5, j] : offsets[5, j + 1]].reshape(numbers[SITES], 2),
         flats[6][offsets[6, j] : offsets[6, j + 1]],
         flats[7][offsets[7, j] : offsets[7, j + 1]],
         flats[8][offsets[8, j] : offsets[8, j + 1]].reshape(numbers[KINDS], numbers[WIDTH] + 1),
@@ -115,7 +87,13 @@ def _tables(flats: Any, offsets: IntArray, j: int) -> Any:
         flats[13][offsets[13, j] : offsets[13, j + 1]],
         flats[14][offsets[14, j] : offsets[14, j + 1]],
     )
-    return tree, flats[15][offsets[15, j] : offsets[15, j + 1]], numbers
+    return Instance(
+        tree,
+        flats[15][offsets[15, j] : offsets[15, j + 1]],
+        numbers,
+        flats[17][offsets[17, j] : offsets[17, j + 1]],
+        flats[18][offsets[18, j] : offsets[18, j + 1]].reshape(numbers[KINDS], numbers[WIDTH]),
+    )
 
 
 @njit(cache=True)
@@ -130,11 +108,12 @@ def costs(
     """Writes the cost of every episode in `todo`, what is not decided being completed by the fallback."""
     for i in range(len(instance)):
         if todo[i]:
-            tree, _, numbers = _tables(flats, offsets, instance[i])
+            mine = _instance(flats, offsets, instance[i])
+            tree = mine.tree
             out[i] = cost_of_choices(
                 tree.regions, tree.order, tree.kind, tree.xy, tree.kind_sites, tree.kind_columns, tree.first_column,
                 tree.first_site, tree.cell_offsets, tree.cell_nets, tree.net_offsets, tree.net_cells, tree.weights,
-                choices[i, : LEVELS * numbers[CELLS]],
+                choices[i, : LEVELS * mine.numbers[CELLS]],
             )  # fmt: skip
 
 
@@ -147,75 +126,67 @@ def observe(
     """Places what was decided and writes candidates, context and mask of the next decision of every episode in `todo`."""
     for i in range(len(instance)):
         if todo[i]:
-            tree, lengths, numbers = _tables(flats, offsets, instance[i])
+            mine = _instance(flats, offsets, instance[i])
             if position[i] == 0:
-                _begin(tree, lengths, numbers, state[i])
-            elif position[i] % LEVELS == 0:
-                cost[i] = _place(tree, lengths, numbers, state[i], choices[i], position[i] // LEVELS - 1)
+                begin_episode(mine, state[i])
+            episode = episode_of(mine.numbers, state[i])
+            nth, level = position[i] // LEVELS, position[i] % LEVELS
+            if level == REGION:
+                if nth > 0:
+                    place_cell(mine, episode, choices[i], nth - 1)
+                _turn_to(mine, episode, mine.tree.order[nth])
+            if position[i] > 0:
+                cost[i] = episode.numbers[E_WIRE] + episode.numbers[E_COMING_WIRE]
             size = flats[0][offsets[0, instance[i]] + position[i]]
-            _observe_one(
-                tree, numbers, state[i], choices[i], position[i], size, bounds[instance[i]], cost[i],
-                candidates[i], context[i], mask[i],
-            )  # fmt: skip
+            chosen = (choices[i, LEVELS * nth], choices[i, LEVELS * nth + 1])
+            _describe_candidates(mine, episode, nth, level, chosen, candidates[i, :size], mask[i, :size])
+            candidates[i, size:] = 0
+            mask[i, size:] = 0
+            _describe_decision(mine, episode, nth, level, bounds[instance[i]], context[i])
 
 
 @njit(cache=True)
-def _begin(tree: Tree, lengths: IntArray, numbers: IntArray, row: IntArray) -> None:
-    """Sets an episode to nothing placed."""
-    row[: state_entries(numbers)] = 0
-    scalars, sites, _, free, left, free_in_region, free_in_column, nets = _parts(numbers, row)
-    sites[:] = -1
-    nets[:, X1] = -1
-    scalars[E_CREDIT] = lengths.sum()
-    for cell in range(numbers[CELLS]):
-        left[tree.kind[cell]] += 1
-    for kind in range(numbers[KINDS]):
-        free[kind] = tree.kind_sites[kind + 1] - tree.kind_sites[kind]
-        for region in range(numbers[REGIONS]):
-            low = tree.first_column[kind, tree.regions[region, 0]]
-            for column in range(low, tree.first_column[kind, tree.regions[region, 1]]):
-                first, end = span_of(tree.regions, tree.first_site, region, column)
-                free_in_column[region, column] = end - first
-                free_in_region[region, kind] += end - first
+def _turn_to(instance: Any, episode: Any, cell: int) -> None:
+    """Looks at all that the next cell could do."""
+    numbers = episode.numbers
+    numbers[E_WEIGHT], numbers[E_OPEN] = look_out(instance, episode, cell)
+    numbers[E_LEAST], numbers[E_LIKELY] = find_sites(instance, episode, instance.tree.kind[cell])
 
 
 @njit(cache=True)
-def _place(tree: Tree, lengths: IntArray, numbers: IntArray, row: IntArray, choices: IntArray, i: int) -> int:
-    """Puts the i-th cell of the order on the site decided; returns the estimate of the cost."""
-    scalars, sites, taken, free, left, free_in_region, free_in_column, nets = _parts(numbers, row)
-    cell, region = tree.order[i], choices[LEVELS * i]
-    kind = tree.kind[cell]
-    column = column_of(tree.regions, tree.first_column, kind, region, choices[LEVELS * i + 1])
-    site = span_of(tree.regions, tree.first_site, region, column)[0] + choices[LEVELS * i + 2]
-    sites[cell], taken[site] = site, 1
-    free[kind] -= 1
-    left[kind] -= 1
-    free_in_region[region, kind] -= 1
-    free_in_column[region, column] -= 1
-    x, y = tree.xy[site, 0], tree.xy[site, 1]
-    scalars[E_SUM_X] += x
-    scalars[E_SUM_Y] += y
-    scalars[E_PLACED] += 1
-    for at in range(tree.cell_offsets[cell], tree.cell_offsets[cell + 1]):
-        net = tree.cell_nets[at]
-        box, degree = nets[net], tree.net_offsets[net + 1] - tree.net_offsets[net]
-        if box[PLACED] == 0:
-            box[X0], box[X1], box[Y0], box[Y1] = x, x, y, y
-        else:
-            scalars[E_WIRE] += tree.weights[net] * (
-                max(0, box[X0] - x, x - box[X1]) + max(0, box[Y0] - y, y - box[Y1])
-            )
-            scalars[E_CREDIT] -= _credit(lengths[net], degree, box[PLACED])
-            scalars[E_CREDIT] += _credit(lengths[net], degree, box[PLACED] + 1)
-            box[X0], box[X1] = min(box[X0], x), max(box[X1], x)
-            box[Y0], box[Y1] = min(box[Y0], y), max(box[Y1], y)
-        box[PLACED] += 1
-    return scalars[E_WIRE] + scalars[E_CREDIT]
+def _candidate(
+    instance: Any, episode: Any, kind: int, level: int, chosen: tuple[int, int], k: int
+) -> tuple[int, int, int, int]:
+    """Returns (free sites, sites, site of least wire, site of the best guess); no free sites where there is none."""
+    tree, last = instance.tree, episode.least.shape[1] - 1
+    if level == REGION:
+        x0, x1, y0, y1 = tree.regions[k, 0], tree.regions[k, 1], tree.regions[k, 2], tree.regions[k, 3]
+        sites = (x1 - x0) * (y1 - y0)
+        return episode.free_in_region[k, kind], sites, episode.least[k, last], episode.likely[k, last]
+    region = chosen[0]
+    column = column_of(tree.regions, tree.first_column, kind, region, k if level == COLUMN else chosen[1])
+    if column < 0:
+        return 0, 0, -1, -1
+    first, end = span_of(tree.regions, tree.first_site, region, column)
+    if level == COLUMN:
+        least, likely = episode.least[region, column], episode.likely[region, column]
+        return episode.free_in_column[region, column], end - first, least, likely
+    if first + k >= end or episode.taken[first + k]:
+        return 0, 0, -1, -1
+    return 1, 1, first + k, first + k
 
 
 @njit(cache=True)
-def _credit(length: int, degree: int, placed: int) -> int:
-    return length * (degree - placed) // (degree - 1)
+def _best_sites(
+    instance: Any, episode: Any, kind: int, level: int, chosen: tuple[int, int]
+) -> tuple[int, int]:
+    """Returns the sites that add least wire and that have the best guess among all that the decision can lead to."""
+    tree, last, numbers = instance.tree, episode.least.shape[1] - 1, episode.numbers
+    if level == REGION:
+        return episode.least[numbers[E_LEAST], last], episode.likely[numbers[E_LIKELY], last]
+    if level != COLUMN:
+        last = column_of(tree.regions, tree.first_column, kind, chosen[0], chosen[1])
+    return episode.least[chosen[0], last], episode.likely[chosen[0], last]
 
 
 @njit(cache=True)
@@ -224,135 +195,86 @@ def _clip(value: float) -> float:
 
 
 @njit(cache=True)
-def _pull(tree: Tree, nets: IntArray, scalars: IntArray, numbers: IntArray, cell: int) -> tuple[int, int]:
-    """Returns the tile that a cell's placed nets pull it to; see the module's docstring."""
-    weight, x, y = 0, 0, 0
-    for at in range(tree.cell_offsets[cell], tree.cell_offsets[cell + 1]):
-        net = tree.cell_nets[at]
-        if nets[net, PLACED] > 0:
-            weight += tree.weights[net]
-            x += tree.weights[net] * (nets[net, X0] + nets[net, X1])
-            y += tree.weights[net] * (nets[net, Y0] + nets[net, Y1])
-    if weight > 0:
-        return x // (2 * weight), y // (2 * weight)
-    if scalars[E_PLACED] > 0:
-        return scalars[E_SUM_X] // scalars[E_PLACED], scalars[E_SUM_Y] // scalars[E_PLACED]
-    return numbers[WIDTH] // 2, numbers[HEIGHT] // 2
-
-
-@njit(cache=True)
-def _wire_added(tree: Tree, nets: IntArray, cell: int, x: int, y: int) -> int:
-    """Returns by how much the placed nets of a cell grow when it goes to a tile."""
-    added = 0
-    for at in range(tree.cell_offsets[cell], tree.cell_offsets[cell + 1]):
-        net = tree.cell_nets[at]
-        if nets[net, PLACED] > 0:
-            added += tree.weights[net] * (
-                max(0, nets[net, X0] - x, x - nets[net, X1]) + max(0, nets[net, Y0] - y, y - nets[net, Y1])
-            )
-    return added
-
-
-@njit(cache=True)
-def _candidate(
-    tree: Tree, parts: Any, kind: int, level: int, chosen: tuple[int, int], k: int, pull: tuple[int, int]
-) -> tuple[int, int, int, int]:  # fmt: skip
-    """Returns (free sites, sites, x, y) of a candidate; no sites where there is no such candidate."""
-    taken, free_in_region, free_in_column = parts[2], parts[5], parts[6]
-    region = k if level == REGION else chosen[0]
-    x0, x1, y0, y1 = (
-        tree.regions[region, 0],
-        tree.regions[region, 1],
-        tree.regions[region, 2],
-        tree.regions[region, 3],
-    )
-    x, y = max(x0, min(x1 - 1, pull[0])), max(y0, min(y1 - 1, pull[1]))
-    if level == REGION:
-        return free_in_region[region, kind], (x1 - x0) * (y1 - y0), x, y
-    nth = k if level == COLUMN else chosen[1]
-    column = column_of(tree.regions, tree.first_column, kind, region, nth)
-    if column < 0:
-        return 0, 0, 0, 0
-    first, end = span_of(tree.regions, tree.first_site, region, column)
-    if level == COLUMN:
-        return free_in_column[region, column], end - first, tree.xy[first, 0] if end > first else x, y
-    if first + k >= end:
-        return 0, 0, 0, 0
-    return 1 - taken[first + k], 1, tree.xy[first + k, 0], tree.xy[first + k, 1]
-
-
-@njit(cache=True)
-def _observe_one(
-    tree: Tree, numbers: IntArray, row: IntArray, choices: IntArray, position: int, size: int, bound: int, cost: int,
-    candidates: FloatArray, context: FloatArray, mask: npt.NDArray[np.int8],
+def _describe_candidates(
+    instance: Any, episode: Any, nth: int, level: int, chosen: tuple[int, int], out: FloatArray,
+    mask: npt.NDArray[np.int8],
 ) -> None:  # fmt: skip
-    candidates[:] = 0
-    mask[:] = 0
-    parts = _parts(numbers, row)
-    scalars, free, nets = parts[0], parts[3], parts[7]
-    i, level = position // LEVELS, position % LEVELS
-    cell = tree.order[i]
-    kind, chosen = tree.kind[cell], (choices[LEVELS * i], choices[LEVELS * i + 1])
-    pull = _pull(tree, nets, scalars, numbers, cell)
-    placed = max(1, scalars[E_PLACED])
-    middle_x, middle_y = scalars[E_SUM_X] / placed, scalars[E_SUM_Y] / placed
-    width, height = float(numbers[WIDTH]), float(numbers[HEIGHT])
-    around, scale = 1.0 / (width + height), numbers[CELLS] / float(bound)
-    least, most = np.int64(1) << 62, 0
-    for k in range(size):
-        open_sites, sites, x, y = _candidate(tree, parts, kind, level, chosen, k, pull)
-        if open_sites == 0:
+    tree, xy, width = instance.tree, instance.tree.xy, instance.numbers[WIDTH]
+    cell = tree.order[nth]
+    kind = tree.kind[cell]
+    least, likely = _best_sites(instance, episode, kind, level, chosen)
+    least_wire = wire_of(episode, width, xy[least, 0], xy[least, 1])
+    best_guess = guess_of(episode, width, xy[likely, 0], xy[likely, 1])
+    a_tile = 1.0 / max(1, episode.numbers[E_WEIGHT])
+    for k in range(len(out)):
+        free, sites, cheap, site = _candidate(instance, episode, kind, level, chosen, k)
+        mask[k] = free > 0
+        if free == 0:
+            out[k] = 0
             continue
-        mask[k] = 1
-        added = _wire_added(tree, nets, cell, x, y)
-        least, most = min(least, added), max(most, added)
-        out = candidates[k]
-        out[0], out[1] = (x - pull[0]) / width, (y - pull[1]) / height
-        out[2] = (abs(x - pull[0]) + abs(y - pull[1])) * around
-        out[3] = _clip(np.log2(1.0 + added * scale) / 4)
-        out[4] = added
-        out[7], out[8] = open_sites / sites, open_sites / free[kind]
-        out[9], out[10] = x / width, y / height
-        out[11] = (abs(x - middle_x) + abs(y - middle_y)) * around
-        out[12] = (abs(x - 0.5 * width) + abs(y - 0.5 * height)) * around
-    for k in range(size):
-        if mask[k]:
-            added = candidates[k, 4]
-            candidates[k, 4] = _clip((added - least) * scale)
-            candidates[k, 5] = added / max(1, most)
-            candidates[k, 6] = added == least
-    context[:] = 0
-    context[level] = 1
-    context[3] = position / (LEVELS * numbers[CELLS])
-    context[4] = _clip(np.log2(max(cost, 1) / bound) / 8)
-    context[5] = _clip(np.log2(1 + scalars[E_WIRE] / bound) / 8)
-    context[12], context[13] = pull[0] / width, pull[1] / height
-    context[14], context[15] = middle_x / width, middle_y / height
-    context[16] = width * around
-    _describe_cell(tree, parts, numbers, cell, context)
+        x, y = xy[site, 0], xy[site, 1]
+        guess = (guess_of(episode, width, x, y) - best_guess) * a_tile / PART
+        wire = (wire_of(episode, width, xy[cheap, 0], xy[cheap, 1]) - least_wire) * a_tile
+        out[k, 0], out[k, 1], out[k, 2] = _clip(guess), _clip(np.log2(1.0 + guess) / 2), site == likely
+        out[k, 3], out[k, 4], out[k, 5] = _clip(wire), _clip(np.log2(1.0 + wire) / 2), cheap == least
+        out[k, 6] = _clip((wire_of(episode, width, x, y) - least_wire) * a_tile)
+        out[k, 13] = free / sites
+        out[k, 15] = episode.holder[site] >= 0 and episode.holder[site] != cell
+        _describe_tile(instance, episode, cell, x, y, out[k])
 
 
 @njit(cache=True)
-def _describe_cell(tree: Tree, parts: Any, numbers: IntArray, cell: int, out: FloatArray) -> None:
-    """Writes what is known of the cell: its kind's sites and its nets."""
-    free, left, nets, kind = parts[3], parts[4], parts[7], tree.kind[cell]
-    sites = tree.kind_sites[kind + 1] - tree.kind_sites[kind]
-    out[6] = free[kind] / sites
-    out[7] = left[kind] / free[kind]
-    out[8] = sites / numbers[SITES]
-    out[17] = numbers[CELLS] / numbers[SITES]
+def _describe_tile(instance: Any, episode: Any, cell: int, x: int, y: int, out: FloatArray) -> None:
+    """Writes where a candidate's site is and what is around it."""
+    numbers, planned = episode.numbers, episode.tiles[cell]
+    width, height, placed = instance.numbers[WIDTH], instance.numbers[HEIGHT], max(1, numbers[E_PLACED])
+    out[7] = _clip((abs(x - planned[0]) + abs(y - planned[1])) / 8)
+    out[8] = _clip((abs(x - numbers[E_SUM_X] / placed) + abs(y - numbers[E_SUM_Y] / placed)) / 8)
+    out[9] = (abs(x - 0.5 * width) + abs(y - 0.5 * height)) / (width + height)
+    out[10] = _clip(min(min(x, width - 1 - x), min(y, height - 1 - y)) / 4)
+    out[11] = episode.crowd[0, x, y] / (2 * RADII[0] + 1) ** 2
+    out[12] = episode.crowd[1, x, y] / (2 * RADII[1] + 1) ** 2
+    away, coming = 0, 0
+    for kind in range(len(episode.coming)):
+        coming += episode.coming[kind]
+        away += episode.coming[kind] * abs(x - instance.nearest_x[kind, x])
+    out[14] = _clip(away / max(1, coming) / 4)
+
+
+@njit(cache=True)
+def _describe_decision(
+    instance: Any, episode: Any, nth: int, level: int, bound: int, out: FloatArray
+) -> None:
+    """Writes the context: the state of the episode, and what is known of the cell."""
+    tree, counts, numbers = instance.tree, instance.numbers, episode.numbers
+    cell = tree.order[nth]
+    kind, weight = tree.kind[cell], max(1, numbers[E_WEIGHT])
+    sites, half = tree.kind_sites[kind + 1] - tree.kind_sites[kind], counts[WIDTH] + counts[HEIGHT]
+    last, width = episode.least.shape[1] - 1, counts[WIDTH]
+    least, likely = episode.least[numbers[E_LEAST], last], episode.likely[numbers[E_LIKELY], last]
+    wire = wire_of(episode, width, tree.xy[least, 0], tree.xy[least, 1])
+    guess = guess_of(episode, width, tree.xy[likely, 0], tree.xy[likely, 1]) / PART
     first, end = tree.cell_offsets[cell], tree.cell_offsets[cell + 1]
-    active, active_weight, weight, around, missing = 0, 0, 0, 0, 0
+    active, active_weight = 0, 0
     for at in range(first, end):
         net = tree.cell_nets[at]
-        weight += tree.weights[net]
-        if nets[net, PLACED] > 0:
+        if episode.nets[net, PLACED] > 0:
             active += 1
             active_weight += tree.weights[net]
-            around += nets[net, X1] - nets[net, X0] + nets[net, Y1] - nets[net, Y0]
-            missing += tree.net_offsets[net + 1] - tree.net_offsets[net] - nets[net, PLACED]
-    out[9] = _clip(np.log2(1.0 + end - first) / 8)
-    out[10] = active / max(1, end - first)
-    out[11] = active_weight / max(1, weight)
-    out[18] = around / max(1, active) / (numbers[WIDTH] + numbers[HEIGHT])
-    out[19] = _clip(missing / max(1, active) / numbers[CELLS])
+    out[:LEVELS] = 0
+    out[level] = 1
+    out[3] = nth / counts[CELLS]
+    out[4] = _clip(np.log2(1 + numbers[E_WIRE] / bound) / 8)
+    out[5] = episode.free[kind] / sites
+    out[6] = episode.left[kind] / episode.free[kind]
+    out[7] = sites / counts[SITES]
+    out[8] = _clip(np.log2(1.0 + end - first) / 8)
+    out[9] = active / max(1, end - first)
+    out[10] = active_weight / weight
+    out[11] = numbers[E_OPEN] / weight
+    out[12] = _clip(np.log2(1.0 + episode.coming.sum()) / 4)
+    out[13] = _clip(np.log2(1.0 + wire / weight) / 4)
+    out[14] = _clip(np.log2(1.0 + guess / weight) / 4)
+    out[15] = width / half
+    out[16] = counts[CELLS] / counts[SITES]
+    out[17] = _clip(np.log2(half) / 8)

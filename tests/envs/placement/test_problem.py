@@ -81,7 +81,11 @@ def test_one_episode_step_by_step() -> None:
         )
         observation, reward, terminated, _, info = env.step(int(action))
         assert terminated == (place == 14)
-        if place % 3 != 2:
+        if place == 0:
+            assert (
+                reward == (start - 9) / 9
+            )  # from here on the cost is what is placed and the bound of the rest
+        elif place % 3 != 2:
             assert reward == 0.0  # a region and a column are no place yet
         rewards.append(reward)
     assert info["cost"] == 9
@@ -89,21 +93,21 @@ def test_one_episode_step_by_step() -> None:
     assert env.solution() == best_by_hand(problem)
 
 
-def test_the_estimate_is_the_wire_placed_and_the_fallback_s_share_of_the_rest() -> None:
+def test_the_estimate_is_the_wire_placed_and_the_least_length_of_the_rest() -> None:
     problem = by_hand()
     env = PlacementEnv(instances=problem)
-    _, info = env.reset(seed=0)
-    start = info["cost"]
-    fallback = problem.decode(problem.fallback)
-    choices = problem.encode(best_by_hand(problem))
-    for action in choices[
-        :6
-    ]:  # a and d, next to each other: their net of weight 5 is placed and nothing else
+    env.reset(seed=0)
+    best = problem.encode(best_by_hand(problem))
+    for action in best[:6]:  # a and d, next to each other: their net of weight 5 is as short as it can be
         _, _, _, _, info = env.step(int(action))
-    alone = build_netlist(
-        "d-a", [(n, k, "") for n, k in zip("abcd", ["CLB"] * 4, strict=True)], [(("a", "d"), 5)]
-    )
-    assert info["cost"] == start - hpwl(alone, problem.grid, Placement(fallback.site[:4])) + 5
+    assert info["cost"] == problem.bound().value
+    env.reset(seed=0)
+    far = best.copy()
+    far[5] = problem.sizes[5] - 1  # d in the same column as before, on another site
+    for action in far[:6]:
+        _, _, _, _, info = env.step(int(action))
+    a, d = (problem.board.xy[problem.sites_of(far)[cell]] for cell in problem.tree.order[:2])
+    assert info["cost"] == problem.bound().value + 5 * (int(np.abs(a - d).sum()) - 1)
 
 
 @pytest.mark.parametrize("seed", range(3))
