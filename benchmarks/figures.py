@@ -212,7 +212,12 @@ def policies_equal_cpu(body: dict[str, Any]) -> str:
         + ", ".join(f"{count} at {b:g} s" for b, count in counts.items())
         + f". {body['workers']} runs side by side."
     )
-    return f"{title}\n\n{table(header, rows)}"
+    plans = ", ".join(f"{split} {100 * gap:.1f} %" for split, gap in body["plan_gaps"].items())
+    note = (
+        f"Placement's policy is shown a rough annealed plan, which alone has these gaps: {plans}. Allocation's solvers are "
+        "charged for the frontiers that their starts and models rest on, seconds; the policy needs none."
+    )
+    return f"{title}\n\n{table(header, rows)}\n\n{note}"
 
 
 def resume(body: dict[str, Any]) -> str:

@@ -8,7 +8,8 @@ sampling, the policy sampling alone, and random, greedy, anneal, cp-sat and exac
 and 10 seeds; with 10 s on fewer instances (`--long-instances`, the first ones) and without random and the policy sampling
 alone, for that takes hours. The gap is over the best cost known: that of any run here with any budget, or of the table of
 best known costs; a solver's gap at a budget is the geometric mean over the instances of the median over the seeds. A budget
-counts from after imports and warm-up; what training took is told beside it. Runs are kept in FOLDER and not made again.
+counts from after imports and warm-up; what training took is told beside it. The policy of placement is shown a rough plan;
+how good that is alone is told too. Runs are kept in FOLDER and not made again.
 """
 
 from __future__ import annotations
@@ -21,11 +22,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from foldwright.agents.bench import run_suite
 from foldwright.agents.policy import load_policy, shipped_policies
-from foldwright.agents.scores import Done, facts_of, ranks_of, rows_of
+from foldwright.agents.scores import Done, InstanceFacts, facts_of, ranks_of, rows_of
 from foldwright.agents.store import STORE_NAME, RunStore
 from foldwright.agents.suite import SolverSpec, suite_of
+from foldwright.envs.placement.moves import wirelength
+from foldwright.envs.placement.plan import plan_of
+from foldwright.envs.placement.problem import PlacementProblem
+from foldwright.envs.registry import load_instance
 from foldwright.envs.registry import split as problems_of
 
 __all__ = ["SPLITS", "compare", "main"]
@@ -65,13 +72,24 @@ def _runs(kind: str, split: str, budgets: Sequence[float], args: argparse.Namesp
         )
 
 
-def compare(kind: str, split: str, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Returns a row per solver and budget on a split."""
+def plan_gap(facts: dict[str, InstanceFacts]) -> float:
+    """Returns how far the rough plans that placement's policy is shown are above the references, geometric mean."""
+    ratios = []
+    for known in facts.values():
+        problem = load_instance(known.instance)
+        assert isinstance(problem, PlacementProblem)
+        sites = plan_of(problem.wires, problem.board, problem.tree.order).astype(np.int32)
+        ratios.append(wirelength(problem.wires, problem.board, sites) / known.reference)
+    return float(np.exp(np.mean(np.log(ratios)))) - 1
+
+
+def compare(kind: str, split: str, args: argparse.Namespace) -> tuple[list[dict[str, Any]], float | None]:
+    """Returns a row per solver and budget on a split, and what `plan_gap` says of placement."""
     short = _runs(kind, split, [b for b in args.budgets if b < LONG_SECONDS], args, is_long=False)
     long = _runs(kind, split, [b for b in args.budgets if b >= LONG_SECONDS], args, is_long=True)
     facts = facts_of([*short, *long])
     trained = load_policy(kind).card.training_cpu_seconds
-    return [
+    table = [
         {
             "kind": kind,
             "split": split,
@@ -82,6 +100,7 @@ def compare(kind: str, split: str, args: argparse.Namespace) -> list[dict[str, A
         for rows in (rows_of(runs, facts) for runs in (short, long) if runs)
         for rank in ranks_of(rows)
     ]
+    return table, plan_gap(facts) if kind == "placement" else None
 
 
 def main() -> None:
@@ -96,13 +115,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/policies-equal-cpu"))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    rows = [row for kind in args.kinds for split in args.splits for row in compare(kind, split, args)]
+    rows: list[dict[str, Any]] = []
+    plans: dict[str, float] = {}
+    for kind in args.kinds:
+        for split in args.splits:
+            found, plan = compare(kind, split, args)
+            rows += found
+            if plan is not None:
+                plans[split] = plan
     for row in rows:
         gap = "not all solved" if row["mean_gap"] is None else f"{row['mean_gap']:.2%}"
         print(f"{row['kind']:<11} {row['split']:<13} {row['budget']:>6g} s  {row['solver']:<36} {gap}")
+    for split, plan in plans.items():
+        print(f"{'placement':<11} {split:<13} the rough plan that its policy is shown, alone: {plan:.2%}")
     if args.json:
         about = {"machine": platform.machine(), "seeds": args.seeds, "workers": args.workers}
-        args.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(
+            json.dumps({**about, "rows": rows, "plan_gaps": plans}, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":
