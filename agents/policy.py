@@ -25,7 +25,15 @@ from foldwright.envs.problem import MAX_CANDIDATES
 from foldwright.errors import PolicyError, nearest
 from foldwright.kernels import njit
 
-__all__ = ["POLICY_FOLDER", "Network", "Policy", "load_policy", "score_decision", "shipped_policies"]
+__all__ = [
+    "POLICY_FOLDER",
+    "Encoder",
+    "Network",
+    "Policy",
+    "load_policy",
+    "score_decision",
+    "shipped_policies",
+]
 
 POLICY_FOLDER = Path(__file__).parent / "policies"
 """Where shipped policies stand."""
