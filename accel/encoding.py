@@ -40,6 +40,10 @@ Int64s = npt.NDArray[np.int64]
 class Encoding:
     """A layer on an engine with `pa` activation planes per word.
 
+    `positions` says where each channel of a convolution group stands, counted in bits of a plane over the words of a
+    tap: dense where empty. `parts` is the number of equal parts in which the output channels are cut into blocks: a
+    multiple of the layer's groups, 0 for the groups themselves.
+
     Raises:
         ConfigError: the engine's arithmetic or `pa` does not fit the layer.
     """
@@ -47,6 +51,8 @@ class Encoding:
     layer: Layer
     engine: Engine
     pa: int
+    positions: tuple[int, ...] = ()
+    parts: int = 0
 
     def __post_init__(self) -> None:
         layer, engine = self.layer, self.engine
@@ -110,11 +116,22 @@ class Encoding:
     @property
     def channel_words(self) -> int:
         """Words of one tap of one plane group and convolution group."""
-        return -(-(self.layer.in_channels // self.layer.groups) // self.channels_per_word)
+        last = max(self.positions) if self.positions else self.layer.in_channels // self.layer.groups - 1
+        return last // self.channels_per_word + 1
+
+    @property
+    def places(self) -> Int64s:
+        """Where each channel of a convolution group stands among the bits of a plane, int64 (channels,)."""
+        channels = self.layer.in_channels // self.layer.groups
+        return np.array(self.positions or range(channels), dtype=np.int64)
+
+    @property
+    def blocks_per_part(self) -> int:
+        return -(-(self.layer.out_channels // (self.parts or self.layer.groups)) // self.engine.dm)
 
     @property
     def blocks_per_group(self) -> int:
-        return -(-(self.layer.out_channels // self.layer.groups) // self.engine.dm)
+        return self.blocks_per_part * ((self.parts or self.layer.groups) // self.layer.groups)
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -166,11 +183,13 @@ def needed_acc_bits(entry: IntegerLayer, encoding: Encoding) -> int:
 class FoldedThresholds:
     """Thresholds of the raw accumulator as an engine stores them.
 
-    `table` is ascending, (channels, 2^A - 1), not reduced modulo; where `flip` the engine inverts the code.
+    `table` is ascending, (channels, 2^A - 1), not reduced modulo; where `flip` the engine inverts the code. Rows without
+    a channel compare with `unreachable`, so that their code is 0.
     """
 
     table: Int64s
     flip: npt.NDArray[np.bool_]
+    unreachable: int = 0
 
     def words(self, engine: Engine, blocks: list[npt.NDArray[np.int64]]) -> list[int]:
         """Returns one word per block; a block lists the channel of each row, -1 for none."""
@@ -178,11 +197,12 @@ class FoldedThresholds:
         for block in blocks:
             word, width = 0, self.table.shape[1] * engine.acc_bits
             for channel in reversed(block.tolist()):
-                row = 0
-                if channel >= 0:
-                    row = int(self.flip[channel]) << width
-                    for k, value in enumerate(self.table[channel].tolist()):
-                        row |= value % (1 << engine.acc_bits) << k * engine.acc_bits
+                row = int(channel >= 0 and self.flip[channel]) << width
+                values = (
+                    self.table[channel].tolist() if channel >= 0 else [self.unreachable] * self.table.shape[1]
+                )
+                for k, value in enumerate(values):
+                    row |= value % (1 << engine.acc_bits) << k * engine.acc_bits
                 word = word << width + 1 | row
             words.append(word)
         return words
@@ -213,4 +233,7 @@ def fold_thresholds(entry: IntegerLayer, encoding: Encoding) -> FoldedThresholds
     table = np.clip(np.where(entry.negate[:, None], falling, rising), low, high + 1)
     raw = encoding.raw_at_least(table, entry.weights)
     raw.setflags(write=False)
-    return FoldedThresholds(raw, entry.negate)
+    # A row without a channel has the last channel's weights on XNOR engines, none on AND engines (`images`).
+    above = encoding.raw_at_least(np.broadcast_to(entry.acc_max[:, None] + 1, (len(low), 1)), entry.weights)
+    unreachable = int(above[-1, 0]) if encoding.weight_code.bipolar else 1
+    return FoldedThresholds(raw, entry.negate, unreachable)

@@ -74,13 +74,14 @@ def tap_order(kernel: int, stride: int) -> list[int]:
 
 def block_channels(encoding: Encoding, tile: Tile) -> list[npt.NDArray[np.int64]]:
     """Returns for each block the output channel of every row, -1 past the last."""
-    layer, dm = encoding.layer, encoding.engine.dm
-    size = layer.out_channels // layer.groups
+    layer, dm, per_part = encoding.layer, encoding.engine.dm, encoding.blocks_per_part
+    size = layer.out_channels // (encoding.parts or layer.groups)
     blocks = []
     for group in range(*tile.groups):
         for block in range(*tile.blocks):
-            rows = np.arange(block * dm, (block + 1) * dm)
-            blocks.append(np.where(rows < size, rows + group * size, -1))
+            part, block_of_part = divmod(group * encoding.blocks_per_group + block, per_part)
+            rows = np.arange(block_of_part * dm, (block_of_part + 1) * dm)
+            blocks.append(np.where(rows < size, rows + part * size, -1))
     return blocks
 
 
@@ -101,11 +102,9 @@ def weight_image(encoding: Encoding, weights: Ints, tile: Tile) -> list[int]:
         planes = np.stack([bits >> k & 1 for k in range(len(code.coefficients))])
         if not code.bipolar:
             planes[:, channels < 0] = 0
-        fill = words * cpw - planes.shape[2]
-        planes = np.pad(
-            planes, ((0, 0), (0, 0), (0, fill), (0, 0), (0, 0)), constant_values=int(code.bipolar)
-        )
-        split = planes.reshape(len(planes), len(channels), words, cpw, *planes.shape[3:])
+        placed = np.full((*planes.shape[:2], words * cpw, *planes.shape[3:]), int(code.bipolar))
+        placed[:, :, encoding.places] = planes
+        split = placed.reshape(len(planes), len(channels), words, cpw, *planes.shape[3:])
         steps = split.transpose(0, 4, 2, 5, 1, 3).reshape(-1, len(channels), cpw)
         steps = np.pad(steps, ((0, -len(steps) % parts), (0, 0), (0, 0)))
         out += _ints(steps.reshape(-1, parts, len(channels), cpw).transpose(0, 2, 1, 3))
@@ -143,8 +142,10 @@ def map_image(encoding: Encoding, frames: Ints, window: MapWindow) -> list[int]:
     )  # (planes, frames, C, H, W)
     groups = layer.groups
     planes = planes.reshape(*planes.shape[:2], groups, -1, *planes.shape[3:])
-    fill = encoding.channel_words * encoding.channels_per_word - planes.shape[3]
-    planes = np.pad(planes, ((0, 0), (0, 0), (0, 0), (0, fill), (0, 0), (0, 0)))
+    bits_of_plane = encoding.channel_words * encoding.channels_per_word
+    placed = np.zeros((*planes.shape[:3], bits_of_plane, *planes.shape[4:]), dtype=planes.dtype)
+    placed[:, :, :, encoding.places] = planes
+    planes = placed
     count, height = planes.shape[1], planes.shape[4]
     shape = (
         -1,
@@ -197,12 +198,14 @@ def tile_program(encoding: Encoding, tile: Tile, window: MapWindow, **bases: int
     fields = {
         Field.GROUPS: tile.groups[1] - tile.groups[0],
         Field.BLOCKS: tile.blocks[1] - tile.blocks[0],
+        Field.FRAMES: 1,
         Field.ROWS: tile.rows[1] - tile.rows[0],
         Field.COLUMNS: tile.columns[1] - tile.columns[0],
         Field.KERNEL_ROWS: layer.kernel[0],
         Field.WORDS: encoding.channel_words,
         Field.MAP_BASE: bases.get("map_base", 0) + base + tile.groups[0] * encoding.channel_words,
         Field.MAP_PER_GROUP: encoding.channel_words,
+        Field.MAP_PER_FRAME: 0,
         Field.MAP_PER_ROW: sy * row_words,
         Field.MAP_PER_COLUMN: group_words * (sx if batch else 1),
         Field.MAP_PER_KERNEL_ROW: row_words,
@@ -216,6 +219,7 @@ def tile_program(encoding: Encoding, tile: Tile, window: MapWindow, **bases: int
         Field.THRESHOLD_BASE: bases.get("threshold_base", 0),
         Field.WEIGHT_STEP: step,
         Field.PLANES: engine.planes_per_word.index(encoding.pa),
+        Field.SOURCE: 0,
     }
     steps = [
         replace(s, map_offset=s.map_offset * plane_words, weight_offset=s.weight_offset * per_plane)

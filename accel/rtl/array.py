@@ -3,9 +3,9 @@
 Weight words enter row by row, activation words lane by lane. Control bits come with the words they belong to
 and are delayed here once for all units. Where `load` came with the last word of a block, all accumulators
 move into shadow registers in one cycle, and the next block may follow without a gap; from then on
-`drain_lanes` lanes leave per cycle, lane 0 first, all `dm` channels of a lane side by side.
+`drain_lanes` lanes leave with every step, lane 0 first, all `dm` channels of a lane side by side.
 
-The interval between loads must be at least `drain_cycles`, or results are overwritten.
+The interval between loads must be long enough for `drain_cycles` steps, or results are overwritten.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class UnitArray(Component):  # type: ignore[misc,unused-ignore]
     """All units of an engine with their shadow chain.
 
     `results` holds the first lanes of a block `latency` cycles after its last word; `load_next` is set two
-    cycles before, for what must be ready then. `results` is lane by lane, a lane `dm` accumulators.
+    cycles before, for what must be ready then. `step_next` moves the chain one cycle later. `results` is lane by
+    lane, a lane `dm` accumulators.
     """
 
     def __init__(self, engine: Engine, technology: str = "generic", unit_module: str | None = None) -> None:
@@ -57,6 +58,7 @@ class UnitArray(Component):  # type: ignore[misc,unused-ignore]
                 "acts": In(e.dn * e.dk),
                 "planes": In(max(1, (len(e.planes_per_word) - 1).bit_length())),
                 **{name: In(1) for name in ("negate", "zero", "shift", "clear", "load")},
+                "step_next": In(1),
                 "results": Out(e.drain_lanes * e.dm * e.acc_bits),
                 "load_next": Out(1),
             }
@@ -76,9 +78,10 @@ class UnitArray(Component):  # type: ignore[misc,unused-ignore]
         }
         m.d.comb += self.load_next.eq(delayed(m, self.load, unit.latency - 1, "load_next"))
         load = delayed(m, self.load_next, 1, "load")
+        moves = delayed(m, self.load_next | self.step_next, 1, "moves")
         for row in range(self.engine.dm):
             accs = [self._place_unit(m, row, lane, control) for lane in range(self.engine.dn)]
-            self._chain(m, row, accs, load)
+            self._chain(m, row, accs, load, moves)
         return m
 
     def _new_unit(self) -> Unit:
@@ -109,16 +112,19 @@ class UnitArray(Component):  # type: ignore[misc,unused-ignore]
         m.d.comb += [getattr(unit, name).eq(value) for name, value in inputs.items()]
         return unit.acc
 
-    def _chain(self, m: Module, row: int, accs: list[Value], load: Value) -> None:
+    def _chain(self, m: Module, row: int, accs: list[Value], load: Value, moves: Value) -> None:
         e = self.engine
         shadow = [Signal(e.acc_bits, name=f"shadow_{row}_{lane}", reset_less=True) for lane in range(e.dn)]
         for lane, acc in enumerate(accs):
             behind = lane + e.drain_lanes
             following = shadow[behind] if behind < e.dn else Const(0, e.acc_bits)
             if behind < e.dn:
-                m.d.sync += shadow[lane].eq(select_bits(m, load, acc, following, self.technology))
+                chosen = select_bits(m, load, acc, following, self.technology)
+                with m.If(moves):
+                    m.d.sync += shadow[lane].eq(chosen)
             else:  # nothing follows: what leaves behind the last lane is not used, so no multiplexer
-                m.d.sync += shadow[lane].eq(acc)
+                with m.If(load):
+                    m.d.sync += shadow[lane].eq(acc)
         for lane in range(e.drain_lanes):
             low = (lane * e.dm + row) * e.acc_bits
             m.d.comb += self.results[low : low + e.acc_bits].eq(Cat(shadow[lane]))

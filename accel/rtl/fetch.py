@@ -1,7 +1,7 @@
 """Reads the program memory one word a cycle and keeps the fields; see `program` for what the words mean.
 
-The loops reload their counts from the fields, so words are taken only while no tile runs; the array still
-empties meanwhile, for which no field is needed.
+Words are read while a tile runs: they fill a shadow set, which `go` takes over as a whole. So a tile follows the one
+before as soon as that has left, if its words are read by then.
 """
 
 from __future__ import annotations
@@ -9,30 +9,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import memory
 from amaranth.lib.wiring import Component, In, Out
 
-from foldwright.accel.rtl.program import DATA_BITS, WORD_BITS, Field
+from foldwright.accel.rtl.program import DATA_BITS, EXTRA_FIELDS, GIVES, TOKEN_BITS, WORD_BITS, Field
 
-__all__ = ["ProgramReader"]
+__all__ = ["ROUND_BITS", "ProgramReader"]
+
+ROUND_BITS = 24
 
 
 class ProgramReader(Component):  # type: ignore[misc,unused-ignore]
-    """The program counter, the memory behind it and a register per field.
+    """The program counter, the memory behind it and two registers per field.
 
-    `go` lasts one cycle and starts a tile; `finished` says that its last loop turn passes. The next `go`
-    comes at the earliest `flush_cycles` after that. `add_step` and `add_slot` are set with the last word of a
-    table entry.
+    `go` lasts one cycle and starts a tile once `results_busy` is clear; `finished` says that its last loop turn
+    passes. Fields stand from the cycle after `go` on. `add_step` and `add_slot` are set with the last word of a table
+    entry; of the fields a table entry needs, the `next_` values count. `extra` holds the fields from `EXTRA_FIELDS`
+    on, side by side, as the next `go` means them: whoever needs them keeps them.
     """
 
-    def __init__(self, words: int, flush_cycles: int, widths: Mapping[Field, int]) -> None:
-        self.depth, self.flush_cycles = words, flush_cycles
-        self.widths = dict(widths)
+    def __init__(self, words: int, widths: Mapping[Field, int], extra_widths: tuple[int, ...] = ()) -> None:
+        self.depth, self.widths, self.extra_widths = words, dict(widths), extra_widths
         super().__init__(
             {
                 "start": In(1),
+                "rounds": In(ROUND_BITS),
+                "stop": In(1),
                 "finished": In(1),
+                "results_busy": In(1),
                 "write": In(1),
                 "write_address": In(max(1, (words - 1).bit_length())),
                 "write_data": In(WORD_BITS),
@@ -40,10 +45,18 @@ class ProgramReader(Component):  # type: ignore[misc,unused-ignore]
                 "running": Out(1),
                 "go": Out(1),
                 "prime": Out(1),
+                "illegal": Out(1),
+                "wait": Out(1),
+                "wait_token": Out(TOKEN_BITS),
+                "granted": In(1),
+                "gives": Out(GIVES),
+                "give_tokens": Out(GIVES * TOKEN_BITS),
                 "add_step": Out(1),
                 "add_slot": Out(1),
                 "data": Out(DATA_BITS),
+                "extra": Out(max(1, sum(extra_widths))),
                 **{field.name.lower(): Out(width) for field, width in self.widths.items()},
+                **{f"next_{field.name.lower()}": Out(width) for field, width in self.widths.items()},
             }
         )
 
@@ -52,40 +65,80 @@ class ProgramReader(Component):  # type: ignore[misc,unused-ignore]
         ram = memory.Memory(shape=WORD_BITS, depth=self.depth, init=[])
         m.submodules.memory = ram
         write, read = ram.write_port(), ram.read_port(domain="sync")
-        counter, loading = Signal(len(read.addr), name="counter"), Signal(name="loading")
-        valid, flush = Signal(name="valid"), Signal(range(self.flush_cycles + 1), name="flush")
-        field = read.data[DATA_BITS:]
-        at_go, at_halt = valid & (field == Field.GO), valid & (field == Field.HALT)
+        counter, reading = Signal(len(read.addr), name="counter"), Signal(name="reading")
+        valid, field = Signal(name="valid"), read.data[DATA_BITS:]
+        now = {f: valid & (field == f) for f in (Field.HALT, Field.GO, Field.WAIT, Field.ROUND, Field.JUMP)}
+        rounds, last_round = Signal(ROUND_BITS, name="rounds_left"), Signal(name="last_round")
+        free = ~self.running & ~self.prime & ~self.results_busy
+        stalled = Signal(name="stalled")
         m.d.comb += [
             write.addr.eq(self.write_address),
             write.data.eq(self.write_data),
             write.en.eq(self.write),
             read.addr.eq(counter),
-            read.en.eq(~at_go),
-            self.go.eq(at_go & (flush == 0)),
+            stalled.eq((now[Field.GO] & ~free) | (now[Field.WAIT] & ~self.granted)),
+            read.en.eq(~stalled),
+            self.wait.eq(now[Field.WAIT]),
+            self.go.eq(now[Field.GO] & free),
             self.data.eq(read.data[:DATA_BITS]),
+            self.wait_token.eq(self.data),
             self.add_step.eq(valid & (field == Field.STEP_FLAGS)),
             self.add_slot.eq(valid & (field == Field.SLOT_FLAGS)),
-            self.busy.eq(loading | self.prime | self.running | (flush != 0)),
+            self.busy.eq(reading | ~free),
+            self.illegal.eq(valid & ~self._is_known(field)),
         ]
+        ends = now[Field.HALT] | (now[Field.ROUND] & last_round) | self.illegal | self.stop
         with m.If(self.start & ~self.busy):
-            m.d.sync += [counter.eq(0), loading.eq(1)]
-        with m.Elif(at_halt):
-            m.d.sync += [loading.eq(0), valid.eq(0)]
-        with m.Elif(at_go):
-            m.d.sync += valid.eq(flush != 0)
-            with m.If(flush == 0):
-                m.d.sync += loading.eq(0)
-        with m.Elif(loading):
+            m.d.sync += [
+                counter.eq(0),
+                reading.eq(1),
+                rounds.eq(self.rounds),
+                last_round.eq(self.rounds <= 1),
+            ]
+        with m.Elif(ends):
+            m.d.sync += [reading.eq(0), valid.eq(0)]
+        with m.Elif(now[Field.JUMP]):
+            m.d.sync += [counter.eq(self.data), valid.eq(0)]
+        with m.Elif(reading & ~stalled):
             m.d.sync += [counter.eq(counter + 1), valid.eq(1)]
+        with m.If(now[Field.ROUND]):
+            m.d.sync += [rounds.eq(rounds - 1), last_round.eq(rounds == 2)]
         m.d.sync += self.prime.eq(self.go)
         with m.If(self.prime):
             m.d.sync += self.running.eq(1)
-        with m.If(self.finished):
-            m.d.sync += [self.running.eq(0), loading.eq(1), flush.eq(self.flush_cycles)]
-        with m.Elif(flush != 0):
-            m.d.sync += flush.eq(flush - 1)
-        for register in self.widths:
-            with m.If(valid & (field == register)):
-                m.d.sync += getattr(self, register.name.lower()).eq(self.data)
+        with m.If(self.finished | self.stop):
+            m.d.sync += self.running.eq(0)
+        self._give(m)
+        self._registers(m, valid, field)
         return m
+
+    def _is_known(self, field: Value) -> Value:
+        """Whether a field is one of this engine's."""
+        known = [*Field, *range(EXTRA_FIELDS, EXTRA_FIELDS + len(self.extra_widths))]
+        return Cat(*(field == number for number in known)).any()
+
+    def _give(self, m: Module) -> None:
+        """Gives the tile's tokens when its results have left."""
+        owed, tokens = Signal(GIVES, name="owed"), Signal(GIVES * TOKEN_BITS, name="owed_tokens")
+        done = owed.any() & ~self.running & ~self.prime & ~self.results_busy
+        m.d.comb += [self.gives.eq(Mux(done, owed, 0)), self.give_tokens.eq(tokens)]
+        with m.If(self.go):
+            for k in range(GIVES):
+                part = self.data.word_select(k, TOKEN_BITS)
+                m.d.sync += [owed[k].eq(part != 0), tokens.word_select(k, TOKEN_BITS).eq(part - 1)]
+        with m.Elif(done):
+            m.d.sync += owed.eq(0)
+
+    def _registers(self, m: Module, valid: Value, field: Value) -> None:
+        for register in self.widths:
+            name = register.name.lower()
+            following = getattr(self, f"next_{name}")
+            with m.If(valid & (field == register)):
+                m.d.sync += following.eq(self.data)
+            with m.If(self.go):
+                m.d.sync += getattr(self, name).eq(following)
+        low = 0
+        for k, width in enumerate(self.extra_widths):
+            with m.If(valid & (field == EXTRA_FIELDS + k)):
+                m.d.sync += self.extra[low : low + width].eq(self.data)
+            low += width

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, memory
 
 from foldwright.accel.rtl.fetch import ProgramReader
@@ -52,30 +52,39 @@ class Loop:
 
 
 class Table:
-    """A small table, read one entry ahead; behind its last entry comes the first again."""
+    """A small table in two halves, read one entry ahead; behind its last entry comes the first again.
+
+    One half is read while the other is filled; `switch` changes them where the other has been filled.
+    """
 
     def __init__(self, m: Module, name: str, layout: data.StructLayout, depth: int) -> None:
-        ram = memory.Memory(shape=layout.size, depth=depth, init=[])
+        ram = memory.Memory(shape=layout.size, depth=2 * depth, init=[])
         ram.attrs["ram_style"] = "distributed"
         m.submodules[f"{name}_table"] = ram
         self._m, self._write, self._read = m, ram.write_port(), ram.read_port(domain="comb")
         self.current, self.following = Signal(layout, name=name), data.View(layout, self._read.data)
+        self._half = Signal(name=f"{name}_half")
         self._pointer = Signal(address_bits(depth), name=f"{name}_pointer")
-        self._filled = Signal(address_bits(depth), name=f"{name}_filled")
+        self._filled = Signal(address_bits(depth) + 1, name=f"{name}_filled")
 
-    def fill(self, entry: Value, add: Value, rewind: Value) -> None:
-        """Appends an entry on `add`; `rewind` makes the next one the first again, for reading too."""
+    def fill(self, entry: Value, add: Value, switch: Value) -> None:
+        """Appends an entry to the half that is not read on `add`; `switch` starts reading from the beginning."""
         m = self._m
-        m.d.comb += [self._write.addr.eq(self._filled), self._write.data.eq(entry), self._write.en.eq(add)]
-        with m.If(rewind):
-            m.d.sync += [self._filled.eq(0), self._pointer.eq(0)]
+        place = Cat(self._filled[:-1], ~self._half)
+        m.d.comb += [self._write.addr.eq(place), self._write.data.eq(entry), self._write.en.eq(add)]
+        with m.If(switch):
+            m.d.sync += [
+                self._half.eq(self._half ^ (self._filled != 0)),
+                self._filled.eq(0),
+                self._pointer.eq(0),
+            ]
         with m.Elif(add):
             m.d.sync += self._filled.eq(self._filled + 1)
 
     def drive(self, advance: Value) -> None:
         """Takes the next entry on `advance`."""
         m = self._m
-        m.d.comb += self._read.addr.eq(self._pointer)
+        m.d.comb += self._read.addr.eq(Cat(self._pointer, self._half))
         with m.If(advance):
             m.d.sync += self.current.eq(self.following)
             m.d.sync += self._pointer.eq(Mux(self.following["last"], 0, self._pointer + 1))
@@ -89,24 +98,31 @@ class Events:
     """
 
     prime: Value
+    held: Value
     counting: Value
     word: Value
     kernel_row: Value
     step: Value
     column: Value
     row: Value
+    frame: Value
     block: Value
     group: Value
 
 
-def loop_events(m: Module, reader: ProgramReader, step: Table, slot: Table) -> Events:
-    """Builds the loops and returns their events; the last turn of all tells the reader."""
+def loop_events(m: Module, reader: ProgramReader, step: Table, slot: Table, held: Value) -> Events:
+    """Builds the loops and returns their events; the last turn of all tells the reader.
+
+    `held` stops the loops for a cycle; it may come only in the first cycle of a block.
+    """
     run, prime = reader.running, reader.prime
-    names = ("words", "kernel_rows", "columns", "rows", "blocks", "groups")
-    word, kernel_row, column, row, block, group = (Loop(m, name, getattr(reader, name)) for name in names)
+    names = ("words", "kernel_rows", "columns", "rows", "frames", "blocks", "groups")
+    word, kernel_row, column, row, frame, block, group = (
+        Loop(m, name, getattr(reader, name)) for name in names
+    )
     idle_left = Signal(DURATION_BITS, name="idle_left")
     step_done, idle = Signal(name="step_done"), step.current["idle"]
-    counting = run & ~idle
+    counting = run & ~idle & ~held
     word_done = counting & slot.current["last"]
     kernel_done = word.drive(word_done, prime)
     inner_done = kernel_row.drive(kernel_done, prime)
@@ -114,7 +130,8 @@ def loop_events(m: Module, reader: ProgramReader, step: Table, slot: Table) -> E
     block_done = step_done & step.current["last"]
     row_done = column.drive(block_done, prime)
     rows_done = row.drive(row_done, prime)
-    blocks_done = block.drive(rows_done, prime)
+    frames_done = frame.drive(rows_done, prime)
+    blocks_done = block.drive(frames_done, prime)
     m.d.comb += reader.finished.eq(group.drive(blocks_done, prime))
     slot.drive(counting | prime)
     step.drive(step_done | prime)
@@ -123,8 +140,9 @@ def loop_events(m: Module, reader: ProgramReader, step: Table, slot: Table) -> E
     with m.Else():
         m.d.sync += idle_left.eq(idle_left - 1)
     return Events(
-        prime, counting, word_done, kernel_done, step_done, block_done, row_done, rows_done, blocks_done
-    )
+        prime, held, counting, word_done, kernel_done, step_done, block_done, row_done, rows_done, frames_done,
+        blocks_done,
+    )  # fmt: skip
 
 
 def offsets(
@@ -132,10 +150,15 @@ def offsets(
 ) -> dict[str, Signal]:
     """Returns the registers that the loops add up, by name."""
     fresh, r = on.prime, reader
-    groups_base = accumulate(m, "group_base", r.map_per_group, on.group, fresh, r.map_base, map_bits)
-    row_start = Mux(fresh, r.map_base, Mux(on.group, groups_base + r.map_per_group, groups_base))
+    group_base = accumulate(m, "group_base", r.map_per_group, on.group, fresh, r.map_base, map_bits)
+    group_start = Mux(on.group, group_base + r.map_per_group, group_base)
+    frame_start = Mux(fresh, r.map_base, group_start)
+    frame_base = accumulate(
+        m, "frame_base", r.map_per_frame, on.frame, fresh | on.block, frame_start, map_bits
+    )
+    row_start = Mux(fresh | on.block, frame_start, frame_base + r.map_per_frame)
     return {
-        "row": accumulate(m, "row_base", r.map_per_row, on.row, fresh | on.block, row_start, map_bits),
+        "row": accumulate(m, "row_base", r.map_per_row, on.row, fresh | on.frame, row_start, map_bits),
         "column": accumulate(m, "column_offset", r.map_per_column, on.column, fresh | on.row, 0, map_bits),
         "kernel": accumulate(
             m, "kernel_offset", r.map_per_kernel_row, on.kernel_row, fresh | on.step, 0, map_bits
@@ -144,7 +167,7 @@ def offsets(
         "weights": accumulate(m, "weights", r.weights_per_block, on.block, fresh, r.weight_base, weight_bits),
         "weight": accumulate(m, "weight", r.weight_step, on.counting, fresh | on.step, 0, weight_bits),
         "input_row": accumulate(
-            m, "input_row", r.row_step, on.row, fresh | on.block, r.row_start, len(r.row_start)
+            m, "input_row", r.row_step, on.row, fresh | on.frame, r.row_start, len(r.row_start)
         ),
         "kernel_row": accumulate(m, "kernel_row", 1, on.kernel_row, fresh | on.step, 0, len(r.row_start)),
         "group": accumulate(

@@ -1,8 +1,11 @@
 """The program of an engine: 32-bit words that set a field and, at the end of a layer tile, run it.
 
-A word is `field << 24 | data`. `GO` runs the loops with the fields as they stand and waits until the last
-results have left the array; fields keep their values, the two tables must be written again before each `GO`.
-`HALT` stops.
+A word is `field << 24 | data`. `GO` waits until the results of the tile before have left, then runs the loops
+with the fields as they stand while the next words are read; its data are up to three bytes, each a token that
+is given when the tile's results are in memory, plus one (0: none). Fields and tables keep their values; a table
+is written anew as a whole. `WAIT` takes a token, `ROUND` ends a round of frames (and the program after the last
+one), `JUMP` goes on elsewhere, `HALT` stops. Fields from `EXTRA_FIELDS` on belong to what stands around the
+core: writer, then window.
 
 The loops of a tile, outermost first, with what each adds:
 
@@ -10,6 +13,7 @@ The loops of a tile, outermost first, with what each adds:
 |---|---|---|---|---|
 | convolution group | `GROUPS` | `MAP_PER_GROUP` | goes on | |
 | block of channels | `BLOCKS` | | `WEIGHTS_PER_BLOCK` | thresholds: next word |
+| frame | `FRAMES` | `MAP_PER_FRAME` | | rows start again |
 | row | `ROWS` | `MAP_PER_ROW` | | input row `ROW_STEP` |
 | column group | `COLUMNS` | `MAP_PER_COLUMN` | | data group `COLUMN_STEP` |
 | step (pair of planes) | step table | the entry's | the entry's | negate, shift |
@@ -33,10 +37,13 @@ from foldwright.accel.datapath import Engine
 __all__ = [
     "DATA_BITS",
     "DURATION_BITS",
+    "EXTRA_FIELDS",
+    "GIVES",
     "GROUP_BITS",
     "LANE_BITS",
     "SLOTS",
     "STEPS",
+    "TOKEN_BITS",
     "WORD_BITS",
     "Field",
     "Slot",
@@ -49,6 +56,10 @@ __all__ = [
 
 WORD_BITS = 32
 DATA_BITS = 24
+TOKEN_BITS = 8
+GIVES = 3
+"""Tokens that one tile can give."""
+EXTRA_FIELDS = 64
 STEPS = 64
 SLOTS = 32
 GROUP_BITS = 15
@@ -92,6 +103,12 @@ class Field(IntEnum):
     THRESHOLD_BASE = 20
     PLANES = 21  # position in planes_per_word
     WEIGHT_STEP = 22
+    FRAMES = 23
+    MAP_PER_FRAME = 24
+    SOURCE = 25  # what the tile reads: see `accelerator`
+    WAIT = 26
+    ROUND = 27
+    JUMP = 28
     STEP_MAP = 32
     STEP_WEIGHT = 33
     STEP_FLAGS = 34  # last, idle, negate, shift, duration; adds the entry
@@ -143,7 +160,7 @@ class TileProgram:
     def blocks(self) -> int:
         """Blocks of one run."""
         f = self.fields
-        return f[Field.GROUPS] * f[Field.BLOCKS] * f[Field.ROWS] * f[Field.COLUMNS]
+        return f[Field.GROUPS] * f[Field.BLOCKS] * f[Field.FRAMES] * f[Field.ROWS] * f[Field.COLUMNS]
 
 
 def words_of(tiles: list[TileProgram]) -> list[int]:

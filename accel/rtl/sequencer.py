@@ -26,10 +26,13 @@ from foldwright.accel.rtl.program import (
     Field,
 )
 
-__all__ = ["FRONT_STAGES", "Sequencer", "part_bits"]
+__all__ = ["FRONT_STAGES", "SOURCE_INBOX", "SOURCE_OWN", "SOURCE_WINDOW", "Sequencer", "part_bits"]
 
 FRONT_STAGES = 6
 _MASK_STAGE = 5
+SOURCE_BITS = 2
+SOURCE_OWN, SOURCE_INBOX, SOURCE_WINDOW = range(3)
+"""What a tile reads: the engine's own map, the map that others fill, or the window of a packed layer."""
 _ROW_BITS = 16
 _COUNT_BITS = 16
 
@@ -44,24 +47,26 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
 
     Of a loop state in cycle t, the addresses come at t + 3, `mask`, `begin_group` and `fill` at t + 5 beside
     the word they belong to, `part` at t + 5, and the control bits of the array at t + 6. `advance` comes with
-    a `load` behind which the next channel block begins.
+    a `load` behind which the next channel block begins. A block whose `source` is the window begins with `take`,
+    and only when `window_ready`. `extra` is for what stands around, see `ProgramReader`.
     """
 
-    def __init__(self, engine: Engine, program_words: int = 1024, flush_cycles: int = 32) -> None:
-        """
-        Args:
-            flush_cycles: from the last loop state of a tile until the next tile may begin.
-        """
+    def __init__(self, engine: Engine, program_words: int = 1024, extra_widths: tuple[int, ...] = ()) -> None:
         self.engine = engine
         self._map_bits, self._part_bits = address_bits(engine.map_words), part_bits(engine)
         self._weight_bits = address_bits(engine.weight_words) + self._part_bits
         block_bits = address_bits(engine.threshold_words)
         planes_bits = max(1, (len(engine.planes_per_word) - 1).bit_length())
-        self._reader = ProgramReader(program_words, flush_cycles, self._widths(block_bits, planes_bits))
+        self._reader = ProgramReader(program_words, self._widths(block_bits, planes_bits), extra_widths)
+        shared = ("start", "rounds", "stop", "results_busy", "granted")
+        outward = ("busy", "running", "go", "illegal", "wait", "wait_token", "gives", "give_tokens", "extra")
+        members = self._reader.signature.members
         super().__init__(
             {
-                "start": In(1),
-                "busy": Out(1),
+                **{name: members[name] for name in (*shared, *outward)},
+                "window_ready": In(1),
+                "take": Out(1),
+                "source": Out(SOURCE_BITS),
                 "program_write": In(1),
                 "program_address": In(address_bits(program_words)),
                 "program_data": In(WORD_BITS),
@@ -75,14 +80,17 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
                 **{name: Out(1) for name in ("negate", "zero", "shift", "clear", "load", "advance")},
                 "planes": Out(planes_bits),
                 "threshold_base": Out(block_bits),
-                "begin": Out(1),
             }
         )
 
     def _widths(self, block_bits: int, planes_bits: int) -> dict[Field, int]:
-        counts = (Field.GROUPS, Field.BLOCKS, Field.ROWS, Field.COLUMNS, Field.KERNEL_ROWS, Field.WORDS)
+        counts = (
+            Field.GROUPS, Field.BLOCKS, Field.FRAMES, Field.ROWS, Field.COLUMNS, Field.KERNEL_ROWS, Field.WORDS,
+        )  # fmt: skip
         rows = (Field.ROW_START, Field.ROW_STEP, Field.ROW_LIMIT)
-        loops = (Field.MAP_PER_GROUP, Field.MAP_PER_ROW, Field.MAP_PER_COLUMN, Field.MAP_PER_KERNEL_ROW)
+        loops = (
+            Field.MAP_PER_GROUP, Field.MAP_PER_FRAME, Field.MAP_PER_ROW, Field.MAP_PER_COLUMN, Field.MAP_PER_KERNEL_ROW,
+        )  # fmt: skip
         maps = (Field.MAP_BASE, *loops, Field.STEP_MAP, Field.SLOT_MAP)
         weights = (Field.WEIGHT_BASE, Field.WEIGHTS_PER_BLOCK, Field.STEP_WEIGHT, Field.WEIGHT_STEP)
         return {
@@ -94,28 +102,46 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
             **dict.fromkeys((Field.SLOT_LOW, Field.SLOT_HIGH), GROUP_BITS + LANE_BITS),
             Field.THRESHOLD_BASE: block_bits,
             Field.PLANES: planes_bits,
+            Field.SOURCE: SOURCE_BITS,
         }
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.reader = reader = self._reader
+        for name in ("start", "rounds", "stop", "results_busy", "granted"):
+            m.d.comb += getattr(reader, name).eq(getattr(self, name))
+        for name in (
+            "busy",
+            "running",
+            "go",
+            "illegal",
+            "wait",
+            "wait_token",
+            "gives",
+            "give_tokens",
+            "extra",
+        ):
+            m.d.comb += getattr(self, name).eq(getattr(reader, name))
         m.d.comb += [
-            reader.start.eq(self.start),
             reader.write.eq(self.program_write),
             reader.write_address.eq(self.program_address),
             reader.write_data.eq(self.program_data),
-            self.busy.eq(reader.busy),
-            self.begin.eq(reader.go),
+            self.source.eq(reader.source),
+            self.planes.eq(reader.planes),
             self.threshold_base.eq(reader.threshold_base),
         ]
-        with m.If(reader.go):
-            m.d.sync += self.planes.eq(reader.planes)
         step, slot = self._tables(m, reader)
-        events = loop_events(m, reader, step, slot)
+        first, held = Signal(name="block_first"), Signal(name="held")
+        m.d.comb += held.eq(reader.running & first & (reader.source == SOURCE_WINDOW) & ~self.window_ready)
+        m.d.comb += self.take.eq(
+            reader.running & first & (reader.source == SOURCE_WINDOW) & self.window_ready
+        )
+        events = loop_events(m, reader, step, slot, held)
+        m.d.sync += first.eq(events.column | events.prime | held)
         at = offsets(m, reader, events, self._map_bits, self._weight_bits)
         self._addresses(m, at, step.current, slot.current, events.counting)
         self._masks(m, at, slot.current)
-        self._controls(m, events, step.current)
+        self._controls(m, events, step.current, first)
         return m
 
     def _tables(self, m: Module, reader: ProgramReader) -> tuple[Table, Table]:
@@ -126,8 +152,8 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
         slots = data.StructLayout({**marks, "map": self._map_bits, "low": edge, "high": edge})
         step, slot = Table(m, "step", steps, STEPS), Table(m, "slot", slots, SLOTS)
         step_flags, slot_flags = reader.data[: 4 + DURATION_BITS], reader.data[: 3 + GROUP_BITS]
-        step.fill(Cat(step_flags, reader.step_map, reader.step_weight), reader.add_step, reader.go)
-        entry = Cat(slot_flags, reader.slot_map, reader.slot_low, reader.slot_high)
+        step.fill(Cat(step_flags, reader.next_step_map, reader.next_step_weight), reader.add_step, reader.go)
+        entry = Cat(slot_flags, reader.next_slot_map, reader.next_slot_low, reader.next_slot_high)
         slot.fill(entry, reader.add_slot, reader.go)
         return step, slot
 
@@ -178,10 +204,10 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
         m.d.sync += [less.eq(difference[-1]), same.eq(difference == 0), lane.eq(edge[:LANE_BITS])]
         return _Edge(less, same, lane)
 
-    def _controls(self, m: Module, on: Events, step: Any) -> None:
+    def _controls(self, m: Module, on: Events, step: Any, block_first: Signal) -> None:
         """Delays the control bits to the words they belong to."""
-        block_first, step_first = Signal(name="block_first"), Signal(name="step_first")
-        m.d.sync += [step_first.eq(on.step | on.prime), block_first.eq(on.column | on.prime)]
+        step_first = Signal(name="step_first")
+        m.d.sync += step_first.eq(on.step | on.prime)
         run = self._reader.running
         bits = {
             "negate": step["negate"],

@@ -11,7 +11,8 @@ from foldwright.accel.datapath import Arithmetic, Engine, LaneMode
 from foldwright.accel.encoding import Encoding, fold_thresholds, needed_acc_bits
 from foldwright.accel.images import Tile, block_channels, map_image, tile_program, tile_window, weight_image
 from foldwright.accel.layers import IntegerLayer
-from foldwright.accel.rtl.engine import PlanesEngine, latency_cycles
+from foldwright.accel.rtl.core import latency_cycles
+from foldwright.accel.rtl.engine import PlanesEngine
 from foldwright.accel.rtl.playback import Images, Playback, play_tile
 from foldwright.accel.rtl.program import words_of
 from foldwright.accel.workload import ActKind, Layer, LayerKind, WeightKind
