@@ -99,6 +99,11 @@ class Engine:
         return f"{self.dm}x{self.dk}x{self.dn}"
 
     @property
+    def byte_bits(self) -> int:
+        """What one write enable covers in the maps that this engine's writer fills."""
+        return BYTE_BITS if self.dm % BYTE_BITS == 0 else BYTE_BITS - 1
+
+    @property
     def units(self) -> int:
         return self.dm * self.dn
 

@@ -50,7 +50,10 @@ __all__ = [
     "Step",
     "TileProgram",
     "code_bits",
+    "slot_words",
+    "step_words",
     "threshold_bits",
+    "word",
     "words_of",
 ]
 
@@ -167,24 +170,37 @@ def words_of(tiles: list[TileProgram]) -> list[int]:
     """Returns the program memory's words for tiles that run one after another."""
     words: list[int] = []
     for tile in tiles:
-        words += [_word(field, value) for field, value in tile.fields.items()]
-        for k, step in enumerate(tile.steps):
-            last = k == len(tile.steps) - 1
-            flags = last | step.idle << 1 | step.negate << 2 | step.shift << 3 | step.duration << 4
-            words += [_word(Field.STEP_MAP, step.map_offset), _word(Field.STEP_WEIGHT, step.weight_offset)]
-            words.append(_word(Field.STEP_FLAGS, flags))
-        for k, slot in enumerate(tile.slots):
-            last = k == len(tile.slots) - 1
-            flags = last | slot.start << 1 | slot.fill << 2 | slot.data_group << 3
-            words += [_word(Field.SLOT_MAP, slot.map_offset), _word(Field.SLOT_LOW, _edge(slot.low))]
-            words += [_word(Field.SLOT_HIGH, _edge(slot.high)), _word(Field.SLOT_FLAGS, flags)]
-        words.append(_word(Field.GO, 0))
-    return [*words, _word(Field.HALT, 0)]
+        words += [word(field, value) for field, value in tile.fields.items()]
+        words += [*step_words(tile), *slot_words(tile), word(Field.GO, 0)]
+    return [*words, word(Field.HALT, 0)]
+
+
+def step_words(tile: TileProgram) -> list[int]:
+    """Returns the words that write the step table."""
+    words = []
+    for k, step in enumerate(tile.steps):
+        last = k == len(tile.steps) - 1
+        flags = last | step.idle << 1 | step.negate << 2 | step.shift << 3 | step.duration << 4
+        words += [word(Field.STEP_MAP, step.map_offset), word(Field.STEP_WEIGHT, step.weight_offset)]
+        words.append(word(Field.STEP_FLAGS, flags))
+    return words
+
+
+def slot_words(tile: TileProgram) -> list[int]:
+    """Returns the words that write the table of taps."""
+    words = []
+    for k, slot in enumerate(tile.slots):
+        last = k == len(tile.slots) - 1
+        flags = last | slot.start << 1 | slot.fill << 2 | slot.data_group << 3
+        words += [word(Field.SLOT_MAP, slot.map_offset), word(Field.SLOT_LOW, _edge(slot.low))]
+        words += [word(Field.SLOT_HIGH, _edge(slot.high)), word(Field.SLOT_FLAGS, flags)]
+    return words
+
+
+def word(field: int, value: int) -> int:
+    """Returns a program word; values are taken modulo the data width."""
+    return field << DATA_BITS | value % (1 << DATA_BITS)
 
 
 def _edge(position: tuple[int, int]) -> int:
     return (position[0] % (1 << GROUP_BITS)) << LANE_BITS | position[1]
-
-
-def _word(field: Field, value: int) -> int:
-    return field << DATA_BITS | value % (1 << DATA_BITS)

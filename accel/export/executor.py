@@ -1,0 +1,172 @@
+"""The programs of the engines: what every tile sets, waits for and gives.
+
+A program covers two rounds, because the two copies of whatever is handed over alternate, and then starts again. Only
+fields that change are set. Tokens are numbered here for the whole accelerator:
+
+| token | given by | taken by | at the start |
+|---|---|---|---|
+| image loaded | loader, per tile of the first layer | first engine | 0 |
+| image free | first engine, per tile | loader | 2 |
+| tensor full | its producer | its consumer, where that is another engine | 0 |
+| tensor free | its consumer | its producer | 2 |
+| results free | storer, per round | last engine | 2 |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from foldwright.accel.datapath import LaneMode
+from foldwright.accel.images import MapWindow, Tile, tile_program
+from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
+from foldwright.accel.rtl.program import EXTRA_FIELDS, Field, TileProgram, slot_words, step_words, word
+
+__all__ = ["ROUNDS_OF_PROGRAM", "RunTile", "Tokens", "executor_words", "run_tiles", "tokens_of"]
+
+ROUNDS_OF_PROGRAM = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token numbers. `full` and `free` are by the layer that reads the tensor; layer 0 stands for the image."""
+
+    full: dict[int, int]
+    free: dict[int, int]
+    results_free: int
+    count: int
+
+    @property
+    def initial(self) -> dict[int, int]:
+        """How many of each token there are at the start."""
+        return {token: 2 for token in (*self.free.values(), self.results_free)}
+
+
+def tokens_of(layout: AcceleratorLayout) -> Tokens:
+    """Numbers the tokens of an accelerator."""
+    full, free = {}, {}
+    number = 0
+    for layer in layout.layers:
+        if layer.source is not Source.OWN:
+            full[layer.index], free[layer.index] = number, number + 1
+            number += 2
+    return Tokens(full, free, number, number + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class RunTile:
+    """One `GO`: a tile of rows of a layer in one of the two rounds, and the copy of its input that it reads."""
+
+    layer: LayerLayout
+    round: int
+    tile: int
+    copy: int
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        first = self.tile * self.layer.tile_rows
+        return first, min(first + self.layer.tile_rows, self.layer.entry.layer.out_height)
+
+    @property
+    def is_last(self) -> bool:
+        return self.tile + 1 == self.layer.tiles
+
+
+def run_tiles(layout: AcceleratorLayout, engine: int) -> Iterator[RunTile]:
+    """Yields the tiles that an engine runs in two rounds, in order."""
+    for round_ in range(ROUNDS_OF_PROGRAM):
+        for layer in layout.of_engine(engine):
+            for tile in range(layer.tiles):
+                copy = (round_ * layer.tiles + tile) % len(layer.copies)
+                yield RunTile(layer, round_, tile, copy)
+
+
+def executor_words(layout: AcceleratorLayout, engine: int, tokens: Tokens) -> list[int]:
+    """Returns the program of an engine."""
+    words: list[int] = []
+    have: dict[int, int] = {}
+    tables: tuple[list[int], list[int]] = ([], [])
+    round_ = 0
+    for run in run_tiles(layout, engine):
+        if run.round != round_:
+            words.append(word(Field.ROUND, 0))
+            round_ = run.round
+        program = core_program(layout, run)
+        fields = {int(k): v for k, v in program.fields.items()} | extra_fields(layout, run)
+        new = (step_words(program), slot_words(program))
+        changed = [w for now, before in zip(new, tables, strict=True) if now != before for w in now]
+        if changed:  # table words pass through the registers of the fields they set
+            tables = new
+        words += [word(field, value) for field, value in fields.items() if have.get(field) != value]
+        words += changed
+        have |= fields
+        words += [word(Field.WAIT, token) for token in _waits(layout, run, tokens)]
+        gives = _gives(layout, run, tokens)
+        words.append(word(Field.GO, sum((token + 1) << 8 * k for k, token in enumerate(gives))))
+    return [*words, word(Field.ROUND, 0), word(Field.JUMP, 0)]
+
+
+def _waits(layout: AcceleratorLayout, run: RunTile, tokens: Tokens) -> list[int]:
+    layer, out = run.layer, []
+    if layer.index in tokens.full and (layer.producer < 0 or run.tile == 0):
+        out.append(tokens.full[layer.index])
+    if run.tile == 0:
+        if layer.consumer < 0:
+            out.append(tokens.results_free)
+        elif layer.consumer in tokens.free:
+            out.append(tokens.free[layer.consumer])
+    return out
+
+
+def _gives(layout: AcceleratorLayout, run: RunTile, tokens: Tokens) -> list[int]:
+    layer, out = run.layer, []
+    if layer.index in tokens.free and (layer.producer < 0 or run.is_last):
+        out.append(tokens.free[layer.index])
+    if layer.consumer in tokens.full and run.is_last:
+        out.append(tokens.full[layer.consumer])
+    return out
+
+
+def core_program(layout: AcceleratorLayout, run: RunTile) -> TileProgram:
+    """Returns what the sequencer needs for a tile."""
+    layer, encoding = run.layer, run.layer.encoding
+    whole = Tile.whole(encoding)
+    tile = replace(whole, rows=run.rows)
+    lanes = encoding.engine.dn if encoding.engine.lanes is LaneMode.BATCH else 0
+    rows = layer.input_rows(run.tile) if layer.tiles > 1 else (0, layer.entry.layer.in_height)
+    if layer.source is Source.WINDOW:
+        rows = (0, layer.seen.layer.in_height)
+    groups = layer.seen.layer.in_width
+    if not lanes:
+        seen = layer.seen.layer
+        groups = -(-(-(-(seen.in_width + seen.padding[1]) // seen.stride[1])) // encoding.engine.dn)
+    program = tile_program(
+        encoding,
+        tile,
+        MapWindow(rows, (0, groups)),
+        map_base=layer.copies[run.copy],
+        weight_base=layer.weight_base,
+        threshold_base=layer.threshold_base,
+        interval=beat_interval(layout, layer),
+    )
+    changes = {Field.FRAMES: layer.frames, Field.MAP_PER_FRAME: layer.frame_words, Field.SOURCE: int(layer.source)}
+    if layer.source is Source.WINDOW:  # the window counts for itself; words are numbered from 0
+        still = (
+            Field.MAP_BASE, Field.MAP_PER_GROUP, Field.MAP_PER_FRAME, Field.MAP_PER_ROW, Field.MAP_PER_COLUMN,
+            Field.MAP_PER_KERNEL_ROW,
+        )  # fmt: skip
+        changes |= dict.fromkeys(still, 0)
+    return replace(program, fields=program.fields | changes)
+
+
+def beat_interval(layout: AcceleratorLayout, layer: LayerLayout) -> int:
+    """Returns the least cycles from block to block in which all lanes leave: one beat each `writes` cycles."""
+    engine, writes = layer.encoding.engine, 1
+    if layer.consumer >= 0:
+        writes = -(-layer.entry.layer.out_bits // layout.layers[layer.consumer].encoding.pa)
+    return -(-engine.dn // engine.drain_lanes) * writes
+
+
+def extra_fields(layout: AcceleratorLayout, run: RunTile) -> dict[int, int]:
+    """Returns the fields of writer and window for a tile, by number."""
+    raise NotImplementedError(EXTRA_FIELDS)

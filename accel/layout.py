@@ -1,0 +1,293 @@
+"""Where everything of a network stands in an accelerator: maps, words, channels, rows that stream in.
+
+For every layer: the engine, how its words are coded, which memory it reads and at which addresses, and in how many tiles
+of rows its input comes. `foldwright.accel.export` turns this into programs and images, `foldwright.accel.rtl` into
+memories. Rules are those of `docs/accelerator.md`.
+
+What it leaves out: intermediate tensors in DRAM, streamed weights, residual adds, networks that are no chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from functools import cached_property
+from math import lcm
+
+import numpy as np
+
+from foldwright.accel.datapath import Datapath, Engine, LaneMode
+from foldwright.accel.encoding import Encoding, needed_acc_bits
+from foldwright.accel.layers import IntegerLayer
+from foldwright.accel.mapping import M_PA, M_PACKED, map_layers
+from foldwright.accel.network import Network
+from foldwright.accel.slots import slot_bits
+from foldwright.accel.tables import engine_table, layer_table
+from foldwright.accel.verify import packed_layer
+from foldwright.accel.workload import IMAGE, LayerKind, PoolKind, ResultKind
+from foldwright.errors import ConfigError
+
+__all__ = ["AcceleratorLayout", "LayerLayout", "Source", "lay_out"]
+
+
+class Source(IntEnum):
+    """What a layer reads; the numbers are those of the program."""
+
+    OWN = 0
+    INBOX = 1
+    WINDOW = 2
+
+
+@dataclass(frozen=True)
+class LayerLayout:
+    """One layer in its place.
+
+    `entry` is the layer with its true shape (a matrix product of a map is a convolution that covers the map), `seen` the
+    layer as the array sees it: the same, but 1x1 over `channels * taps` channels where the window packs taps. Addresses
+    are words of the memory `source`; `copies` has one base for each copy, taken in turns by tiles that stream in (or by
+    rounds). `tile_rows` are output rows of a tile.
+    """
+
+    index: int
+    engine: int
+    producer: int  # -1 for the image
+    consumer: int  # -1 where results go to DRAM
+    entry: IntegerLayer
+    seen: IntegerLayer
+    encoding: Encoding
+    source: Source
+    tile_rows: int
+    buffer_rows: int  # input rows that one copy holds
+    row_words: int
+    frame_words: int  # of one copy
+    frames: int  # frames (column lanes) or frame groups (batch lanes) of a round
+    copies: tuple[int, ...]
+    weight_base: int
+    threshold_base: int
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of rows of one round."""
+        return -(-self.entry.layer.out_height // self.tile_rows)
+
+    @property
+    def blocks(self) -> int:
+        return self.encoding.blocks_per_group * self.seen.layer.groups
+
+    @property
+    def map_words(self) -> int:
+        """Words of all copies, each counted once."""
+        return self.frame_words * self.frames * len(self.copies)
+
+    def input_rows(self, tile: int) -> tuple[int, int]:
+        """Returns the half-open range of real input rows that a tile reads."""
+        layer = self.entry.layer
+        first = tile * self.tile_rows * layer.stride[0] - layer.padding[0]
+        count = min(self.tile_rows, layer.out_height - tile * self.tile_rows)
+        last = first + (count - 1) * layer.stride[0] + layer.kernel[0]
+        return max(0, first), max(1, min(last, layer.in_height))
+
+
+@dataclass(frozen=True)
+class AcceleratorLayout:
+    """All layers, and what the memories of each engine must hold (words)."""
+
+    network: Network
+    datapath: Datapath
+    layers: tuple[LayerLayout, ...]
+    own_words: tuple[int, ...]
+    inbox_words: tuple[int, ...]
+    line_words: tuple[int, ...]
+    weight_words: tuple[int, ...]
+    threshold_words: tuple[int, ...]
+
+    def of_engine(self, engine: int) -> list[LayerLayout]:
+        return [layer for layer in self.layers if layer.engine == engine]
+
+    @cached_property
+    def engines(self) -> tuple[Engine, ...]:
+        """The engines with memories as deep as this network needs them."""
+        return tuple(
+            replace(
+                engine,
+                weight_words=self.weight_words[e],
+                threshold_words=self.threshold_words[e],
+                map_words=max(1, self.own_words[e], self.inbox_words[e], self.line_words[e]),
+            )
+            for e, engine in enumerate(self.datapath.engines)
+        )
+
+
+def lay_out(network: Network, datapath: Datapath, *, image_tile_rows: int = 0) -> AcceleratorLayout:
+    """Lays a network out on a datapath.
+
+    Args:
+        image_tile_rows: output rows of the first layer's tiles; 0 for the whole layer at once.
+
+    Raises:
+        ConfigError: what this accelerator cannot do, all reasons at once.
+    """
+    workload = network.workload
+    wrong = _chain_mistakes(network, datapath)
+    if wrong:
+        raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))
+    entries = _entries(network)
+    table = layer_table(workload)
+    mappings = map_layers(
+        table, engine_table(datapath.engines), np.array(datapath.assignment), datapath.batch_frames
+    )
+    layers: list[LayerLayout] = []
+    bases = [[0, 0] for _ in datapath.engines]  # weights, thresholds
+    for i, entry in enumerate(entries):
+        e = datapath.assignment[i]
+        pa, packed = int(mappings[i, M_PA]), bool(mappings[i, M_PACKED])
+        if pa == 0:
+            wrong.append(f"layer {entry.name!r} does not run on engine {datapath.engines[e].shape}")
+            continue
+        seen = packed_layer(entry) if packed else entry
+        consumer = i + 1 if i + 1 < len(entries) else -1
+        following = entries[consumer].layer.groups if consumer >= 0 else 1
+        try:
+            encoding = _encoding(seen, i, e, pa, entries, datapath, lcm(seen.layer.groups, following))
+        except ConfigError as error:
+            wrong.append(str(error))
+            continue
+        need = needed_acc_bits(seen, encoding)
+        if need > encoding.engine.acc_bits:
+            wrong.append(f"layer {entry.name!r} needs {need} accumulator bits, engine {encoding.engine.shape} has fewer")
+        source = Source.WINDOW if packed else Source.INBOX
+        if i and datapath.assignment[i - 1] == e:
+            source = Source.OWN
+        layers.append(
+            _placed(i, entry, seen, encoding, source, datapath, consumer, bases[e], image_tile_rows if i == 0 else 0)
+        )
+    if wrong:
+        raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))
+    layers, own, inbox, line = _addresses(layers, datapath)
+    weights, thresholds = ([max(1, b[k]) for b in bases] for k in range(2))
+    return AcceleratorLayout(
+        network, datapath, tuple(layers), tuple(own), tuple(inbox), tuple(line), tuple(weights), tuple(thresholds)
+    )
+
+
+def _chain_mistakes(network: Network, datapath: Datapath) -> list[str]:
+    layers, wrong = network.workload.layers, []
+    if len(datapath.assignment) != len(layers):
+        return [f"the datapath assigns {len(datapath.assignment)} layers, the network has {len(layers)}"]
+    for i, layer in enumerate(layers):
+        before = layers[i - 1].name if i else IMAGE
+        if layer.inputs != (before,):
+            wrong.append(f"layer {layer.name!r} reads {', '.join(layer.inputs)}; only chains of layers are built yet")
+        if layer.pool is not None and layer.pool.kind is not PoolKind.MAX:
+            wrong.append(f"layer {layer.name!r} ends in an average pooling, which is not built yet")
+        if layer.pool is not None and any(k > s + 1 for k, s in zip(layer.pool.kernel, layer.pool.stride, strict=True)):
+            wrong.append(f"layer {layer.name!r} pools {layer.pool.kernel} by {layer.pool.stride}; windows may overlap by one")
+        if layer.result is ResultKind.SCALE_SHIFT:
+            wrong.append(f"layer {layer.name!r} scales and shifts, which is not built yet; lower with thresholds")
+        if layer.result is ResultKind.RAW and i + 1 < len(layers):
+            wrong.append(f"layer {layer.name!r} leaves raw accumulators to another layer")
+    return wrong
+
+
+def _entries(network: Network) -> list[IntegerLayer]:
+    """Returns the layers, matrix products over a map as convolutions that cover it."""
+    out = []
+    shapes = {IMAGE: (network.workload.image_channels, network.workload.image_height, network.workload.image_width)}
+    for layer in network.workload.layers:
+        entry = network.layers[layer.name]
+        channels, height, width = shapes[layer.inputs[0]]
+        if layer.kind is LayerKind.MATMUL and height * width > 1:
+            shaped = replace(
+                layer, kind=LayerKind.CONV, in_channels=channels, in_height=height, in_width=width, kernel=(height, width)
+            )
+            entry = replace(entry, layer=shaped, weights=entry.weights.reshape(-1, channels, height, width))
+        shapes[layer.name] = (layer.out_channels, layer.stored_height, layer.stored_width)
+        out.append(entry)
+    return out
+
+
+def _encoding(
+    seen: IntegerLayer, i: int, e: int, pa: int, entries: Sequence[IntegerLayer], datapath: Datapath, parts: int
+) -> Encoding:
+    engine = datapath.engines[e]
+    if i == 0:
+        return Encoding(seen.layer, engine, pa, parts=parts)
+    maker, layer = datapath.engines[datapath.assignment[i - 1]], seen.layer
+    made_parts = lcm(entries[i - 1].layer.groups, layer.groups)
+    slots = slot_bits(engine.dk, engine.planes_per_word, pa, maker.dm, maker.byte_bits)
+    if not slots:
+        raise ConfigError(
+            f"layer {seen.name!r}: {maker.dm} channels of a block of engine {maker.shape} do not fit a word of "
+            f"{engine.dk // pa} channels of engine {engine.shape}"
+        )
+    size, per_word = layer.in_channels // made_parts, engine.dk // pa
+    per_part = -(-size // maker.dm)
+    positions = []
+    for channel in range(layer.in_channels // layer.groups):
+        part, inside = divmod(channel, size)
+        word, slot = divmod(part * per_part + inside // maker.dm, len(slots))
+        positions.append(word * per_word + slots[slot] + inside % maker.dm)
+    return Encoding(layer, engine, pa, tuple(positions), parts)
+
+
+def _placed(
+    i: int, entry: IntegerLayer, seen: IntegerLayer, encoding: Encoding, source: Source, datapath: Datapath,
+    consumer: int, bases: list[int], image_tile_rows: int,
+) -> LayerLayout:  # fmt: skip
+    """Returns a layer with its sizes; addresses in maps come later."""
+    engine, layer = encoding.engine, entry.layer
+    batch = engine.lanes is LaneMode.BATCH
+    (sy, sx), left = layer.stride, layer.padding[1]
+    tile_rows = min(image_tile_rows or layer.out_height, layer.out_height)
+    buffer_rows = layer.in_height if tile_rows == layer.out_height else min(
+        layer.in_height, (tile_rows - 1) * sy + layer.kernel[0]
+    )
+    pixel_words = 1 if source is Source.WINDOW else encoding.plane_groups * layer.groups * encoding.channel_words
+    columns = layer.in_width if batch else sx * -(-(-(-(layer.in_width + left) // sx)) // engine.dn)
+    frames = -(-datapath.batch_frames // engine.dn) if batch else datapath.batch_frames
+    parts = encoding.pa // min(engine.planes_per_word)
+    steps = len(encoding.weight_code.coefficients) * seen.layer.taps * encoding.channel_words
+    blocks = encoding.blocks_per_group * seen.layer.groups
+    out = LayerLayout(
+        i, datapath.assignment[i], i - 1, consumer, entry, seen, encoding, source, tile_rows, buffer_rows,
+        pixel_words * columns, pixel_words * columns * buffer_rows, frames, (), *bases,
+    )  # fmt: skip
+    bases[0] += blocks * -(-steps // parts)
+    bases[1] += blocks
+    return out
+
+
+def _addresses(
+    layers: list[LayerLayout], datapath: Datapath
+) -> tuple[list[LayerLayout], list[int], list[int], list[int]]:
+    """Gives every input its copies; returns the layers and the words of own maps, inboxes and line memories.
+
+    An own tensor lives from its producer to its consumer, so the engine's own tensors are laid alternately from the
+    bottom and first fit; what others hand over, and what streams in, has two copies for good.
+    """
+    count = len(datapath.engines)
+    own, inbox, line = ([0] * count for _ in range(3))
+    out = []
+    taken: list[tuple[int, int, int, int]] = []  # engine, low, high, layer that reads it
+    for layer in layers:
+        words = layer.frame_words * layer.frames
+        if layer.source is Source.OWN:
+            busy = [(a, b) for e, a, b, reader in taken if e == layer.engine and reader == layer.producer]
+            low = 0
+            for a, b in sorted(busy):
+                if low + words > a and low < b:
+                    low = b
+            taken.append((layer.engine, low, low + words, layer.index))
+            own[layer.engine] = max(own[layer.engine], low + words)
+            out.append(replace(layer, copies=(low,)))
+            continue
+        memory = line if layer.source is Source.WINDOW else inbox
+        low = memory[layer.engine]
+        memory[layer.engine] += 2 * words
+        out.append(replace(layer, copies=(low, low + words)))
+    return out, own, inbox, line

@@ -1,0 +1,247 @@
+"""A complete engine: the core with its maps, window and writer, and what loads its memories.
+
+The load bus comes from the loader: beats are collected per memory, and `load_write` stores the collected word. A memory is
+named by `dest`: `first_dest` and the numbers of `LoadKind` behind it. The own map is filled by this engine's writer, the
+inbox by the loader or by another engine's writer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib.wiring import Component, In, Out
+
+from foldwright.accel.datapath import Engine
+from foldwright.accel.rtl.core import PROGRAM_WORDS, EngineCore
+from foldwright.accel.rtl.loader import Assembler
+from foldwright.accel.rtl.maps import MapMemory
+from foldwright.accel.rtl.program import WORD_BITS, threshold_bits
+from foldwright.accel.rtl.sequencer import SOURCE_INBOX, SOURCE_OWN
+from foldwright.accel.rtl.unit import Unit, select_bits
+from foldwright.accel.rtl.window import Window, WindowShape, window_layout
+from foldwright.accel.rtl.writer import Writer, WriterShape, writer_layout
+
+__all__ = ["ADDRESS_BITS", "DEST_BITS", "LANE_BITS", "CompleteEngine", "EngineShape", "LoadKind"]
+
+DEST_BITS, ADDRESS_BITS, LANE_BITS = 7, 24, 7
+
+
+class LoadKind(IntEnum):
+    """What the loader can fill."""
+
+    PROGRAM = 0
+    WEIGHTS = 1
+    THRESHOLDS = 2
+    INPUT = 3  # inbox, or line memory of the window
+
+
+@dataclass(frozen=True)
+class EngineShape:
+    """What an engine is built of.
+
+    `targets` says where each target of the writer lies: the engine whose map it is; the own map where that is the engine
+    itself, else that engine's inbox. `inbox_words` and `own_words` are 0 where there is no such map.
+    """
+
+    engine: Engine
+    reach: int
+    own_words: int
+    inbox_words: int
+    inbox_bytes: int  # byte_bits of the inbox
+    inbox_from_loader: bool
+    window: WindowShape | None
+    writer: WriterShape
+    targets: tuple[int, ...]
+    program_words: int = PROGRAM_WORDS
+
+    @property
+    def extra_widths(self) -> tuple[int, ...]:
+        """Widths of the program's extra fields: writer, then window."""
+        layouts = [writer_layout(self.writer)] + ([window_layout(self.window)] if self.window else [])
+        return tuple(field.width for layout in layouts for _, field in layout)
+
+    @property
+    def extra_names(self) -> tuple[str, ...]:
+        layouts = [("writer", writer_layout(self.writer))]
+        if self.window:
+            layouts.append(("window", window_layout(self.window)))
+        return tuple(f"{owner}.{name}" for owner, layout in layouts for name, _ in layout)
+
+
+class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
+    """Engine number `index` of an accelerator; see the module's text."""
+
+    def __init__(
+        self,
+        shape: EngineShape,
+        index: int,
+        technology: str = "generic",
+        *,
+        dram_bits: int = 32,
+        first_dest: int = 0,
+        unit_module: str | None = None,
+    ) -> None:
+        self.shape, self.index, self.technology = shape, index, technology
+        self.dram_bits, self.first_dest = dram_bits, first_dest
+        self.core = EngineCore(
+            shape.engine,
+            technology,
+            reach=shape.reach,
+            program_words=shape.program_words,
+            extra_widths=shape.extra_widths,
+            unit_module=unit_module,
+        )
+        self.writer = Writer(shape.writer)
+        self.window = Window(shape.window) if shape.window else None
+        core, writer = self.core.signature.members, self.writer.signature.members
+        control = ("start", "rounds", "stop", "busy", "granted", "wait", "wait_token", "gives", "give_tokens")
+        ports = {name: core[name] for name in control}
+        for t, owner in enumerate(shape.targets):
+            if owner != index:
+                ports |= {f"out_{owner}_{part}": writer[f"map_{t}_{part}"] for part in ("enable", "address", "data")}
+        if shape.inbox_words and not shape.inbox_from_loader:
+            ports |= {
+                "in_enable": In(shape.engine.dn * self._bytes(shape.inbox_bytes)),
+                "in_address": In(max(1, (shape.inbox_words - 1).bit_length())),
+                "in_data": In(shape.engine.dk),
+            }
+        if shape.writer.store:
+            ports |= {"store_valid": writer["store_valid"], "store_data": writer["store_data"]}
+        super().__init__(
+            {
+                **ports,
+                "progress": Out(1),
+                "illegal": Out(1),
+                "error": Out(1),
+                "load_shift": In(1),
+                "load_data": In(dram_bits),
+                "load_dest": In(DEST_BITS),
+                "load_write": In(1),
+                "load_address": In(ADDRESS_BITS),
+                "load_lane": In(LANE_BITS),
+            }
+        )
+
+    @property
+    def unit(self) -> Unit:
+        """One unit, for a design that instantiates it by name."""
+        return self.core.unit
+
+    def _bytes(self, byte_bits: int) -> int:
+        from foldwright.accel.slots import byte_runs
+
+        return len(byte_runs(self.shape.engine.dk, self.shape.engine.planes_per_word, byte_bits))
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.core, m.submodules.writer = core, writer = self.core, self.writer
+        for name in ("start", "rounds", "stop", "granted"):
+            m.d.comb += getattr(core, name).eq(getattr(self, name))
+        for name in ("busy", "wait", "wait_token", "gives", "give_tokens"):
+            m.d.comb += getattr(self, name).eq(getattr(core, name))
+        m.d.comb += [
+            self.progress.eq(core.go | core.raw_valid),
+            self.illegal.eq(core.illegal),
+            self.error.eq(writer.error),
+            core.results_busy.eq(writer.busy),
+            core.hold_cycles.eq(writer.hold_cycles),
+            writer.go.eq(core.go),
+            writer.raw_valid.eq(core.raw_valid),
+            writer.raw.eq(core.raw),
+        ]
+        if self.shape.engine.levels:
+            m.d.comb += [writer.valid.eq(core.valid), writer.codes.eq(core.codes)]
+        used = len(writer.fields.as_value())
+        m.d.comb += writer.fields.as_value().eq(core.extra[:used])
+        self._load_core(m)
+        words = self._maps(m)
+        if self.window is not None:
+            words.append((2, self._window(m, core.extra[used:])))
+        m.d.comb += core.map_word.eq(self._chosen(m, words))
+        if self.shape.writer.store:
+            m.d.comb += [self.store_valid.eq(writer.store_valid), self.store_data.eq(writer.store_data)]
+        return m
+
+    def _loaded(self, m: Module, kind: LoadKind, width: int) -> tuple[Value, Value]:
+        """Returns the word collected for a memory, and when to store it."""
+        m.submodules[f"load_{kind.name.lower()}"] = assembler = Assembler(width, self.dram_bits)
+        mine = self.load_dest == self.first_dest + kind
+        m.d.comb += [assembler.shift.eq(self.load_shift & mine), assembler.data.eq(self.load_data)]
+        return assembler.word, self.load_write & mine
+
+    def _load_core(self, m: Module) -> None:
+        core, engine = self.core, self.shape.engine
+        widths = {"program": (LoadKind.PROGRAM, WORD_BITS), "weight": (LoadKind.WEIGHTS, engine.weight_width_bits)}
+        if engine.levels:
+            widths["threshold"] = (LoadKind.THRESHOLDS, engine.dm * threshold_bits(engine))
+        for name, (kind, width) in widths.items():
+            word, write = self._loaded(m, kind, width)
+            m.d.comb += [
+                getattr(core, f"{name}_write").eq(write),
+                getattr(core, f"{name}_write_address").eq(self.load_address),
+                getattr(core, f"{name}_write_data").eq(word),
+            ]
+
+    def _maps(self, m: Module) -> list[tuple[int, Value]]:
+        """Builds own map and inbox; returns what they read, by source."""
+        shape, engine, core, writer = self.shape, self.shape.engine, self.core, self.writer
+        words: list[tuple[int, Value]] = []
+        common = {"dn": engine.dn, "dk": engine.dk, "planes_per_word": engine.planes_per_word}
+        if shape.own_words:
+            own = MapMemory(m, "own", **common, byte_bits=engine.byte_bits, words=shape.own_words)
+            t = shape.targets.index(self.index)
+            data = getattr(writer, f"map_{t}_data")
+            own.write(getattr(writer, f"map_{t}_enable"), getattr(writer, f"map_{t}_address"), _lanes(data, engine.dk))
+            words.append((SOURCE_OWN, own.read(core.map_address, core.map_read)))
+        for t, owner in enumerate(shape.targets):
+            if owner != self.index:
+                for part in ("enable", "address", "data"):
+                    m.d.comb += getattr(self, f"out_{owner}_{part}").eq(getattr(writer, f"map_{t}_{part}"))
+        if shape.inbox_words:
+            inbox = MapMemory(m, "inbox", **common, byte_bits=shape.inbox_bytes, words=shape.inbox_words)
+            if shape.inbox_from_loader:
+                word, write = self._loaded(m, LoadKind.INPUT, engine.dk)
+                lanes = [write & (self.load_lane == lane) for lane in range(engine.dn)]
+                enable = Cat(*(lane.replicate(len(inbox.runs)) for lane in lanes))
+                inbox.write(enable, self.load_address, [word])
+            else:
+                inbox.write(self.in_enable, self.in_address, _lanes(self.in_data, engine.dk))
+            words.append((SOURCE_INBOX, inbox.read(core.map_address, core.map_read)))
+        return words
+
+    def _window(self, m: Module, fields: Value) -> Value:
+        window, core = self.window, self.core
+        assert window is not None
+        m.submodules.window = window
+        shape = window.shape
+        word, write = self._loaded(m, LoadKind.INPUT, shape.channels * shape.act_bits)
+        m.d.comb += [
+            window.go.eq(core.go),
+            window.fields.as_value().eq(fields),
+            window.take.eq(core.take),
+            core.window_ready.eq(window.ready),
+            window.select.eq(core.map_address),
+            window.write.eq(Cat(*(write & (self.load_lane == lane) for lane in range(shape.dn)))),
+            window.write_address.eq(self.load_address),
+            window.write_data.eq(word),
+        ]
+        return window.word
+
+    def _chosen(self, m: Module, words: list[tuple[int, Value]]) -> Value:
+        """Returns the word of the tile's source."""
+        out = words[-1][1] if words else Const(0, self.shape.engine.map_width_bits)
+        for source, word in words[:-1]:
+            is_this = Signal(name=f"is_source_{source}")
+            m.d.sync += is_this.eq(self.core.source == source)
+            out = select_bits(m, is_this, word, out, self.technology)
+        return out
+
+
+def _lanes(data: Value, dk: int) -> list[Value]:
+    return [data[k * dk : (k + 1) * dk] for k in range(len(data) // dk)]
+
+
+_ = Mux
