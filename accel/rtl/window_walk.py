@@ -58,13 +58,9 @@ class WindowShape:
             raise ConfigError(f"window words of {self.dk} bits do not hold {self.pa} planes; pick a divisor")
 
     @property
-    def pixel_bits(self) -> int:
-        return self.channels * self.act_bits
-
-    @property
     def line_bits(self) -> int:
-        """Bits of one lane of a line word, which is one pixel."""
-        return self.pixel_bits
+        """Bits of a pixel, one lane of a line word."""
+        return self.channels * self.act_bits
 
     @property
     def packed_channels(self) -> int:

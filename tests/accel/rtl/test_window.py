@@ -36,7 +36,7 @@ class Job:
 
     @property
     def frame_words(self) -> int:
-        return self.row_words * (self.values.shape[2] + self.pad_top)
+        return self.row_words * (int(self.values.shape[2]) + self.pad_top)
 
     @property
     def frame_groups(self) -> int:
@@ -137,7 +137,7 @@ def job_of(shape: WindowShape, rng: np.random.Generator, frame_groups: int = 2, 
 
 def random_shape(rng: np.random.Generator) -> WindowShape:
     pa = int(rng.choice([1, 1, 2, 4]))
-    kernel = (int(rng.integers(1, 6)), int(rng.integers(1, 8)))
+    kernel = (int(rng.integers(1, 8)), int(rng.integers(1, 8)))
     channels, act_bits = int(rng.integers(1, 5)), int(rng.integers(1, 9))
     words = int(rng.integers(1, 4))
     each = -(-channels * kernel[0] * kernel[1] // words)
