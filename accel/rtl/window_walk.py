@@ -148,40 +148,38 @@ class WindowWalk(Component):  # type: ignore[misc,unused-ignore]
         m.d.sync += prime.eq(self.go)
         with m.If(self.go):
             m.d.sync += [fields.eq(self.fields), batches.eq(self.fields.columns + (s.strip_batches - 1))]
-        row_done, batch_last = Signal(name="row_done"), Signal(name="batch_last")
+        row_done = Signal(name="row_done")
         first_words = s.strip_words - (s.strip_batches - 1) * s.moved_words
         words = Mux(row_done | prime, first_words, s.moved_words)
         tap_row, word = Loop(m, "tap_row", C(s.kernel[0])), Loop(m, "word", words)
         batch, row = Loop(m, "batch", batches), Loop(m, "row", fields.rows)
         frame, block = Loop(m, "frame", fields.frames), Loop(m, "block", fields.blocks)
 
-        step = running & (~batch_last | self.free)
-        m.d.comb += [
-            batch_last.eq(tap_row.last & word.last),
-            self.launch.eq(running & batch_last & self.free),
-        ]
-        tap_rows_done = tap_row.drive(step, prime)
-        batch_done = word.drive(tap_rows_done, prime)
-        m.d.comb += row_done.eq(batch.drive(batch_done, prime))
+        step = running & (~(tap_row.last & word.last) | self.free)
+        tap_rows_done = running & tap_row.last & (~word.last | self.free)
+        tap_row.drive(step, prime)
+        word.drive(tap_rows_done, prime)
+        m.d.comb += self.launch.eq(running & tap_row.last & word.last & self.free)
+        m.d.comb += row_done.eq(batch.drive(self.launch, prime))
         rows_done = row.drive(row_done, prime)
         frames_done = frame.drive(rows_done, prime)
         done = block.drive(frames_done, prime)
         with m.If(prime | done):
             m.d.sync += running.eq(prime)
-        self._count_fills(m, batch_done, row_done | prime)
+        self._count_fills(m, row_done | prime)
         on = _Events(prime, step, tap_rows_done, row_done, rows_done, frames_done)
         wraps = tap_rows_done & (word.left == _wrap_left(s))
         self._addresses(m, fields, on, wraps)
         self._masks(m, fields, on, wraps)
         return m
 
-    def _count_fills(self, m: Module, batch_done: Value, restart: Value) -> None:
+    def _count_fills(self, m: Module, restart: Value) -> None:
         """Tells the batches that only fill the strip at a row's start from those that complete a window."""
         fills = self.shape.strip_batches - 1
         left = Signal(range(fills + 1), name="fills_left")
         with m.If(restart):
             m.d.sync += [left.eq(fills), self.final.eq(fills == 0)]
-        with m.Elif(batch_done & ~self.final):
+        with m.Elif(self.launch & ~self.final):
             m.d.sync += [left.eq(left - 1), self.final.eq(left == 1)]
 
     def _addresses(self, m: Module, fields: Any, on: _Events, wraps: Value) -> None:

@@ -167,7 +167,10 @@ class Played:
 
 
 def play(job: Job, cycles: int, rng: np.random.Generator, delay: float = 0.0, tiles: int = 1) -> Played:
-    """Runs a tile as a sequencer would, blocks of `cycles` cycles, delayed at random with this probability."""
+    """Runs a tile as a sequencer would, blocks of `cycles` cycles, delayed at random with this probability.
+
+    Further tiles, all alike, begin up to three cycles behind the last cycle of the tile before, at the earliest in it.
+    """
     dut, played = Window(job.shape), Played([], [], [], [])
     options = job.shape.plane_groups * job.shape.words
     blocks = job.blocks * job.frame_groups * job.rows * job.columns
@@ -179,37 +182,33 @@ def play(job: Job, cycles: int, rng: np.random.Generator, delay: float = 0.0, ti
             ctx.set(dut.write_data, data)
             await ctx.tick()
         ctx.set(dut.write, 0)
-        now = 0
+        now, ends, starts, seen_ready = 0, 0, 0, False
         selects: dict[int, tuple[int, int]] = {}
-        for _ in range(tiles):
-            await _tile(ctx, now, selects)
-            now = max(selects) + 6
-
-    async def _tile(ctx: Any, now: int, selects: dict[int, tuple[int, int]]) -> None:
-        ctx.set(dut.go, 1)
-        ctx.set(dut.fields, job.fields())
-        played.go.append(now)
-        ends, left, seen_ready = 0, blocks, False
-        while left or now < max(selects) + 4:
-            ready = left and now >= ends and ctx.get(dut.ready) and now > played.go[-1]
-            if ready and not seen_ready:
-                played.ready.append(now)
-                seen_ready = True
-            take = bool(ready and rng.random() >= delay)
-            if take:
-                order = [*rng.permutation(options), *rng.integers(0, options, cycles)][:cycles]
-                selects |= {now + 3 + k: (len(played.take), int(s)) for k, s in enumerate(order)}
-                played.take.append(now)
-                played.words.append({})
-                ends, left, seen_ready = now + cycles, left - 1, False
-            ctx.set(dut.take, take)
+        while len(played.take) < tiles * blocks or now < max(selects) + 4:
+            running = len(played.take) < len(played.go) * blocks
+            if running and now >= ends and ctx.get(dut.ready):
+                if not seen_ready:
+                    played.ready.append(now)
+                seen_ready = rng.random() < delay
+                if not seen_ready:
+                    order = [*rng.permutation(options), *rng.integers(0, options, cycles)][:cycles]
+                    selects |= {now + 3 + k: (len(played.take), int(s)) for k, s in enumerate(order)}
+                    played.take.append(now)
+                    played.words.append({})
+                    ends = now + cycles
+                    starts = ends - 1 + int(rng.integers(0, 4))
+            go = now == starts and len(played.take) == len(played.go) * blocks < tiles * blocks
+            if go:
+                played.go.append(now)
+                ctx.set(dut.fields, job.fields())
+            ctx.set(dut.go, go)
+            ctx.set(dut.take, played.take[-1:] == [now])
             ctx.set(dut.done, now == ends - 1)
             ctx.set(dut.select, selects[now][1] if now in selects else int(rng.integers(0, options)))
             if now - 2 in selects:
                 block, select = selects[now - 2]
                 played.words[block][select] = ctx.get(dut.word)
             await ctx.tick()
-            ctx.set(dut.go, 0)
             now += 1
             assert now < 100_000, "the window is never ready"
 
