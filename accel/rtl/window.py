@@ -14,8 +14,8 @@ time, into the window: no multiplexer stands before either. `window_time` says w
 
 Handshake, all of it in cycles of the sequencer's first stage: a block may start (`take`) where `ready` is set; `done` is
 set in its last cycle (`take` and `done` coincide where it takes one). Its selects come 3 cycles behind, so from
-`take + 3` up to `done + 3`. `go` takes the fields of a tile and finds the window unused; the first take comes later. Windows
-follow in the order block, frame, row, column.
+`take + 3` up to `done + 3`. `go` takes the fields of a tile, at the earliest with the last `done` of the tile before; the rows
+that a tile reads are in memory from `go + 3` on. Windows follow in the order block, frame, row, column.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def job_of(shape: WindowShape, rng: np.random.Generator, frame_groups: int = 2, 
         int(rng.integers(0, 50)),
         stored + width + int(rng.integers(0, 3)),
     )
-    most = job.frame_groups * job.frame_words + 64
+    most = job.base + job.frame_groups * job.frame_words + 8
     return replace(job, shape=replace(shape, line_words=most))
 
 
@@ -176,7 +176,12 @@ def play(job: Job, cycles: int, rng: np.random.Generator, delay: float = 0.0, ti
     blocks = job.blocks * job.frame_groups * job.rows * job.columns
 
     async def bench(ctx: Any) -> None:
-        for lane, address, data in job.writes():
+        s = job.shape
+        old = rng.integers(
+            0, 1 << s.line_bits, (s.dn, s.line_words), dtype=np.uint64
+        )  # what padding must hide
+        refuse = [(lane, address, int(data)) for (lane, address), data in np.ndenumerate(old)]
+        for lane, address, data in [*refuse, *job.writes()]:
             ctx.set(dut.write, 1 << lane)
             ctx.set(dut.write_address, address)
             ctx.set(dut.write_data, data)
