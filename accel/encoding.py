@@ -166,6 +166,11 @@ class Encoding:
         minus, shift = (x.reshape(-1, *[1] * (values.ndim - 1)) for x in self.corrections(weights))
         return (values - shift) * self.weight_code.divisor // self.act_scale + minus
 
+    def value_of(self, raw: Int64s, weights: Ints) -> Int64s:
+        """Returns the values (channels, ...) that accumulators, not reduced, stand for: the inverse of `raw_of`."""
+        minus, shift = (x.reshape(-1, *[1] * (raw.ndim - 1)) for x in self.corrections(weights))
+        return (raw - minus) * self.act_scale // self.weight_code.divisor + shift
+
     def raw_at_least(self, values: Int64s, weights: Ints) -> Int64s:
         """Returns the smallest accumulators (channels, ...) that stand for at least these values."""
         minus, shift = (x.reshape(-1, *[1] * (values.ndim - 1)) for x in self.corrections(weights))

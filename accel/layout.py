@@ -9,7 +9,6 @@ What it leaves out: intermediate tensors in DRAM, streamed weights, residual add
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
@@ -22,10 +21,11 @@ from foldwright.accel.encoding import Encoding, needed_acc_bits
 from foldwright.accel.layers import IntegerLayer
 from foldwright.accel.mapping import M_PA, M_PACKED, map_layers
 from foldwright.accel.network import Network
-from foldwright.accel.slots import slot_bits
+from foldwright.accel.map_form import MapForm
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.verify import packed_layer
 from foldwright.accel.workload import IMAGE, LayerKind, PoolKind, ResultKind
+from foldwright.accel.writer_shape import MapTarget
 from foldwright.errors import ConfigError
 
 __all__ = ["AcceleratorLayout", "LayerLayout", "Source", "lay_out"]
@@ -56,6 +56,7 @@ class LayerLayout:
     entry: IntegerLayer
     seen: IntegerLayer
     encoding: Encoding
+    form: MapForm | None  # of the map that it reads; None for the image
     source: Source
     tile_rows: int
     buffer_rows: int  # input rows that one copy holds
@@ -152,26 +153,49 @@ def lay_out(network: Network, datapath: Datapath, *, image_tile_rows: int = 0) -
         seen = packed_layer(entry) if packed else entry
         consumer = i + 1 if i + 1 < len(entries) else -1
         following = entries[consumer].layer.groups if consumer >= 0 else 1
+        engine = datapath.engines[e]
         try:
-            encoding = _encoding(seen, i, e, pa, entries, datapath, lcm(seen.layer.groups, following))
+            maker = datapath.engines[datapath.assignment[i - 1]]
+            form = _form(entry, entries[i - 1], engine, maker, pa) if i else None
+            encoding = _encoding(seen, engine, pa, lcm(seen.layer.groups, following), form)
         except ConfigError as error:
             wrong.append(str(error))
             continue
         need = needed_acc_bits(seen, encoding)
         if need > encoding.engine.acc_bits:
-            wrong.append(f"layer {entry.name!r} needs {need} accumulator bits, engine {encoding.engine.shape} has fewer")
+            wrong.append(
+                f"layer {entry.name!r} needs {need} accumulator bits, engine {encoding.engine.shape} has fewer"
+            )
         source = Source.WINDOW if packed else Source.INBOX
         if i and datapath.assignment[i - 1] == e:
             source = Source.OWN
         layers.append(
-            _placed(i, entry, seen, encoding, source, datapath, consumer, bases[e], image_tile_rows if i == 0 else 0)
+            _placed(
+                i,
+                entry,
+                seen,
+                encoding,
+                source,
+                datapath,
+                consumer,
+                bases[e],
+                image_tile_rows if i == 0 else 0,
+            )
         )
     if wrong:
         raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))
     layers, own, inbox, line = _addresses(layers, datapath)
+    layers = [_with_words(layer, own, inbox) for layer in layers]
     weights, thresholds = ([max(1, b[k]) for b in bases] for k in range(2))
     return AcceleratorLayout(
-        network, datapath, tuple(layers), tuple(own), tuple(inbox), tuple(line), tuple(weights), tuple(thresholds)
+        network,
+        datapath,
+        tuple(layers),
+        tuple(own),
+        tuple(inbox),
+        tuple(line),
+        tuple(weights),
+        tuple(thresholds),
     )
 
 
@@ -182,13 +206,21 @@ def _chain_mistakes(network: Network, datapath: Datapath) -> list[str]:
     for i, layer in enumerate(layers):
         before = layers[i - 1].name if i else IMAGE
         if layer.inputs != (before,):
-            wrong.append(f"layer {layer.name!r} reads {', '.join(layer.inputs)}; only chains of layers are built yet")
+            wrong.append(
+                f"layer {layer.name!r} reads {', '.join(layer.inputs)}; only chains of layers are built yet"
+            )
         if layer.pool is not None and layer.pool.kind is not PoolKind.MAX:
             wrong.append(f"layer {layer.name!r} ends in an average pooling, which is not built yet")
-        if layer.pool is not None and any(k > s + 1 for k, s in zip(layer.pool.kernel, layer.pool.stride, strict=True)):
-            wrong.append(f"layer {layer.name!r} pools {layer.pool.kernel} by {layer.pool.stride}; windows may overlap by one")
+        if layer.pool is not None and any(
+            k > s + 1 for k, s in zip(layer.pool.kernel, layer.pool.stride, strict=True)
+        ):
+            wrong.append(
+                f"layer {layer.name!r} pools {layer.pool.kernel} by {layer.pool.stride}; windows may overlap by one"
+            )
         if layer.result is ResultKind.SCALE_SHIFT:
-            wrong.append(f"layer {layer.name!r} scales and shifts, which is not built yet; lower with thresholds")
+            wrong.append(
+                f"layer {layer.name!r} scales and shifts, which is not built yet; lower with thresholds"
+            )
         if layer.result is ResultKind.RAW and i + 1 < len(layers):
             wrong.append(f"layer {layer.name!r} leaves raw accumulators to another layer")
     return wrong
@@ -197,13 +229,20 @@ def _chain_mistakes(network: Network, datapath: Datapath) -> list[str]:
 def _entries(network: Network) -> list[IntegerLayer]:
     """Returns the layers, matrix products over a map as convolutions that cover it."""
     out = []
-    shapes = {IMAGE: (network.workload.image_channels, network.workload.image_height, network.workload.image_width)}
+    shapes = {
+        IMAGE: (network.workload.image_channels, network.workload.image_height, network.workload.image_width)
+    }
     for layer in network.workload.layers:
         entry = network.layers[layer.name]
         channels, height, width = shapes[layer.inputs[0]]
         if layer.kind is LayerKind.MATMUL and height * width > 1:
             shaped = replace(
-                layer, kind=LayerKind.CONV, in_channels=channels, in_height=height, in_width=width, kernel=(height, width)
+                layer,
+                kind=LayerKind.CONV,
+                in_channels=channels,
+                in_height=height,
+                in_width=width,
+                kernel=(height, width),
             )
             entry = replace(entry, layer=shaped, weights=entry.weights.reshape(-1, channels, height, width))
         shapes[layer.name] = (layer.out_channels, layer.stored_height, layer.stored_width)
@@ -211,32 +250,30 @@ def _entries(network: Network) -> list[IntegerLayer]:
     return out
 
 
-def _encoding(
-    seen: IntegerLayer, i: int, e: int, pa: int, entries: Sequence[IntegerLayer], datapath: Datapath, parts: int
-) -> Encoding:
-    engine = datapath.engines[e]
-    if i == 0:
+def _form(entry: IntegerLayer, before: IntegerLayer, engine: Engine, maker: Engine, pa: int) -> MapForm:
+    """Returns the form of the map between two layers; the depth of its memory is not known yet."""
+    target = MapTarget(
+        engine.dk, engine.planes_per_word, engine.dn, engine.lanes is LaneMode.BATCH, 1, maker.byte_bits
+    )
+    return MapForm(before.layer, entry.layer, target, maker.dm, pa)
+
+
+def _encoding(seen: IntegerLayer, engine: Engine, pa: int, parts: int, form: MapForm | None) -> Encoding:
+    """Returns how an engine holds a layer whose channels stand where the writer of the layer before puts them."""
+    if form is None:
         return Encoding(seen.layer, engine, pa, parts=parts)
-    maker, layer = datapath.engines[datapath.assignment[i - 1]], seen.layer
-    made_parts = lcm(entries[i - 1].layer.groups, layer.groups)
-    slots = slot_bits(engine.dk, engine.planes_per_word, pa, maker.dm, maker.byte_bits)
-    if not slots:
-        raise ConfigError(
-            f"layer {seen.name!r}: {maker.dm} channels of a block of engine {maker.shape} do not fit a word of "
-            f"{engine.dk // pa} channels of engine {engine.shape}"
-        )
-    size, per_word = layer.in_channels // made_parts, engine.dk // pa
-    per_part = -(-size // maker.dm)
+    slots, per_word = form.target.slots(pa, form.dm), engine.dk // pa
+    size = form.producer.out_channels // form.parts
     positions = []
-    for channel in range(layer.in_channels // layer.groups):
+    for channel in range(form.consumer.in_channels // form.consumer.groups):
         part, inside = divmod(channel, size)
-        word, slot = divmod(part * per_part + inside // maker.dm, len(slots))
-        positions.append(word * per_word + slots[slot] + inside % maker.dm)
-    return Encoding(layer, engine, pa, tuple(positions), parts)
+        word, slot = form.word_of_block(part * form.blocks_per_part + inside // form.dm)
+        positions.append(word * per_word + slots[slot] + inside % form.dm)
+    return Encoding(seen.layer, engine, pa, tuple(positions), parts)
 
 
 def _placed(
-    i: int, entry: IntegerLayer, seen: IntegerLayer, encoding: Encoding, source: Source, datapath: Datapath,
+    i: int, entry: IntegerLayer, seen: IntegerLayer, encoding: Encoding, form: MapForm | None, source: Source, datapath: Datapath,
     consumer: int, bases: list[int], image_tile_rows: int,
 ) -> LayerLayout:  # fmt: skip
     """Returns a layer with its sizes; addresses in maps come later."""
@@ -244,22 +281,34 @@ def _placed(
     batch = engine.lanes is LaneMode.BATCH
     (sy, sx), left = layer.stride, layer.padding[1]
     tile_rows = min(image_tile_rows or layer.out_height, layer.out_height)
-    buffer_rows = layer.in_height if tile_rows == layer.out_height else min(
-        layer.in_height, (tile_rows - 1) * sy + layer.kernel[0]
+    buffer_rows = (
+        layer.in_height
+        if tile_rows == layer.out_height
+        else min(layer.in_height, (tile_rows - 1) * sy + layer.kernel[0])
     )
-    pixel_words = 1 if source is Source.WINDOW else encoding.plane_groups * layer.groups * encoding.channel_words
+    pixel_words = (
+        1 if source is Source.WINDOW else encoding.plane_groups * layer.groups * encoding.channel_words
+    )
     columns = layer.in_width if batch else sx * -(-(-(-(layer.in_width + left) // sx)) // engine.dn)
     frames = -(-datapath.batch_frames // engine.dn) if batch else datapath.batch_frames
     parts = encoding.pa // min(engine.planes_per_word)
     steps = len(encoding.weight_code.coefficients) * seen.layer.taps * encoding.channel_words
     blocks = encoding.blocks_per_group * seen.layer.groups
     out = LayerLayout(
-        i, datapath.assignment[i], i - 1, consumer, entry, seen, encoding, source, tile_rows, buffer_rows,
+        i, datapath.assignment[i], i - 1, consumer, entry, seen, encoding, form, source, tile_rows, buffer_rows,
         pixel_words * columns, pixel_words * columns * buffer_rows, frames, (), *bases,
     )  # fmt: skip
     bases[0] += blocks * -(-steps // parts)
     bases[1] += blocks
     return out
+
+
+def _with_words(layer: LayerLayout, own: list[int], inbox: list[int]) -> LayerLayout:
+    """Returns a layer whose form knows how deep its memory is."""
+    if layer.form is None:
+        return layer
+    words = (own if layer.source is Source.OWN else inbox)[layer.engine]
+    return replace(layer, form=replace(layer.form, target=replace(layer.form.target, words=words)))
 
 
 def _addresses(

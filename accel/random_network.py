@@ -57,7 +57,12 @@ class RandomNetwork:
 
 
 def random_network(
-    rng: np.random.Generator, layers: int, *, weight_kinds: tuple[WeightKind, ...], most_levels: int, most_channels: int = 24
+    rng: np.random.Generator,
+    layers: int,
+    *,
+    weight_kinds: tuple[WeightKind, ...],
+    most_levels: int,
+    most_channels: int = 24,
 ) -> RandomNetwork:
     """Returns a chain of layers that an engine with these weight kinds and that many thresholds can run.
 
@@ -73,7 +78,9 @@ def random_network(
     for k in range(layers):
         is_last = k + 1 == layers
         before = entries[-1].name if entries else IMAGE
-        made = _random_layer(rng, f"layer{k}", before, shape, bits, kind, weight_kinds, most_levels, most_channels, is_last)
+        made = _random_layer(
+            rng, f"layer{k}", before, shape, bits, kind, weight_kinds, most_levels, most_channels, is_last
+        )
         entry = random_entry(made, rng)
         entries.append(entry)
         layer = entry.layer
@@ -93,7 +100,11 @@ def _act_kind(rng: np.random.Generator, bits: int) -> ActKind:
 
 def _range_of(kind: ActKind, bits: int) -> tuple[int, int]:
     top = 1 << bits
-    return {ActKind.UNSIGNED: (0, top - 1), ActKind.SIGNED: (-top // 2, top // 2 - 1), ActKind.BIPOLAR: (-1, 1)}[kind]
+    return {
+        ActKind.UNSIGNED: (0, top - 1),
+        ActKind.SIGNED: (-top // 2, top // 2 - 1),
+        ActKind.BIPOLAR: (-1, 1),
+    }[kind]
 
 
 def _random_layer(

@@ -67,7 +67,9 @@ def map_words_of(encoding: Encoding, values: Ints) -> npt.NDArray[np.uint8]:
     stored = encoding.act_bits_of(values)
     count, _, height, width = stored.shape
     places = encoding.channel_words * encoding.channels_per_word
-    planes = np.zeros((encoding.plane_groups * pa, count, layer.groups, places, height, width), dtype=np.uint8)
+    planes = np.zeros(
+        (encoding.plane_groups * pa, count, layer.groups, places, height, width), dtype=np.uint8
+    )
     split = stored.reshape(count, layer.groups, -1, height, width)
     for k in range(len(planes)):
         planes[k][:, :, encoding.places] = split >> k & 1

@@ -17,10 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from foldwright.accel.datapath import LaneMode
 from foldwright.accel.images import MapWindow, Tile, tile_program
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
+from foldwright.accel.rtl.complete import EngineShape
 from foldwright.accel.rtl.program import EXTRA_FIELDS, Field, TileProgram, slot_words, step_words, word
+from foldwright.accel.workload import ResultKind
+from foldwright.accel.writer_program import MapPlace, WriterTile, writer_fields
 
 __all__ = ["ROUNDS_OF_PROGRAM", "RunTile", "Tokens", "executor_words", "run_tiles", "tokens_of"]
 
@@ -81,8 +86,12 @@ def run_tiles(layout: AcceleratorLayout, engine: int) -> Iterator[RunTile]:
                 yield RunTile(layer, round_, tile, copy)
 
 
-def executor_words(layout: AcceleratorLayout, engine: int, tokens: Tokens) -> list[int]:
-    """Returns the program of an engine."""
+def executor_words(layout: AcceleratorLayout, engine: int, shape: EngineShape, tokens: Tokens) -> list[int]:
+    """Returns the program of an engine.
+
+    Raises:
+        ConfigError: the writer cannot do a tile.
+    """
     words: list[int] = []
     have: dict[int, int] = {}
     tables: tuple[list[int], list[int]] = ([], [])
@@ -92,7 +101,7 @@ def executor_words(layout: AcceleratorLayout, engine: int, tokens: Tokens) -> li
             words.append(word(Field.ROUND, 0))
             round_ = run.round
         program = core_program(layout, run)
-        fields = {int(k): v for k, v in program.fields.items()} | extra_fields(layout, run)
+        fields = {int(k): v for k, v in program.fields.items()} | extra_fields(layout, run, shape)
         new = (step_words(program), slot_words(program))
         changed = [w for now, before in zip(new, tables, strict=True) if now != before for w in now]
         if changed:  # table words pass through the registers of the fields they set
@@ -149,7 +158,11 @@ def core_program(layout: AcceleratorLayout, run: RunTile) -> TileProgram:
         threshold_base=layer.threshold_base,
         interval=beat_interval(layout, layer),
     )
-    changes = {Field.FRAMES: layer.frames, Field.MAP_PER_FRAME: layer.frame_words, Field.SOURCE: int(layer.source)}
+    changes = {
+        Field.FRAMES: layer.frames,
+        Field.MAP_PER_FRAME: layer.frame_words,
+        Field.SOURCE: int(layer.source),
+    }
     if layer.source is Source.WINDOW:  # the window counts for itself; words are numbered from 0
         still = (
             Field.MAP_BASE, Field.MAP_PER_GROUP, Field.MAP_PER_FRAME, Field.MAP_PER_ROW, Field.MAP_PER_COLUMN,
@@ -167,6 +180,48 @@ def beat_interval(layout: AcceleratorLayout, layer: LayerLayout) -> int:
     return -(-engine.dn // engine.drain_lanes) * writes
 
 
-def extra_fields(layout: AcceleratorLayout, run: RunTile) -> dict[int, int]:
+def extra_fields(layout: AcceleratorLayout, run: RunTile, shape: EngineShape) -> dict[int, int]:
     """Returns the fields of writer and window for a tile, by number."""
-    raise NotImplementedError(EXTRA_FIELDS)
+    fields = {f"writer.{name}": value for name, value in _writer_fields(layout, run, shape).items()}
+    if run.layer.source is Source.WINDOW:
+        fields |= {f"window.{name}": value for name, value in _window_fields(run).items()}
+    return {EXTRA_FIELDS + k: fields[name] for k, name in enumerate(shape.extra_names) if name in fields}
+
+
+def _writer_fields(layout: AcceleratorLayout, run: RunTile, shape: EngineShape) -> dict[str, int]:
+    layer, place = run.layer, None
+    if layer.consumer >= 0:
+        reader = layout.layers[layer.consumer]
+        assert reader.form is not None
+        copy = run.round % len(reader.copies)
+        place = MapPlace(reader.form, shape.targets.index(reader.engine), reader.copies[copy])
+    offset = int(reader.encoding.act_bits_of(np.array([layer.entry.base]))[0]) if place else 0
+    tile = WriterTile(
+        layer=layer.entry.layer,
+        blocks=(0, layer.blocks),
+        rows=run.rows,
+        frames=layout.datapath.batch_frames,
+        place=place,
+        raw=layer.entry.layer.result is ResultKind.RAW,
+        code_offset=offset,
+    )
+    return writer_fields(shape.writer, tile)
+
+
+def _window_fields(run: RunTile) -> dict[str, int]:
+    layer, engine = run.layer, run.layer.encoding.engine
+    true, batch = layer.entry.layer, engine.lanes is LaneMode.BATCH
+    first = run.rows[0] * true.stride[0] - true.padding[0]
+    real = layer.input_rows(run.tile)[0] if layer.tiles > 1 else 0
+    return {
+        "blocks": layer.blocks,
+        "frames": layer.frames,
+        "rows": run.rows[1] - run.rows[0],
+        "columns": true.out_width if batch else -(-true.out_width // engine.dn),
+        "base": layer.copies[run.copy] + (first - real) * layer.row_words,
+        "row_words": layer.row_words,
+        "frame_words": layer.frame_words,
+        "first_row": first,
+        "in_height": true.in_height,
+        "in_width": true.in_width,
+    }

@@ -59,7 +59,9 @@ def constants_of(
             contents[_THRESHOLDS] = ("thresholds", thresholds, engine.dm * threshold_bits(engine))
         for kind, (name, words, bits) in contents.items():
             body = packed_words(words, bits, dram_bits)
-            sections.append(Section(f"engine{e}.{name}", e * DESTS_OF_ENGINE + kind, offset, bits, len(words), body))
+            sections.append(
+                Section(f"engine{e}.{name}", e * DESTS_OF_ENGINE + kind, offset, bits, len(words), body)
+            )
             offset += -(-len(body) // _ALIGN_BYTES) * _ALIGN_BYTES
     return sections
 
@@ -74,7 +76,9 @@ def _images(layout: AcceleratorLayout, engine: int) -> tuple[list[int], list[int
         weights += weight_image(encoding, entry.weights, tile)
         blocks = block_channels(encoding, tile)
         has = entry.thresholds is not None
-        thresholds += fold_thresholds(entry, encoding).words(encoding.engine, blocks) if has else [0] * len(blocks)
+        thresholds += (
+            fold_thresholds(entry, encoding).words(encoding.engine, blocks) if has else [0] * len(blocks)
+        )
     return weights, thresholds
 
 
@@ -84,7 +88,9 @@ def image_frame_bytes(layout: AcceleratorLayout, dram_bits: int) -> int:
     return pixel_bytes(layer, dram_bits) * layer.entry.layer.in_height * layer.entry.layer.in_width
 
 
-def loading_words(layout: AcceleratorLayout, sections: list[Section], tokens: Tokens, dram_bits: int) -> list[int]:
+def loading_words(
+    layout: AcceleratorLayout, sections: list[Section], tokens: Tokens, dram_bits: int
+) -> list[int]:
     """Returns the loader's program."""
     steps: list[Instruction | Transfer | Label | Jump] = []
     loaded = tokens.count  # a token of the loader's own: all constants have arrived
@@ -95,11 +101,17 @@ def loading_words(layout: AcceleratorLayout, sections: list[Section], tokens: To
         last = section is sections[-1]
         steps.append(
             Transfer(
-                section.offset, section.dest, pixels=section.words, beats=beats, **({"give_after": loaded} if last else {})
+                section.offset,
+                section.dest,
+                pixels=section.words,
+                beats=beats,
+                **({"give_after": loaded} if last else {}),
             )
         )
     steps.append(Instruction(LoaderField.WAIT, loaded))
-    steps += [Instruction(LoaderField.GIVE, token) for token, count in tokens.initial.items() for _ in range(count)]
+    steps += [
+        Instruction(LoaderField.GIVE, token) for token, count in tokens.initial.items() for _ in range(count)
+    ]
     steps += [Instruction(LoaderField.START_ENGINES), Label("rounds")]
     layer = layout.layers[0]
     for round_ in range(ROUNDS_OF_PROGRAM):
@@ -118,7 +130,11 @@ def _image_transfer(
     low, high = layer.input_rows(tile) if layer.tiles > 1 else (0, true.in_height)
     pixel = pixel_bytes(layer, dram_bits)
     is_window = layer.source is Source.WINDOW
-    words = 1 if is_window else layer.encoding.plane_groups * layer.encoding.layer.groups * layer.encoding.channel_words
+    words = (
+        1
+        if is_window
+        else layer.encoding.plane_groups * layer.encoding.layer.groups * layer.encoding.channel_words
+    )
     beats = pixel // (dram_bits // 8) // words
     batch = engine.lanes is LaneMode.BATCH
     stride, left = (1, 0) if batch else (true.stride[1], true.padding[1])

@@ -11,22 +11,23 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.datapath import Engine
 from foldwright.accel.rtl.core import PROGRAM_WORDS, EngineCore
-from foldwright.accel.rtl.loader import Assembler
+from foldwright.accel.rtl.loader_place import Assembler, bus_ports
 from foldwright.accel.rtl.maps import MapMemory
 from foldwright.accel.rtl.program import WORD_BITS, threshold_bits
-from foldwright.accel.rtl.sequencer import SOURCE_INBOX, SOURCE_OWN
+from foldwright.accel.rtl.sequencer import SOURCE_INBOX, SOURCE_OWN, SOURCE_WINDOW
 from foldwright.accel.rtl.unit import Unit, select_bits
 from foldwright.accel.rtl.window import Window, WindowShape, window_layout
-from foldwright.accel.rtl.writer import Writer, WriterShape, writer_layout
+from foldwright.accel.rtl.writer import Writer
+from foldwright.accel.rtl.writer_layout import writer_layout
+from foldwright.accel.slots import byte_runs
+from foldwright.accel.writer_shape import WriterShape
 
-__all__ = ["ADDRESS_BITS", "DEST_BITS", "LANE_BITS", "CompleteEngine", "EngineShape", "LoadKind"]
-
-DEST_BITS, ADDRESS_BITS, LANE_BITS = 7, 24, 7
+__all__ = ["CompleteEngine", "EngineShape", "LoadKind"]
 
 
 class LoadKind(IntEnum):
@@ -101,7 +102,9 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
         ports = {name: core[name] for name in control}
         for t, owner in enumerate(shape.targets):
             if owner != index:
-                ports |= {f"out_{owner}_{part}": writer[f"map_{t}_{part}"] for part in ("enable", "address", "data")}
+                ports |= {
+                    f"out_{owner}_{part}": writer[f"map_{t}_{part}"] for part in ("enable", "address", "data")
+                }
         if shape.inbox_words and not shape.inbox_from_loader:
             ports |= {
                 "in_enable": In(shape.engine.dn * self._bytes(shape.inbox_bytes)),
@@ -116,12 +119,7 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
                 "progress": Out(1),
                 "illegal": Out(1),
                 "error": Out(1),
-                "load_shift": In(1),
-                "load_data": In(dram_bits),
-                "load_dest": In(DEST_BITS),
-                "load_write": In(1),
-                "load_address": In(ADDRESS_BITS),
-                "load_lane": In(LANE_BITS),
+                **{f"load_{name}": In(port.shape) for name, port in bus_ports(dram_bits).items()},
             }
         )
 
@@ -131,8 +129,6 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
         return self.core.unit
 
     def _bytes(self, byte_bits: int) -> int:
-        from foldwright.accel.slots import byte_runs
-
         return len(byte_runs(self.shape.engine.dk, self.shape.engine.planes_per_word, byte_bits))
 
     def elaborate(self, platform: Any) -> Module:
@@ -159,7 +155,7 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
         self._load_core(m)
         words = self._maps(m)
         if self.window is not None:
-            words.append((2, self._window(m, core.extra[used:])))
+            words.append((SOURCE_WINDOW, self._window(m, core.extra[used:])))
         m.d.comb += core.map_word.eq(self._chosen(m, words))
         if self.shape.writer.store:
             m.d.comb += [self.store_valid.eq(writer.store_valid), self.store_data.eq(writer.store_data)]
@@ -167,21 +163,25 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
 
     def _loaded(self, m: Module, kind: LoadKind, width: int) -> tuple[Value, Value]:
         """Returns the word collected for a memory, and when to store it."""
-        m.submodules[f"load_{kind.name.lower()}"] = assembler = Assembler(width, self.dram_bits)
-        mine = self.load_dest == self.first_dest + kind
-        m.d.comb += [assembler.shift.eq(self.load_shift & mine), assembler.data.eq(self.load_data)]
-        return assembler.word, self.load_write & mine
+        assembler = Assembler(width, self.dram_bits, self.first_dest + kind)
+        m.submodules[f"load_{kind.name.lower()}"] = assembler
+        for name in ("shift", "data", "dest", "write"):
+            m.d.comb += getattr(assembler, name).eq(getattr(self, f"load_{name}"))
+        return assembler.word, assembler.mine
 
     def _load_core(self, m: Module) -> None:
         core, engine = self.core, self.shape.engine
-        widths = {"program": (LoadKind.PROGRAM, WORD_BITS), "weight": (LoadKind.WEIGHTS, engine.weight_width_bits)}
+        widths = {
+            "program": (LoadKind.PROGRAM, WORD_BITS),
+            "weight": (LoadKind.WEIGHTS, engine.weight_width_bits),
+        }
         if engine.levels:
             widths["threshold"] = (LoadKind.THRESHOLDS, engine.dm * threshold_bits(engine))
         for name, (kind, width) in widths.items():
             word, write = self._loaded(m, kind, width)
             m.d.comb += [
                 getattr(core, f"{name}_write").eq(write),
-                getattr(core, f"{name}_write_address").eq(self.load_address),
+                getattr(core, f"{name}_write_address").eq(self.load_write_address),
                 getattr(core, f"{name}_write_data").eq(word),
             ]
 
@@ -194,7 +194,11 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
             own = MapMemory(m, "own", **common, byte_bits=engine.byte_bits, words=shape.own_words)
             t = shape.targets.index(self.index)
             data = getattr(writer, f"map_{t}_data")
-            own.write(getattr(writer, f"map_{t}_enable"), getattr(writer, f"map_{t}_address"), _lanes(data, engine.dk))
+            own.write(
+                getattr(writer, f"map_{t}_enable"),
+                getattr(writer, f"map_{t}_address"),
+                _lanes(data, engine.dk),
+            )
             words.append((SOURCE_OWN, own.read(core.map_address, core.map_read)))
         for t, owner in enumerate(shape.targets):
             if owner != self.index:
@@ -204,9 +208,9 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
             inbox = MapMemory(m, "inbox", **common, byte_bits=shape.inbox_bytes, words=shape.inbox_words)
             if shape.inbox_from_loader:
                 word, write = self._loaded(m, LoadKind.INPUT, engine.dk)
-                lanes = [write & (self.load_lane == lane) for lane in range(engine.dn)]
+                lanes = [write & (self.load_write_lane == lane) for lane in range(engine.dn)]
                 enable = Cat(*(lane.replicate(len(inbox.runs)) for lane in lanes))
-                inbox.write(enable, self.load_address, [word])
+                inbox.write(enable, self.load_write_address, [word])
             else:
                 inbox.write(self.in_enable, self.in_address, _lanes(self.in_data, engine.dk))
             words.append((SOURCE_INBOX, inbox.read(core.map_address, core.map_read)))
@@ -222,10 +226,11 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
             window.go.eq(core.go),
             window.fields.as_value().eq(fields),
             window.take.eq(core.take),
+            window.done.eq(core.done & (core.source == SOURCE_WINDOW)),
             core.window_ready.eq(window.ready),
             window.select.eq(core.map_address),
-            window.write.eq(Cat(*(write & (self.load_lane == lane) for lane in range(shape.dn)))),
-            window.write_address.eq(self.load_address),
+            window.write.eq(Cat(*(write & (self.load_write_lane == lane) for lane in range(shape.dn)))),
+            window.write_address.eq(self.load_write_address),
             window.write_data.eq(word),
         ]
         return window.word
@@ -242,6 +247,3 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
 
 def _lanes(data: Value, dk: int) -> list[Value]:
     return [data[k * dk : (k + 1) * dk] for k in range(len(data) // dk)]
-
-
-_ = Mux

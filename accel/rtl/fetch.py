@@ -25,7 +25,7 @@ class ProgramReader(Component):  # type: ignore[misc,unused-ignore]
 
     `go` lasts one cycle and starts a tile once `results_busy` is clear; `finished` says that its last loop turn
     passes. Fields stand from the cycle after `go` on. `add_step` and `add_slot` are set with the last word of a table
-    entry; of the fields a table entry needs, the `next_` values count. `extra` holds the fields from `EXTRA_FIELDS`
+    entry; `tile_done` comes when the results of a tile have left; of the fields a table entry needs, the `next_` values count. `extra` holds the fields from `EXTRA_FIELDS`
     on, side by side, as the next `go` means them: whoever needs them keeps them.
     """
 
@@ -49,6 +49,7 @@ class ProgramReader(Component):  # type: ignore[misc,unused-ignore]
                 "wait": Out(1),
                 "wait_token": Out(TOKEN_BITS),
                 "granted": In(1),
+                "tile_done": Out(1),
                 "gives": Out(GIVES),
                 "give_tokens": Out(GIVES * TOKEN_BITS),
                 "add_step": Out(1),
@@ -120,8 +121,13 @@ class ProgramReader(Component):  # type: ignore[misc,unused-ignore]
     def _give(self, m: Module) -> None:
         """Gives the tile's tokens when its results have left."""
         owed, tokens = Signal(GIVES, name="owed"), Signal(GIVES * TOKEN_BITS, name="owed_tokens")
-        done = owed.any() & ~self.running & ~self.prime & ~self.results_busy
+        under_way, done = Signal(name="under_way"), self.tile_done
+        m.d.comb += done.eq(under_way & ~self.running & ~self.prime & ~self.results_busy)
         m.d.comb += [self.gives.eq(Mux(done, owed, 0)), self.give_tokens.eq(tokens)]
+        with m.If(self.go):
+            m.d.sync += under_way.eq(1)
+        with m.Elif(done | self.stop):
+            m.d.sync += under_way.eq(0)
         with m.If(self.go):
             for k in range(GIVES):
                 part = self.data.word_select(k, TOKEN_BITS)

@@ -18,7 +18,15 @@ class MapMemory:
     """Makes the memory inside module `m` under `name`."""
 
     def __init__(
-        self, m: Module, name: str, *, dn: int, dk: int, planes_per_word: tuple[int, ...], byte_bits: int, words: int
+        self,
+        m: Module,
+        name: str,
+        *,
+        dn: int,
+        dk: int,
+        planes_per_word: tuple[int, ...],
+        byte_bits: int,
+        words: int,
     ) -> None:
         self._m, self._name, self.dn, self.byte_bits = m, name, dn, byte_bits
         self.runs = byte_runs(dk, planes_per_word, byte_bits)

@@ -33,6 +33,10 @@ _MASK_STAGE = 5
 SOURCE_BITS = 2
 SOURCE_OWN, SOURCE_INBOX, SOURCE_WINDOW = range(3)
 """What a tile reads: the engine's own map, the map that others fill, or the window of a packed layer."""
+_TO_READER = ("start", "rounds", "stop", "results_busy", "granted")
+_FROM_READER = (
+    "busy", "running", "go", "illegal", "wait", "wait_token", "tile_done", "gives", "give_tokens", "extra",
+)  # fmt: skip
 _ROW_BITS = 16
 _COUNT_BITS = 16
 
@@ -47,8 +51,8 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
 
     Of a loop state in cycle t, the addresses come at t + 3, `mask`, `begin_group` and `fill` at t + 5 beside
     the word they belong to, `part` at t + 5, and the control bits of the array at t + 6. `advance` comes with
-    a `load` behind which the next channel block begins. A block whose `source` is the window begins with `take`,
-    and only when `window_ready`. `extra` is for what stands around, see `ProgramReader`.
+    a `load` behind which the next channel block begins. A block whose `source` is the window begins with `take`
+    and ends with `done`; it waits for `window_ready`. `extra` is for what stands around, see `ProgramReader`.
     """
 
     def __init__(self, engine: Engine, program_words: int = 1024, extra_widths: tuple[int, ...] = ()) -> None:
@@ -58,14 +62,13 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
         block_bits = address_bits(engine.threshold_words)
         planes_bits = max(1, (len(engine.planes_per_word) - 1).bit_length())
         self._reader = ProgramReader(program_words, self._widths(block_bits, planes_bits), extra_widths)
-        shared = ("start", "rounds", "stop", "results_busy", "granted")
-        outward = ("busy", "running", "go", "illegal", "wait", "wait_token", "gives", "give_tokens", "extra")
         members = self._reader.signature.members
         super().__init__(
             {
-                **{name: members[name] for name in (*shared, *outward)},
+                **{name: members[name] for name in (*_TO_READER, *_FROM_READER)},
                 "window_ready": In(1),
                 "take": Out(1),
+                "done": Out(1),
                 "source": Out(SOURCE_BITS),
                 "program_write": In(1),
                 "program_address": In(address_bits(program_words)),
@@ -108,19 +111,9 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.reader = reader = self._reader
-        for name in ("start", "rounds", "stop", "results_busy", "granted"):
+        for name in _TO_READER:
             m.d.comb += getattr(reader, name).eq(getattr(self, name))
-        for name in (
-            "busy",
-            "running",
-            "go",
-            "illegal",
-            "wait",
-            "wait_token",
-            "gives",
-            "give_tokens",
-            "extra",
-        ):
+        for name in _FROM_READER:
             m.d.comb += getattr(self, name).eq(getattr(reader, name))
         m.d.comb += [
             reader.write.eq(self.program_write),
@@ -138,6 +131,7 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
         )
         events = loop_events(m, reader, step, slot, held)
         m.d.sync += first.eq(events.column | events.prime | held)
+        m.d.comb += self.done.eq(events.column)
         at = offsets(m, reader, events, self._map_bits, self._weight_bits)
         self._addresses(m, at, step.current, slot.current, events.counting)
         self._masks(m, at, slot.current)

@@ -1,0 +1,140 @@
+"""What hardware a layout needs: the shapes from which `foldwright.accel.rtl` builds an accelerator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from foldwright.accel.datapath import LaneMode
+from foldwright.accel.export.executor import executor_words, tokens_of
+from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
+from foldwright.accel.rtl.accelerator import AcceleratorShape
+from foldwright.accel.rtl.complete import EngineShape
+from foldwright.accel.rtl.memory_side import MemorySideParams
+from foldwright.accel.rtl.window import WindowShape
+from foldwright.accel.workload import ActKind
+from foldwright.accel.writer_shape import MapTarget, WriterShape
+
+__all__ = ["hardware_of", "targets_of"]
+
+_STORE_DEPTH_ROUNDS = 2
+_LEAST_WORDS = 512
+
+
+def hardware_of(layout: AcceleratorLayout, dram_bits: int) -> AcceleratorShape:
+    """Returns the shapes of all engines and of the memory side.
+
+    Raises:
+        ConfigError: an engine cannot write what another reads.
+    """
+    shapes = [_engine_shape(layout, e) for e in range(len(layout.engines))]
+    tokens = tokens_of(layout)
+    storing = next(shape for shape in shapes if shape.writer.store)
+    last = layout.layers[-1]
+    return AcceleratorShape(
+        engines=tuple(shapes),
+        memory=MemorySideParams(
+            engines=len(shapes),
+            data_bits=dram_bits,
+            tokens=tokens.count + 1,
+            item_bits=storing.writer.store_bits,
+            item_depth=max(_LEAST_WORDS, _power_of_two(_STORE_DEPTH_ROUNDS * items_of_round(layout, last))),
+        ),
+    )
+
+
+def items_of_round(layout: AcceleratorLayout, last: LayerLayout) -> int:
+    """Returns the items for DRAM of a round: one per block, pixel and lane group."""
+    layer, engine = last.entry.layer, last.encoding.engine
+    pixels = last.blocks * layer.stored_height * layer.stored_width
+    if engine.lanes is LaneMode.COLUMN:
+        return pixels * layout.datapath.batch_frames
+    full, rest = divmod(layout.datapath.batch_frames, engine.dn)
+    return pixels * (full * -(-engine.dn // engine.drain_lanes) + -(-rest // engine.drain_lanes))
+
+
+def targets_of(layout: AcceleratorLayout, engine: int) -> tuple[int, ...]:
+    """Returns the engines whose maps an engine's writer fills, itself first: the own map; else their inboxes."""
+    owners = {layout.layers[x.consumer].engine for x in layout.of_engine(engine) if x.consumer >= 0}
+    return tuple(sorted(owners, key=lambda owner: (owner != engine, owner)))
+
+
+def _engine_shape(layout: AcceleratorLayout, e: int) -> EngineShape:
+    engine, layers = layout.engines[e], layout.of_engine(e)
+    batch = engine.lanes is LaneMode.BATCH
+    targets = targets_of(layout, e)
+    reach = max(1 if batch else -(-x.seen.layer.kernel[1] // x.seen.layer.stride[1]) for x in layers)
+    writer = WriterShape(
+        dm=engine.dm,
+        dn=engine.dn,
+        code_bits=engine.levels.bit_length(),
+        acc_bits=engine.acc_bits,
+        is_batch=batch,
+        drain_lanes=engine.drain_lanes,
+        pool_words=max((_pool_entries(x) for x in layers), default=0),
+        targets=tuple(_target(layout, e, owner) for owner in targets),
+        store=any(x.consumer < 0 for x in layers),
+    )
+    first = layers[0]
+    maker = next((x.producer for x in layers if x.source is Source.INBOX), None)
+    bytes_of = (
+        engine.byte_bits
+        if maker is None or maker < 0
+        else layout.engines[layout.layers[maker].engine].byte_bits
+    )
+    shape = EngineShape(
+        engine=engine,
+        reach=reach,
+        own_words=layout.own_words[e],
+        inbox_words=layout.inbox_words[e],
+        inbox_bytes=bytes_of,
+        inbox_from_loader=maker == -1,
+        window=_window(layout, first) if first.source is Source.WINDOW else None,
+        writer=writer,
+        targets=targets,
+    )
+    words = len(executor_words(layout, e, shape, tokens_of(layout)))
+    return replace(shape, program_words=max(_LEAST_WORDS, _power_of_two(words)))
+
+
+def _pool_entries(layer: LayerLayout) -> int:
+    """Returns the words of the row memory that a layer's pooling needs."""
+    true, engine = layer.entry.layer, layer.encoding.engine
+    if true.pool is None:
+        return 0
+    groups = -(-engine.dn // engine.drain_lanes) if engine.lanes is LaneMode.BATCH else 1
+    blocks = layer.blocks if layer.tiles > 1 else 1
+    return true.stored_width * groups * blocks * (layer.frames if layer.tiles > 1 else 1)
+
+
+def _target(layout: AcceleratorLayout, e: int, owner: int) -> MapTarget:
+    engine = layout.engines[owner]
+    words = layout.own_words[owner] if owner == e else layout.inbox_words[owner]
+    return MapTarget(
+        engine.dk,
+        engine.planes_per_word,
+        engine.dn,
+        engine.lanes is LaneMode.BATCH,
+        words,
+        layout.engines[e].byte_bits,
+    )
+
+
+def _window(layout: AcceleratorLayout, layer: LayerLayout) -> WindowShape:
+    true, engine = layer.entry.layer, layer.encoding.engine
+    return WindowShape(
+        channels=true.in_channels,
+        act_bits=true.act_bits,
+        kernel=true.kernel,
+        stride=true.stride,
+        pad_left=true.padding[1],
+        dk=engine.dk,
+        pa=layer.encoding.pa,
+        dn=engine.dn,
+        is_batch=engine.lanes is LaneMode.BATCH,
+        line_words=layout.line_words[layer.engine],
+        flip_sign=true.act_kind is ActKind.SIGNED and layer.encoding.pa > 1,
+    )
+
+
+def _power_of_two(count: int) -> int:
+    return 1 << (count - 1).bit_length()
