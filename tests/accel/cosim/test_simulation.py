@@ -242,5 +242,5 @@ def test_a_design_that_is_none_is_told(sources: dict[int, Path], tmp_path: Path)
         sources[64].read_text(encoding="utf-8").replace("endmodule", "nonsense nonsense\nendmodule"),
         encoding="utf-8",
     )
-    with pytest.raises(ConfigError, match="Verilator refuses module 'copier': %Error: broken.v:"):
+    with pytest.raises(ConfigError, match=r"Verilator refuses module 'copier': %Error: broken\.v:"):
         build_simulator([broken], "copier", cache=tmp_path)
