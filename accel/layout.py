@@ -19,9 +19,9 @@ import numpy as np
 from foldwright.accel.datapath import Datapath, Engine, LaneMode
 from foldwright.accel.encoding import Encoding, needed_acc_bits
 from foldwright.accel.layers import IntegerLayer
-from foldwright.accel.mapping import M_PA, M_PACKED, map_layers
-from foldwright.accel.network import Network
 from foldwright.accel.map_form import MapForm
+from foldwright.accel.mapping import M_PA, M_PACKED, ceil_div, map_layers
+from foldwright.accel.network import Network
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.verify import packed_layer
 from foldwright.accel.workload import IMAGE, LayerKind, PoolKind, ResultKind
@@ -171,16 +171,8 @@ def lay_out(network: Network, datapath: Datapath, *, image_tile_rows: int = 0) -
             source = Source.OWN
         layers.append(
             _placed(
-                i,
-                entry,
-                seen,
-                encoding,
-                source,
-                datapath,
-                consumer,
-                bases[e],
-                image_tile_rows if i == 0 else 0,
-            )
+                i, entry, seen, encoding, form, source, datapath, consumer, bases[e], 0 if i else image_tile_rows
+            )  # fmt: skip
         )
     if wrong:
         raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))
@@ -289,7 +281,7 @@ def _placed(
     pixel_words = (
         1 if source is Source.WINDOW else encoding.plane_groups * layer.groups * encoding.channel_words
     )
-    columns = layer.in_width if batch else sx * -(-(-(-(layer.in_width + left) // sx)) // engine.dn)
+    columns = layer.in_width if batch else sx * ceil_div(ceil_div(layer.in_width + left, sx), engine.dn)
     frames = -(-datapath.batch_frames // engine.dn) if batch else datapath.batch_frames
     parts = encoding.pa // min(engine.planes_per_word)
     steps = len(encoding.weight_code.coefficients) * seen.layer.taps * encoding.channel_words

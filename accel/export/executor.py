@@ -22,6 +22,7 @@ import numpy as np
 from foldwright.accel.datapath import LaneMode
 from foldwright.accel.images import MapWindow, Tile, tile_program
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
+from foldwright.accel.mapping import ceil_div
 from foldwright.accel.rtl.complete import EngineShape
 from foldwright.accel.rtl.program import EXTRA_FIELDS, Field, TileProgram, slot_words, step_words, word
 from foldwright.accel.workload import ResultKind
@@ -44,7 +45,7 @@ class Tokens:
     @property
     def initial(self) -> dict[int, int]:
         """How many of each token there are at the start."""
-        return {token: 2 for token in (*self.free.values(), self.results_free)}
+        return dict.fromkeys((*self.free.values(), self.results_free), 2)
 
 
 def tokens_of(layout: AcceleratorLayout) -> Tokens:
@@ -148,7 +149,7 @@ def core_program(layout: AcceleratorLayout, run: RunTile) -> TileProgram:
     groups = layer.seen.layer.in_width
     if not lanes:
         seen = layer.seen.layer
-        groups = -(-(-(-(seen.in_width + seen.padding[1]) // seen.stride[1])) // encoding.engine.dn)
+        groups = ceil_div(ceil_div(seen.in_width + seen.padding[1], seen.stride[1]), encoding.engine.dn)
     program = tile_program(
         encoding,
         tile,

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, ResetInserter
 from amaranth.lib.wiring import Component, Out
 
 from foldwright.accel.rtl.complete import CompleteEngine, EngineShape
 from foldwright.accel.rtl.memory_side import MemorySide, MemorySideParams
+from foldwright.accel.rtl.loader_program import TOKEN_BITS
+from foldwright.accel.rtl.program import GIVES
 from foldwright.accel.rtl.program import TOKEN_BITS as PROGRAM_TOKEN_BITS
 
 __all__ = ["Accelerator", "AcceleratorShape"]
@@ -79,32 +81,32 @@ class Accelerator(Component):  # type: ignore[misc,unused-ignore]
                 inner, outer = getattr(memory, name), getattr(self, name)
                 m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
         for e, engine in enumerate(self.engines):
-            m.submodules[f"engine{e}"] = engine
+            m.submodules[f"engine{e}"] = ResetInserter(memory.reset)(engine)
             self._connect(m, e, engine)
         m.d.comb += memory.progress.eq(Cat(*(engine.progress for engine in self.engines)).any())
         storing = self.engines[self.shape.storing]
-        m.d.comb += [memory.store_valid.eq(storing.store_valid), memory.store_data.eq(storing.store_data)]
+        m.d.comb += [memory.item_valid.eq(storing.store_valid), memory.item.eq(storing.store_data)]
         return m
 
     def _connect(self, m: Module, e: int, engine: CompleteEngine) -> None:
         memory = self.memory
         for name in ("shift", "data", "dest", "write", "write_address", "write_lane"):
-            m.d.comb += getattr(engine, f"load_{name}").eq(getattr(memory, f"load_{name}"))
+            m.d.comb += getattr(engine, f"load_{name}").eq(getattr(memory, name))
         m.d.comb += [
             engine.start.eq(memory.start_engines),
             engine.rounds.eq(memory.rounds),
             engine.stop.eq(memory.stop),
             engine.granted.eq(memory.grant[e]),
             memory.want_valid[e].eq(engine.wait),
-            memory.want_token[e].eq(engine.wait_token),
-            memory.illegal[e].eq(engine.illegal),
+            memory.want_token.word_select(e, TOKEN_BITS).eq(engine.wait_token),
+            memory.engine_error[e].eq(engine.illegal),
             memory.writer_error[e].eq(engine.error),
         ]
-        for k in range(3):
+        for k in range(GIVES):
             token = engine.give_tokens.word_select(k, PROGRAM_TOKEN_BITS)
             m.d.comb += [
-                memory.give_valid[3 * e + k].eq(engine.gives[k]),
-                memory.give_token[3 * e + k].eq(token),
+                memory.give_valid[GIVES * e + k].eq(engine.gives[k]),
+                memory.give_token.word_select(GIVES * e + k, TOKEN_BITS).eq(token),
             ]
         for owner in engine.shape.targets:
             if owner != e:
