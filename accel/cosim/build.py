@@ -32,22 +32,26 @@ from foldwright.errors import ConfigError, ToolMissingError
 
 __all__ = ["BuildParams", "Simulator", "Speed", "Waves", "build_simulator", "default_cache"]
 
-_HARNESS = Path(__file__).with_name("harness.cpp")
+_HARNESS = [Path(__file__).with_name(name) for name in ("harness.cpp", "models.hpp")]
 _OLDEST = (5, 40)
 _TRANSLATE = (
     *("--cc", "--exe", "--prefix", "Vdut", "-O3", "--x-assign", "fast", "--x-initial", "fast"),
     *("--no-assert", "--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
     *("--output-split", "20000", "--output-split-cfuncs", "5000"),
-    "-fno-dfg-scoped",  # would tell apart the copies of a shared module, see binding.sharing
 )
+# What tells the copies of a repeated module apart, so that their code is not merged.
+_ALIKE = ("-fno-dfg-scoped", "-fno-gate", "-fno-table")
 _COMPILE = "-std=c++17 -DVL_TIME_CONTEXT"
 
 
 class Speed(Enum):
-    """What the compiler is asked for."""
+    """What a build is good at: being over soon, or simulating fast.
 
-    QUICK = "quick"  # a short build
-    FAST = "fast"  # a fast simulation
+    A quick one keeps the code of modules that a design repeats once. See `benchmarks` below for what it saves.
+    """
+
+    QUICK = "quick"
+    FAST = "fast"
 
 
 class Waves(Enum):
@@ -147,8 +151,14 @@ def _key(files: Mapping[str, str], top: str, params: BuildParams, tools: Tools) 
     number = re.search(r"Verilator (\d+)\.(\d+)", versions[0])
     if tools.verilator_root is None and number and (int(number[1]), int(number[2])) < _OLDEST:
         raise ToolMissingError(f"{tools.verilator} is too old ({versions[0]}); {REMEDIES['verilator']}")
-    options = [*_TRANSLATE, _COMPILE, *_OPTIMISE[params.speed], params.waves.value]
-    content = [_HARNESS.read_text(encoding="utf-8"), top, options, versions, sorted(files.items())]
+    options = [*_TRANSLATE, *_ALIKE, _COMPILE, *_OPTIMISE[params.speed], params.waves.value]
+    content = [
+        *(path.read_text(encoding="utf-8") for path in _HARNESS),
+        top,
+        options,
+        versions,
+        sorted(files.items()),
+    ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
 
 
@@ -180,7 +190,8 @@ def _build(
         work = Path(folder)
         for name, text in files.items():
             (work / name).write_text(text, encoding="utf-8")
-        shutil.copy(_HARNESS, work / "harness.cpp")
+        for path in _HARNESS:
+            shutil.copy(path, work)
         _translate(work, sources, top, params, tools)
         _compile(work, params, tools)
         binding = bind([files[name] for name in sources], top)

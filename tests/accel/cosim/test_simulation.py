@@ -83,6 +83,7 @@ def copied(simulator: Simulator, dram: DramModel) -> SimulationResult:
     result = simulate(simulator, copy_script(data), dram=dram)
     assert result.dumps == (data, data)
     assert result.read_beats == result.write_beats == BURSTS * BURST_BEATS
+    assert result.open_bursts == 0
     return result
 
 
