@@ -2,8 +2,6 @@
 
 The key is made of the sources, the harness, the options and the versions of the tools. One process builds a key at a
 time, others wait for it; a folder of the cache appears whole, by a rename.
-
-Measured on a 32x64x8 engine (about 40k LUTs) on one core of a 2.x GHz server: see `BuildParams`.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ _TRANSLATE = (
     *("--no-assert", "--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
     *("--output-split", "20000", "--output-split-cfuncs", "5000"),
 )
-# g++ 12 at -O2 and -O3 takes three times as long and makes nothing faster: what Verilator writes is long and straight.
+# g++ 12 at -O2 and -O3 takes two to three times as long and makes nothing faster: what Verilator writes is long and straight.
 _OPTIMISE = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 # What tells the copies of a repeated module apart, so that their code is not merged.
 _ALIKE = ("-fno-dfg-scoped", "-fno-gate", "-fno-table")
@@ -51,7 +49,9 @@ _COMPILE = ("-std=c++17", "-DVL_TIME_CONTEXT")
 class Speed(Enum):
     """What a build is good at: being over soon, or simulating fast.
 
-    A quick one keeps the code of modules that a design repeats once. See `benchmarks` below for what it saves.
+    A quick build keeps one copy of the code of modules that a design repeats, see `binding.sharing`. For a generic engine
+    of 32x64x8 it took 31 s of CPU against 62 s and played 29,000 cycles a second of CPU against 57,000: it is over sooner
+    up to about 1.8 million cycles.
     """
 
     QUICK = "quick"

@@ -137,6 +137,7 @@ def test_traces_hold_what_was_written_and_when(build: Builder, bits: int) -> Non
         (Fault.VALID_FALLS, SOURCE, "breaks AXI: command 8: ar: valid fell before ready came (cycle "),
         (Fault.PAYLOAD_CHANGES, SOURCE, "ar: payload changed while it waited for ready"),
         (Fault.EARLY_LAST, SOURCE, "w: wlast is 1 at 0x8030 with 1 beats of its burst to come"),
+        (Fault.ANSWER_FALLS, SOURCE, "s_axi r: valid fell before ready came"),
         (Fault.NONE, 0x1FE0, "read burst of 8 beats at 0x1fe0: crosses a boundary of 4 KiB"),
         (Fault.NONE, 0x1004, "read burst of 8 beats at 0x1004: address is not a multiple of a beat"),
         (Fault.NEVER_DONE, SOURCE, "the design hangs: command 8: register 0x0 reads 0x0 after "),
