@@ -138,20 +138,12 @@ def trace_dtype(binding: Binding, engine: int) -> np.dtype[Any]:
 def sharing(texts: Sequence[str]) -> str:
     """Returns the Verilator configuration that keeps one copy of the code of modules which a design repeats.
 
-    Verilator would write the code of an array's unit once per instance: ten times the C++, and more than a processor's
-    caches hold. Writable inputs keep it from pulling what drives an instance into the instance's code, so that all
-    copies come out alike and are merged.
+    By itself, Verilator writes the code of an array's unit once per instance, in ten times the C++.
     """
     bodies = {match[1]: match[0] for text in texts for match in _MODULE.finditer(text)}
-    lines = ["`verilator_config"]
     repeated = set()
     for body in bodies.values():
         counts = Counter(_INSTANCE.findall(body))
         repeated |= {name for name, count in counts.items() if count >= _MANY and name in bodies}
-    for name in sorted(repeated):
-        inputs = [port for way, _, _, port in _PORT.findall(bodies[name]) if way == "input"]
-        lines.append(f'no_inline -module "{name}"')
-        lines += [
-            f'public_flat_rw -module "{name}" -var "{port}"' for port in inputs if port not in ("clk", "rst")
-        ]
+    lines = ["`verilator_config", *(f'no_inline -module "{name}"' for name in sorted(repeated))]
     return "\n".join(lines) + "\n"

@@ -102,7 +102,10 @@ class Access:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulationResult:
-    """What a simulation gave. `traces[e]` holds engine e's records in the order of time, see `binding.trace_dtype`."""
+    """What a simulation gave. `traces[e]` holds engine e's records in the order of time, see `binding.trace_dtype`.
+
+    `open_bursts` had not been answered when the script ended.
+    """
 
     accesses: tuple[Access, ...]
     dumps: tuple[bytes, ...]
@@ -110,6 +113,7 @@ class SimulationResult:
     cycles: int
     read_beats: int
     write_beats: int
+    open_bursts: int
     seconds: float
 
     @property
@@ -200,6 +204,7 @@ def _result(lines: list[dict[str, Any]], binding: Binding, folder: Path, dumps: 
         cycles=end["cycle"],
         read_beats=end["read_beats"],
         write_beats=end["write_beats"],
+        open_bursts=end["open_reads"] + end["open_writes"],
         seconds=end["seconds"],
     )
 

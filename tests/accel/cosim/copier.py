@@ -44,6 +44,7 @@ class Fault(IntEnum):
     EARLY_LAST = 3
     NEVER_DONE = 4
     NO_ANSWER = 5  # to reads of registers
+    ANSWER_FALLS = 6  # to reads of registers, after a cycle
 
 
 class Copier(Component):  # type: ignore[misc,unused-ignore]
@@ -92,7 +93,7 @@ class Copier(Component):  # type: ignore[misc,unused-ignore]
             for address, place in places.items():
                 with m.If(self.s_axi_araddr == address):
                     m.d.sync += self.s_axi_rdata.eq(place)
-        with m.Elif(self.s_axi_rready):
+        with m.Elif(self.s_axi_rready | (self.fault == Fault.ANSWER_FALLS)):
             m.d.sync += self.s_axi_rvalid.eq(0)
 
     def _copy(self, m: Module) -> None:

@@ -7,6 +7,9 @@ The copier reads a burst, writes it, and waits for the answer. Two builds are sh
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
@@ -83,6 +86,7 @@ def copied(simulator: Simulator, dram: DramModel) -> SimulationResult:
     result = simulate(simulator, copy_script(data), dram=dram)
     assert result.dumps == (data, data)
     assert result.read_beats == result.write_beats == BURSTS * BURST_BEATS
+    assert result.open_bursts == 0
     return result
 
 
@@ -133,6 +137,7 @@ def test_traces_hold_what_was_written_and_when(build: Builder, bits: int) -> Non
         (Fault.VALID_FALLS, SOURCE, "breaks AXI: command 8: ar: valid fell before ready came (cycle "),
         (Fault.PAYLOAD_CHANGES, SOURCE, "ar: payload changed while it waited for ready"),
         (Fault.EARLY_LAST, SOURCE, "w: wlast is 1 at 0x8030 with 1 beats of its burst to come"),
+        (Fault.ANSWER_FALLS, SOURCE, "s_axi r: valid fell before ready came"),
         (Fault.NONE, 0x1FE0, "read burst of 8 beats at 0x1fe0: crosses a boundary of 4 KiB"),
         (Fault.NONE, 0x1004, "read burst of 8 beats at 0x1004: address is not a multiple of a beat"),
         (Fault.NEVER_DONE, SOURCE, "the design hangs: command 8: register 0x0 reads 0x0 after "),
@@ -234,6 +239,34 @@ def test_processes_that_build_the_same_get_one_simulator(sources: dict[int, Path
         one, other = pool.starmap(_build_again, [(sources[64], tmp_path)] * 2)
     assert one == other
     assert one[0].exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a signal at the parent's death")
+def test_a_killed_parent_leaves_no_simulation(build: Builder, tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.argv[1]], stdin=subprocess.PIPE)\n"
+        "print(child.pid, flush=True)\n"
+        "child.stdin.write(b'run 1000000000000\\n'); child.stdin.close(); child.wait()"
+    )
+    command = [sys.executable, "-c", code, str(build(64).executable)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(100):
+        if not _alive(child):
+            return
+        time.sleep(0.05)
+    pytest.fail("the simulation is still at work")
+
+
+def _alive(pid: int) -> bool:
+    """Returns whether a process runs; one that waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def test_a_design_that_is_none_is_told(sources: dict[int, Path], tmp_path: Path) -> None:
