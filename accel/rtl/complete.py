@@ -15,6 +15,7 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.datapath import Engine
+from foldwright.accel.rtl.array import delayed
 from foldwright.accel.rtl.core import PROGRAM_WORDS, EngineCore
 from foldwright.accel.rtl.loader_place import Assembler, bus_ports
 from foldwright.accel.rtl.maps import MapMemory
@@ -145,9 +146,9 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
             core.results_busy.eq(writer.busy),
             core.hold_cycles.eq(writer.hold_cycles),
             writer.go.eq(core.go),
-            writer.raw_valid.eq(core.raw_valid),
-            writer.raw.eq(core.raw),
         ]
+        if self.shape.writer.store:
+            m.d.comb += [writer.raw_valid.eq(core.raw_valid), writer.raw.eq(core.raw)]
         if self.shape.engine.levels:
             m.d.comb += [writer.valid.eq(core.valid), writer.codes.eq(core.codes)]
         used = len(writer.fields.as_value())
@@ -223,7 +224,7 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
         shape = window.shape
         word, write = self._loaded(m, LoadKind.INPUT, shape.channels * shape.act_bits)
         m.d.comb += [
-            window.go.eq(core.go),
+            window.go.eq(delayed(m, core.go, 1, "window_go") & (core.source == SOURCE_WINDOW)),
             window.fields.as_value().eq(fields),
             window.take.eq(core.take),
             window.done.eq(core.done & (core.source == SOURCE_WINDOW)),
