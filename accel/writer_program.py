@@ -22,7 +22,9 @@
 | `column_step`, `phase_back` | address steps to the next phase or data group, and from the last phase back to the first |
 | `plane_step`, `planes` | address step to the next plane group; position of `pa` in the target's list |
 
-Convolution groups are part of `blocks` here. A tile holds whole rows.
+Convolution groups are part of `blocks` here. A tile holds whole rows. Rows of a block past a part's last channel
+must come as code -`code_offset`, so that they are stored as 0. Where the planes of a word are more than the bits read,
+codes behind the offset must not have more bits than are read either.
 """
 
 from __future__ import annotations

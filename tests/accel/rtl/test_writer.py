@@ -58,7 +58,8 @@ def tiles_of(case: Case, place: MapPlace | None, blocks: int, raw: bool = False)
 def check_map(case: Case, seed: int) -> None:
     shape, rng = case.shape, np.random.default_rng(seed)
     gives = case.gives
-    codes = rng.integers(0, 1 << shape.code_bits, (case.frames, gives.out_channels, gives.out_height, gives.out_width))
+    top = 1 << (case.reads.act_bits if case.reads.act_bits % case.pa else shape.code_bits)
+    codes = rng.integers(0, top, (case.frames, gives.out_channels, gives.out_height, gives.out_width))
     form = MapForm(gives, case.reads, shape.targets[case.target], shape.dm, case.pa)
     place = MapPlace(form, case.target, case.base)
     tiles = tiles_of(case, place, form.blocks)
@@ -120,8 +121,9 @@ def random_case(rng: np.random.Generator) -> Case:
     )  # fmt: skip
     cuts = tuple(sorted({int(r) for r in rng.integers(1, max(2, height), int(rng.integers(0, 3)))} - {height}))
     block_cuts = tuple(sorted({int(b) for b in rng.integers(1, form.blocks + 1, int(rng.integers(0, 3)))} - {form.blocks}))
+    offset = 0 if reads.act_bits % pa else int(rng.integers(0, 1 << bits))
     return Case(
-        shape, gives, reads, pa, frames, int(other is not None), int(rng.integers(0, 1 << bits)), base, cuts,
+        shape, gives, reads, pa, frames, int(other is not None), offset, base, cuts,
         block_cuts, bool(rng.integers(2)),
     )  # fmt: skip
 

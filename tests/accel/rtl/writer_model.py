@@ -78,7 +78,7 @@ def expected_map(memory: np.ndarray, values: np.ndarray, place: MapPlace, dm: in
 def tile_beats(
     shape: WriterShape, tile: WriterTile, values: np.ndarray, parts: int, bits: int, rng: np.random.Generator
 ) -> Iterator[int]:
-    """Yields the beats of a tile; lanes that are not real hold noise, rows past a part's last channel 0."""
+    """Yields the beats of a tile; lanes that are not real hold noise, rows past a part's last channel what becomes 0."""
     size = tile.layer.out_channels // parts
     per_part = -(-size // shape.dm)
     frames, _, _, width = values.shape
@@ -100,7 +100,7 @@ def tile_beats(
                             for r, c in enumerate(channels):
                                 value = int(rng.integers(0, 1 << bits))
                                 if real:
-                                    value = int(values[f, c, y, x]) if c >= 0 else 0
+                                    value = int(values[f, c, y, x]) if c >= 0 else -tile.code_offset % (1 << bits)
                                 word |= value << (k * shape.dm + r) * bits
                         yield word
 
