@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from amaranth.sim import Simulator
 
-from foldwright.accel.map_form import MapForm
 from foldwright.accel.reference import pool
 from foldwright.accel.rtl.writer import Writer, latency_cycles
 from foldwright.accel.workload import Layer
 from foldwright.accel.writer_program import MapPlace, WriterTile, writer_fields
 from foldwright.accel.writer_shape import MapTarget, WriterShape
 
-__all__ = ["Played", "expected_map", "expected_values", "play_tiles", "tile_beats"]
+__all__ = ["Played", "expected_items", "expected_map", "expected_values", "play_tiles", "tile_beats"]
 
 
 def expected_values(codes: np.ndarray, layer: Layer, offset: int, bits: int) -> np.ndarray:
@@ -95,14 +94,57 @@ def tile_beats(
                         word = 0
                         for k in range(shape.drain_lanes):
                             lane = first + k
-                            f, x = (outer * shape.dn + lane, inner) if shape.is_batch else (outer, inner * shape.dn + lane)
+                            f, x = (
+                                (outer * shape.dn + lane, inner)
+                                if shape.is_batch
+                                else (outer, inner * shape.dn + lane)
+                            )
                             real = f < frames and x < width and lane < shape.dn
                             for r, c in enumerate(channels):
                                 value = int(rng.integers(0, 1 << bits))
                                 if real:
-                                    value = int(values[f, c, y, x]) if c >= 0 else -tile.code_offset % (1 << bits)
+                                    value = (
+                                        int(values[f, c, y, x]) if c >= 0 else -tile.code_offset % (1 << bits)
+                                    )
                                 word |= value << (k * shape.dm + r) * bits
                         yield word
+
+
+def expected_items(
+    shape: WriterShape, tile: WriterTile, values: np.ndarray, bits: int
+) -> list[tuple[int, int]]:
+    """Returns the items of a tile and, for each, the bits of lanes and rows that are real."""
+    layer, window = tile.layer, None if tile.raw else tile.layer.pool
+    stored = values if tile.raw else expected_values(values, layer, tile.code_offset, bits)
+    frames, _, height, width = stored.shape
+    rows = range(*tile.rows)
+    if window is not None:
+        ends = [
+            min(y * window.stride[0] - window.padding[0] + window.kernel[0], layer.out_height) - 1
+            for y in range(height)
+        ]
+        rows = [y for y in range(height) if tile.rows[0] <= ends[y] < tile.rows[1]]  # type: ignore[assignment]
+    size = layer.out_channels // layer.groups
+    per_group = -(-size // shape.dm)
+    items = []
+    for block in range(*tile.blocks):
+        group, index = divmod(block, per_group)
+        channels = range(group * size + index * shape.dm, group * size + min(size, (index + 1) * shape.dm))
+        for first in range(0, frames, shape.dn if shape.is_batch else 1):
+            together = (
+                range(first, min(frames, first + shape.dn)) if shape.is_batch else range(first, first + 1)
+            )
+            for y in rows:
+                for x in range(width):
+                    for lane in range(0, len(together), shape.drain_lanes):
+                        value = mask = 0
+                        for k, f in enumerate(together[lane : lane + shape.drain_lanes]):
+                            for r, c in enumerate(channels):
+                                at = (k * shape.dm + r) * bits
+                                value |= int(stored[f, c, y, x]) << at
+                                mask |= (1 << bits) - 1 << at
+                        items.append((value, mask))
+    return items
 
 
 @dataclass
@@ -111,11 +153,17 @@ class Played:
 
     memories: list[np.ndarray]
     items: list[int] = field(default_factory=list)
-    latencies: list[int] = field(default_factory=list)  # cycles from the last beat of a tile until it is not busy
+    latencies: list[int] = field(
+        default_factory=list
+    )  # cycles from the last beat of a tile until it is not busy
 
 
 def play_tiles(
-    shape: WriterShape, tiles: list[WriterTile], beats: list[list[int]], memories: list[np.ndarray], rng: np.random.Generator
+    shape: WriterShape,
+    tiles: list[WriterTile],
+    beats: list[list[int]],
+    memories: list[np.ndarray],
+    rng: np.random.Generator,
 ) -> Played:
     """Runs tiles one after another with beats as close as they may come, or now and then farther apart."""
     dut, out = Writer(shape), Played(memories)
@@ -180,7 +228,3 @@ def play_tiles(
     sim.add_testbench(bench)
     sim.run()
     return out
-
-
-def form_of(shape: WriterShape, gives: Layer, reads: Layer, target: int, pa: int) -> MapForm:
-    return MapForm(gives, reads, shape.targets[target], shape.dm, pa)
