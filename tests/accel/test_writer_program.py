@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_fields_of_a_tile_are_those_found_by_hand() -> None:
     # The padded rows are -1..5, windows begin at -1, 1, 3; row 2 is position 1 of window 1, one window ended at row 1.
     # Block 3 stands in word 1, slot 1; column 0 in phase 1: 10 + 12 + 1 + 6 = 29.
     assert fields == {
-        "raw": 0, "route": 0, "blocks": 2, "frames": 1, "rows": 3, "columns": 2, "last_groups": 2, "last_mask": 1,
+        "raw": 0, "route": 0, "blocks": 2, "frames": 1, "rows": 3, "columns": 2, "last_group": 1, "last_mask": 1,
         "writes": 2, "code_offset": 0,
         "close_y": 2, "wrap_y": 2, "overlap_y": 1, "start_y": 1, "finish_y": 1, "fresh_y": 0,
         "close_x": 2, "wrap_x": 2, "overlap_x": 1, "start_x": 1, "finish_x": 1, "pool_keep": 1, "pool_base": 0,
@@ -77,7 +78,7 @@ def test_a_tile_that_the_writer_cannot_do_is_refused(name: str) -> None:
         writer_fields(SHAPE, tile)
 
 
-BAD_SHAPES = {
+BAD_SHAPES: dict[str, tuple[dict[str, Any], str]] = {
     "half bytes": ({"dm": 12}, "dm=12 channels are not whole bytes of 8 bits"),
     "wide blocks": ({"dm": 24}, r"a word of dk=16 bits and \(1, 2\) planes takes no block of dm=24 channels"),
     "no way out": ({"targets": ()}, "results have no way to go"),
