@@ -78,6 +78,15 @@ def test_a_tile_that_the_writer_cannot_do_is_refused(name: str) -> None:
         writer_fields(SHAPE, tile)
 
 
+def test_a_row_too_short_for_the_row_memory_is_refused() -> None:
+    shape, gives = replace(SHAPE, dn=1), replace(GIVES, in_width=3)
+    form = MapForm(gives, replace(READS, in_width=2), MAP, dm=8, pa=2)
+    tile = WriterTile(gives, (0, 1), (0, 5), place=MapPlace(form))
+    with pytest.raises(ConfigError, match="a row of 3 x 1 beats is shorter than 4 cycles"):
+        writer_fields(shape, tile)
+    assert writer_fields(shape, replace(tile, place=MapPlace(replace(form, pa=1))))["writes"] == 2
+
+
 BAD_SHAPES: dict[str, tuple[dict[str, Any], str]] = {
     "half bytes": ({"dm": 12}, "dm=12 channels are not whole bytes of 8 bits"),
     "wide blocks": ({"dm": 24}, r"a word of dk=16 bits and \(1, 2\) planes takes no block of dm=24 channels"),
