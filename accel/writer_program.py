@@ -5,7 +5,7 @@
 | `raw` | results are raw accumulators, for DRAM |
 | `route` | the target's number, or `WriterShape.store_route` |
 | `blocks`, `frames`, `rows`, `columns` | turns of the loops: frames or groups of them, columns or groups of them |
-| `last_groups`, `last_mask` | beats of the last group (of frames or columns) with real lanes; real lanes of the last such beat |
+| `last_group`, `last_mask` | the last lane group that is real, in the last group of frames or columns; its real lanes |
 | `writes` | words of a beat, one plane group each: how many cycles beats must be apart |
 | `code_offset` | added to codes behind pooling, modulo 2^code_bits |
 | `close_x`, `wrap_x`, `overlap_x` | position in the window that ends it, behind which it starts again, and whether at 1 |
@@ -93,7 +93,7 @@ def writer_fields(shape: WriterShape, tile: WriterTile) -> dict[str, int]:
         "frames": groups if shape.is_batch else tile.frames,
         "rows": tile.rows[1] - tile.rows[0],
         "columns": layer.out_width if shape.is_batch else groups,
-        "last_groups": beats,
+        "last_group": beats - 1,
         "last_mask": (1 << real - (beats - 1) * shape.drain_lanes) - 1,
         "writes": 1 if tile.place is None else tile.place.form.plane_groups,
     }

@@ -25,16 +25,40 @@ __all__ = ["BeatCounter"]
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """Ends of a beat's loops; all but `group` only in live beats."""
+    """Ends of the loops, in live beats only; `last_column` and `last_row` say so before the beat comes."""
 
-    group: Value
     pixel: Value
     row: Value
     frame: Value
     block: Value
-    tile: Value
     last_column: Value
     last_row: Value
+
+
+class _Window:
+    """The position along one axis, with registered flags: `first` of a window, `full` where it is complete."""
+
+    def __init__(self, m: Module, axis: str, fields: Any) -> None:
+        self.first, self.full = Signal(name=f"first_{axis}"), Signal(name=f"full_{axis}")
+        self._m, self._position = m, Signal(POSITION_BITS, name=f"position_{axis}")
+        self._at_wrap = Signal(name=f"at_wrap_{axis}")
+        names = ("close", "wrap", "start", "overlap", "finish")
+        self._close, self._wrap, self._start, self.overlap, self._finish = (
+            fields[f"{n}_{axis}"] for n in names
+        )
+
+    def closes(self, last: Value) -> Value:
+        """Returns whether the window ends here, where need be because the last position is this one."""
+        return self.full | (last & self._finish)
+
+    def drive(self, step: Value, restart: Value, fresh: Value | int) -> None:
+        """Moves on by one on `step`; `restart` goes first, and begins a window if nothing stands before (`fresh`)."""
+        m, position = self._m, self._position
+        following = Mux(self._at_wrap, self.overlap, position + 1)[:POSITION_BITS]
+        for condition, value, first in ((restart, self._start, fresh), (~restart & step, following, 0)):
+            with m.If(condition):
+                m.d.sync += [position.eq(value), self.first.eq(first | (value == 0))]
+                m.d.sync += [self.full.eq(value == self._close), self._at_wrap.eq(value == self._wrap)]
 
 
 class BeatCounter(Component):  # type: ignore[misc,unused-ignore]
@@ -61,7 +85,6 @@ class BeatCounter(Component):  # type: ignore[misc,unused-ignore]
         m = Module()
         group = Signal(address_bits(self.shape.lane_groups), name="group")
         ends = self._ends(m, group)
-        events = self.events
         close_x, close_y = self._windows(m, ends, group) if self.shape.pool_words else (Const(1), Const(1))
         values = {
             "live": self.live,
@@ -72,58 +95,63 @@ class BeatCounter(Component):  # type: ignore[misc,unused-ignore]
             "row_step": ends.row & close_y,
             "frame_end": ends.frame,
             "block_end": ends.block,
-            "tile_end": ends.tile,
         }
         for name, value in values.items():
-            m.d.sync += events[name].eq(value)
+            m.d.sync += self.events[name].eq(value)
         return m
 
     def _ends(self, m: Module, group: Signal) -> _Ends:
-        f, batch, groups = self.fields, self.shape.is_batch, self.shape.lane_groups
+        f, batch = self.fields, self.shape.is_batch
         loops = {name: Loop(m, name, f[name]) for name in ("columns", "rows", "frames", "blocks")}
-        column, row, frame, block = loops.values()
-        beat, at_end = self.beat & self.running, group == groups - 1
-        group_end = beat & at_end
-        step: Value = group_end
+        column, row, frame, _ = loops.values()
+        beat, at_end, at_cut = self.beat & self.running, Signal(name="at_end"), Signal(name="at_cut")
+        step: Value = beat & at_end
         for loop in loops.values():
             step = loop.drive(step, self.prime)
         with m.If(self.prime):
-            m.d.sync += [self.running.eq(1), group.eq(0)]
-        with m.Elif(beat):
-            m.d.sync += [group.eq(Mux(at_end, 0, group + 1)), self.running.eq(~step)]
-        last_group = frame.last if batch else column.last
-        dropping, cut = Signal(name="dropping"), last_group & (group + 1 == f.last_groups)
-        with m.If(self.prime | group_end):
+            m.d.sync += self.running.eq(1)
+        with m.Elif(step):
+            m.d.sync += self.running.eq(0)
+        self._count(m, group, beat, at_end, at_cut)
+        cut = at_cut & (frame.last if batch else column.last)
+        dropping = Signal(name="dropping")
+        with m.If(self.prime | (beat & at_end)):
             m.d.sync += dropping.eq(0)
         with m.Elif(beat & cut):
             m.d.sync += dropping.eq(1)
         m.d.comb += self.live.eq(beat & ~dropping)
         m.d.sync += self.events.lanes.eq(Mux(cut, f.last_mask, Const(-1, self.shape.drain_lanes)))
-        live_end = self.live & (cut | at_end)
-        row_end = live_end & column.last
-        frame_end = row_end & row.last
-        block_end = frame_end & frame.last
+        last_group = cut | at_end
+        row_end = self.live & last_group & column.last
         return _Ends(
-            group=group_end,
-            pixel=live_end if batch else self.live,
+            pixel=self.live & last_group if batch else self.live,
             row=row_end,
-            frame=frame_end,
-            block=block_end,
-            tile=block_end & block.last,
-            last_column=column.last if batch else column.last & (cut | at_end),
+            frame=row_end & row.last,
+            block=row_end & row.last & frame.last,
+            last_column=column.last if batch else column.last & last_group,
             last_row=row.last,
         )
+
+    def _count(self, m: Module, group: Signal, beat: Value, at_end: Signal, at_cut: Signal) -> None:
+        """Counts lane groups and marks the last one, and the last one that is real where the group is the last."""
+        following = Mux(at_end, 0, group + 1)[: len(group)]
+        for condition, value in ((self.prime, Const(0, len(group))), (~self.prime & beat, following)):
+            with m.If(condition):
+                m.d.sync += [group.eq(value), at_end.eq(value == self.shape.lane_groups - 1)]
+                m.d.sync += at_cut.eq(value == self.fields.last_group)
 
     def _windows(self, m: Module, ends: _Ends, group: Signal) -> tuple[Value, Value]:
         """Describes the beat to the pooling; returns whether its windows end."""
         f, pool = self.fields, self.pool
-        x = self._window(m, "x", ends.pixel, ends.row, Const(1), ends.last_column)
-        y = self._window(m, "y", ends.row, ends.frame, f.fresh_y, ends.last_row)
-        for axis, (first, close, full) in {"x": x, "y": y}.items():
-            m.d.sync += [pool[f"first_{axis}"].eq(first), pool[f"close_{axis}"].eq(close)]
-            m.d.sync += pool[f"keep_{axis}"].eq(full & f[f"overlap_{axis}"])
+        x, y = _Window(m, "x", f), _Window(m, "y", f)
+        close_x, close_y = x.closes(ends.last_column), y.closes(ends.last_row)
+        x.drive(ends.pixel, self.prime | ends.row, 1)
+        y.drive(ends.row, self.prime | ends.frame, f.fresh_y)
+        for axis, window, close in (("x", x, close_x), ("y", y, close_y)):
+            m.d.sync += [pool[f"first_{axis}"].eq(window.first), pool[f"close_{axis}"].eq(close)]
+            m.d.sync += pool[f"keep_{axis}"].eq(window.full & window.overlap)
         entry, base = Signal.like(pool.entry, name="entry"), Signal.like(pool.entry, name="entry_base")
-        after = (entry + x[1])[: len(entry)]
+        after = (entry + close_x)[: len(entry)]
         with m.If(self.prime):
             m.d.sync += [entry.eq(f.pool_base), base.eq(f.pool_base)]
         with m.Elif(ends.frame & f.pool_keep):
@@ -133,18 +161,4 @@ class BeatCounter(Component):  # type: ignore[misc,unused-ignore]
         with m.Elif(self.live):
             m.d.sync += entry.eq(after)
         m.d.sync += [pool.entry.eq(entry), pool.group.eq(group)]
-        return x[1], y[1]
-
-    def _window(
-        self, m: Module, axis: str, step: Value, restart: Value, fresh_start: Value, last: Value
-    ) -> tuple[Value, Value, Value]:
-        """Returns whether the window begins here, ends here, and whether it is complete."""
-        f = self.fields
-        position, fresh = Signal(POSITION_BITS, name=f"position_{axis}"), Signal(name=f"fresh_{axis}")
-        full = position == f[f"close_{axis}"]
-        with m.If(self.prime | restart):
-            m.d.sync += [position.eq(f[f"start_{axis}"]), fresh.eq(fresh_start)]
-        with m.Elif(step):
-            following = Mux(position == f[f"wrap_{axis}"], f[f"overlap_{axis}"], position + 1)
-            m.d.sync += [position.eq(following), fresh.eq(0)]
-        return fresh | (position == 0), full | (last & f[f"finish_{axis}"]), full
+        return close_x, close_y

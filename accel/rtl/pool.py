@@ -4,8 +4,8 @@ The maximum of a row's window is kept per lane group (frames side by side) or in
 The maxima of unfinished windows of rows stay in a row memory, one entry per result of a row, until the next row.
 
 Stages behind the beat: horizontal maximum 1, row memory and its output register 2, vertical maximum 3; the entry is
-written in the cycle after that. The same entry must not be read again within `ENTRY_CYCLES`, which rows of as many
-cycles keep.
+written in the cycle after that. The same entry must not be read again within `ENTRY_CYCLES` of
+`foldwright.accel.writer_program`, so a row must last as long.
 """
 
 from __future__ import annotations

@@ -12,17 +12,17 @@ __all__ = ["POSITION_BITS", "event_layout", "pool_layout", "writer_layout"]
 POSITION_BITS = 4
 _COUNT_BITS = 12
 _EVENTS = (
-    "live", "emit", "pixel_end", "column_step", "row_end", "row_step", "frame_end", "block_end", "tile_end"
+    "live", "emit", "pixel_end", "column_step", "row_end", "row_step", "frame_end", "block_end"
 )  # fmt: skip
 _POOL_FLAGS = ("first_x", "keep_x", "close_x", "first_y", "keep_y", "close_y")
 
 
 def writer_layout(shape: WriterShape) -> data.StructLayout:
     """Returns the fields of a tile; `writer_fields` says what they mean."""
-    group = address_bits(shape.lane_groups + 1)
+    group = address_bits(shape.lane_groups)
     widths = {"raw": 1, "route": address_bits(len(shape.targets) + shape.store)}
     widths |= dict.fromkeys(("blocks", "frames", "rows", "columns"), _COUNT_BITS)
-    widths |= {"last_groups": group, "last_mask": shape.drain_lanes}
+    widths |= {"last_group": group, "last_mask": shape.drain_lanes}
     widths["writes"] = shape.most_writes.bit_length()
     if shape.code_bits:
         widths["code_offset"] = shape.code_bits
