@@ -189,23 +189,24 @@ class FoldedThresholds:
     """Thresholds of the raw accumulator as an engine stores them.
 
     `table` is ascending, (channels, 2^A - 1), not reduced modulo; where `flip` the engine inverts the code. Rows without
-    a channel compare with `unreachable`, so that their code is 0.
+    a channel reach `idle_code` thresholds, those of `reached`, and none of `unreached`: what the writer adds then makes 0.
     """
 
     table: Int64s
     flip: npt.NDArray[np.bool_]
-    unreachable: int = 0
+    reached: int = 0
+    unreached: int = 0
 
-    def words(self, engine: Engine, blocks: list[npt.NDArray[np.int64]]) -> list[int]:
+    def words(self, engine: Engine, blocks: list[npt.NDArray[np.int64]], idle_code: int = 0) -> list[int]:
         """Returns one word per block; a block lists the channel of each row, -1 for none."""
         words = []
+        count = self.table.shape[1]
+        idle = [self.reached] * idle_code + [self.unreached] * (count - idle_code)
         for block in blocks:
             word, width = 0, self.table.shape[1] * engine.acc_bits
             for channel in reversed(block.tolist()):
                 row = int(channel >= 0 and self.flip[channel]) << width
-                values = (
-                    self.table[channel].tolist() if channel >= 0 else [self.unreachable] * self.table.shape[1]
-                )
+                values = self.table[channel].tolist() if channel >= 0 else idle
                 for k, value in enumerate(values):
                     row |= value % (1 << engine.acc_bits) << k * engine.acc_bits
                 word = word << width + 1 | row
@@ -239,6 +240,8 @@ def fold_thresholds(entry: IntegerLayer, encoding: Encoding) -> FoldedThresholds
     raw = encoding.raw_at_least(table, entry.weights)
     raw.setflags(write=False)
     # A row without a channel has the last channel's weights on XNOR engines, none on AND engines (`images`).
-    above = encoding.raw_at_least(np.broadcast_to(entry.acc_max[:, None] + 1, (len(low), 1)), entry.weights)
-    unreachable = int(above[-1, 0]) if encoding.weight_code.bipolar else 1
-    return FoldedThresholds(raw, entry.negate, unreachable)
+    ends = np.stack([entry.acc_min, entry.acc_max + 1], axis=1)
+    ends = (
+        encoding.raw_at_least(ends, entry.weights)[-1] if encoding.weight_code.bipolar else np.array([0, 1])
+    )
+    return FoldedThresholds(raw, entry.negate, int(ends[0]), int(ends[1]))

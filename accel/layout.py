@@ -171,8 +171,17 @@ def lay_out(network: Network, datapath: Datapath, *, image_tile_rows: int = 0) -
             source = Source.OWN
         layers.append(
             _placed(
-                i, entry, seen, encoding, form, source, datapath, consumer, bases[e], 0 if i else image_tile_rows
-            )  # fmt: skip
+                i,
+                entry,
+                seen,
+                encoding,
+                form,
+                source,
+                datapath,
+                consumer,
+                bases[e],
+                0 if i else image_tile_rows,
+            )
         )
     if wrong:
         raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))

@@ -51,7 +51,10 @@ def run_frames(
     at = package.addresses(rounds)
     size = max(1 << 16, 1 << (at["end"] - 1).bit_length())
     dram = dram or DramModel(size_bytes=size)
-    script: list[Command] = [Load(package.constants, at["weights"]), Load(package.images(images), at["image"])]
+    script: list[Command] = [
+        Load(package.constants, at["weights"]),
+        Load(package.images(images), at["image"]),
+    ]
     script += [Write(int(register), value) for register, value in package.registers(rounds).items()]
     done = int(Status.DONE | Status.ERROR)
     script += [

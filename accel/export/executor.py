@@ -28,7 +28,15 @@ from foldwright.accel.rtl.program import EXTRA_FIELDS, Field, TileProgram, slot_
 from foldwright.accel.workload import ResultKind
 from foldwright.accel.writer_program import MapPlace, WriterTile, writer_fields
 
-__all__ = ["ROUNDS_OF_PROGRAM", "RunTile", "Tokens", "executor_words", "run_tiles", "tokens_of"]
+__all__ = [
+    "ROUNDS_OF_PROGRAM",
+    "RunTile",
+    "Tokens",
+    "code_offset",
+    "executor_words",
+    "run_tiles",
+    "tokens_of",
+]
 
 ROUNDS_OF_PROGRAM = 2
 
@@ -196,7 +204,6 @@ def _writer_fields(layout: AcceleratorLayout, run: RunTile, shape: EngineShape) 
         assert reader.form is not None
         copy = run.round % len(reader.copies)
         place = MapPlace(reader.form, shape.targets.index(reader.engine), reader.copies[copy])
-    offset = int(reader.encoding.act_bits_of(np.array([layer.entry.base]))[0]) if place else 0
     tile = WriterTile(
         layer=layer.entry.layer,
         blocks=(0, layer.blocks),
@@ -204,9 +211,16 @@ def _writer_fields(layout: AcceleratorLayout, run: RunTile, shape: EngineShape) 
         frames=layout.datapath.batch_frames,
         place=place,
         raw=layer.entry.layer.result is ResultKind.RAW,
-        code_offset=offset,
+        code_offset=code_offset(layout, layer),
     )
     return writer_fields(shape.writer, tile)
+
+
+def code_offset(layout: AcceleratorLayout, layer: LayerLayout) -> int:
+    """Returns what the writer adds to a code to get the stored activation: how the reader holds the lowest value."""
+    if layer.consumer < 0:
+        return 0
+    return int(layout.layers[layer.consumer].encoding.act_bits_of(np.array([layer.entry.base]))[0])
 
 
 def _window_fields(run: RunTile) -> dict[str, int]:

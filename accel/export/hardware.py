@@ -12,6 +12,7 @@ from foldwright.accel.rtl.complete import EngineShape
 from foldwright.accel.rtl.memory_side import MemorySideParams
 from foldwright.accel.rtl.window import WindowShape
 from foldwright.accel.workload import ActKind
+from foldwright.accel.writer_program import WriterTile, pool_entries
 from foldwright.accel.writer_shape import MapTarget, WriterShape
 
 __all__ = ["hardware_of", "targets_of"]
@@ -70,24 +71,22 @@ def _engine_shape(layout: AcceleratorLayout, e: int) -> EngineShape:
         acc_bits=engine.acc_bits,
         is_batch=batch,
         drain_lanes=engine.drain_lanes,
-        pool_words=max((_pool_entries(x) for x in layers), default=0),
+        pool_words=0,
         targets=tuple(_target(layout, e, owner) for owner in targets),
         store=any(x.consumer < 0 for x in layers),
     )
+    writer = replace(writer, pool_words=max(_row_memory(layout, x, writer) for x in layers))
     first = layers[0]
-    maker = next((x.producer for x in layers if x.source is Source.INBOX), None)
-    bytes_of = (
-        engine.byte_bits
-        if maker is None or maker < 0
-        else layout.engines[layout.layers[maker].engine].byte_bits
-    )
+    maker = next((x.producer for x in layers if x.source is Source.INBOX), -1)
+    maker_engine = layout.engines[layout.layers[maker].engine] if maker >= 0 else engine
     shape = EngineShape(
         engine=engine,
         reach=reach,
         own_words=layout.own_words[e],
         inbox_words=layout.inbox_words[e],
-        inbox_bytes=bytes_of,
-        inbox_from_loader=maker == -1,
+        inbox_bytes=maker_engine.byte_bits,
+        inbox_from_loader=maker < 0,
+        inbox_lanes=maker_engine.drain_lanes if maker >= 0 else 1,
         window=_window(layout, first) if first.source is Source.WINDOW else None,
         writer=writer,
         targets=targets,
@@ -96,14 +95,11 @@ def _engine_shape(layout: AcceleratorLayout, e: int) -> EngineShape:
     return replace(shape, program_words=max(_LEAST_WORDS, _power_of_two(words)))
 
 
-def _pool_entries(layer: LayerLayout) -> int:
+def _row_memory(layout: AcceleratorLayout, layer: LayerLayout, writer: WriterShape) -> int:
     """Returns the words of the row memory that a layer's pooling needs."""
-    true, engine = layer.entry.layer, layer.encoding.engine
-    if true.pool is None:
-        return 0
-    groups = -(-engine.dn // engine.drain_lanes) if engine.lanes is LaneMode.BATCH else 1
-    blocks = layer.blocks if layer.tiles > 1 else 1
-    return true.stored_width * groups * blocks * (layer.frames if layer.tiles > 1 else 1)
+    rows = [(0, layer.tile_rows)] if layer.tiles > 1 else [(0, layer.entry.layer.out_height)]
+    tiles = [WriterTile(layer.entry.layer, (0, layer.blocks), r, layout.datapath.batch_frames) for r in rows]
+    return max(pool_entries(writer, tile) for tile in tiles)
 
 
 def _target(layout: AcceleratorLayout, e: int, owner: int) -> MapTarget:

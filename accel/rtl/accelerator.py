@@ -14,8 +14,8 @@ from amaranth.hdl import Cat, Module, ResetInserter
 from amaranth.lib.wiring import Component, Out
 
 from foldwright.accel.rtl.complete import CompleteEngine, EngineShape
-from foldwright.accel.rtl.memory_side import MemorySide, MemorySideParams
 from foldwright.accel.rtl.loader_program import TOKEN_BITS
+from foldwright.accel.rtl.memory_side import MemorySide, MemorySideParams
 from foldwright.accel.rtl.program import GIVES
 from foldwright.accel.rtl.program import TOKEN_BITS as PROGRAM_TOKEN_BITS
 

@@ -54,6 +54,7 @@ class EngineShape:
     inbox_words: int
     inbox_bytes: int  # byte_bits of the inbox
     inbox_from_loader: bool
+    inbox_lanes: int  # lanes that its writer fills at once
     window: WindowShape | None
     writer: WriterShape
     targets: tuple[int, ...]
@@ -110,7 +111,7 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
             ports |= {
                 "in_enable": In(shape.engine.dn * self._bytes(shape.inbox_bytes)),
                 "in_address": In(max(1, (shape.inbox_words - 1).bit_length())),
-                "in_data": In(shape.engine.dk),
+                "in_data": In(shape.inbox_lanes * shape.engine.dk),
             }
         if shape.writer.store:
             ports |= {"store_valid": writer["store_valid"], "store_data": writer["store_data"]}
