@@ -11,6 +11,7 @@ set it is inverted bit by bit (the accumulator adds the missing one), where `zer
 | `generic` | two pairs by four-input functions, then a binary adder tree, registers behind every level |
 | `xc7` | two LUT6 per three pairs, then the counters of `compress`: about 1.03 LUT per pair |
 | `xc7-model` | the netlist of `xc7` with behavioural models of its cells, for simulation |
+| `xc7-words` | the latency of `xc7` and operations on whole words, for fast simulation |
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from foldwright.accel.datapath import Arithmetic
 from foldwright.accel.rtl.compress import compress, sum_rows
 from foldwright.accel.rtl.lutnet import TECHNOLOGIES, LutNetlist
 
-__all__ = ["MappedPopcount", "Popcount", "count_bits", "popcount_latency", "segment_shifts"]
+__all__ = ["WORDS", "MappedPopcount", "Popcount", "count_bits", "popcount_latency", "segment_shifts"]
 
+WORDS = "xc7-words"
+_WORD = 64
 _SHIFTS_IN_ADDER = 3  # a LUT6 takes one bit of one operand, three of the other and two that select
 
 
@@ -170,7 +173,7 @@ class Popcount(Component):  # type: ignore[misc,unused-ignore]
         planes_per_word: Sequence[int] = (1,),
         technology: str = "generic",
     ) -> None:
-        assert technology in TECHNOLOGIES, technology
+        assert technology in (*TECHNOLOGIES, WORDS), technology
         self.dk, self.arithmetic, self.technology = dk, arithmetic, technology
         self.planes_per_word = tuple(planes_per_word)
         self.mapped = (
@@ -194,7 +197,9 @@ class Popcount(Component):  # type: ignore[misc,unused-ignore]
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        if self.mapped is None:
+        if self.technology == WORDS:
+            self._by_words(m)
+        elif self.mapped is None:
             self._plain(m)
         else:
             self._place(m, self.mapped)
@@ -211,6 +216,29 @@ class Popcount(Component):  # type: ignore[misc,unused-ignore]
             ports |= {net: self.planes[i] for i, net in enumerate(choice)}
         values = mapped.net.emit(m, ports, self.technology)
         m.d.comb += self.count.eq(Cat(*(values[net] for net in mapped.count)))
+
+    def _by_words(self, m: Module) -> None:
+        """Counts at once and waits as long as the pipeline takes."""
+        hits = self.weights & self.acts
+        if self.arithmetic is Arithmetic.XNOR:
+            hits = ~(self.weights ^ self.acts)
+        segments, width = max(self.planes_per_word), len(self.count)
+        size = self.dk // segments
+        counts = [_word_count(m, hits[k * size : (k + 1) * size], f"segment_{k}") for k in range(segments)]
+        totals: list[Value] = []
+        for pa in self.planes_per_word:
+            total = Signal(width, name=f"total_{pa}")
+            m.d.comb += total.eq(sum(count << k * pa // segments for k, count in enumerate(counts)))
+            totals.append(total)
+        total = _choose(self.planes, totals)
+        negate: Value = self.negate
+        for stage in range(self.latency - 1):
+            later = Signal(width, name=f"total_at_{stage}", reset_less=True)
+            m.d.sync += later.eq(total)
+            total = later
+        for _ in range(self.latency - 1 - self.negate_stage):
+            negate = _registered(m, negate)
+        m.d.sync += self.count.eq(Mux(self.zero, 0, total ^ negate.replicate(width)))
 
     def _plain(self, m: Module) -> None:
         hits = self.weights & self.acts
@@ -255,6 +283,21 @@ def _choose(index: Value, options: list[Value]) -> Value:
         if option is not out:
             out = Mux(index == k, option, out)
     return out
+
+
+def _word_count(m: Module, hits: Value, name: str) -> Value:
+    """Returns the ones of a value, counted in words of 64 bits: pairs, fours, bytes and so on, all at once."""
+    total: Value = Const(0, 1)
+    for low in range(0, len(hits), _WORD):
+        part, field = hits[low : low + _WORD], 1
+        while field < len(part):
+            mask = sum(((1 << field) - 1) << at for at in range(0, _WORD, 2 * field))
+            bits = -(-len(part) // (2 * field)) * 2 * field
+            merged = Signal(min(_WORD, bits), name=f"{name}_{low}_by_{2 * field}")
+            m.d.comb += merged.eq((part & mask) + ((part >> field) & mask))
+            part, field = merged, 2 * field
+        total = total + part
+    return total
 
 
 def _tree(m: Module, hits: Value) -> Value:

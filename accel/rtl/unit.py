@@ -19,14 +19,14 @@ from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.datapath import Arithmetic
 from foldwright.accel.rtl.lutnet import LutNetlist
-from foldwright.accel.rtl.popcount import Popcount
+from foldwright.accel.rtl.popcount import WORDS, Popcount
 
 __all__ = ["Unit", "select_bits"]
 
 
 def select_bits(m: Module, choose_first: Value, first: Value, second: Value, technology: str) -> Value:
     """Returns `first` where chosen, else `second`; on 7-series two bits take one LUT."""
-    if technology == "generic":
+    if technology in ("generic", WORDS):
         return Mux(choose_first, first, second)
     width = len(first)
     net = LutNetlist()
@@ -91,7 +91,7 @@ class Unit(Component):  # type: ignore[misc,unused-ignore]
 
     def _sum(self, m: Module, addend: Value) -> Value:
         """Returns the accumulator's next value: on 7-series one LUT6_2 per bit on a carry chain."""
-        if self.technology == "generic":
+        if self.technology in ("generic", WORDS):
             held = Mux(self.clear, 0, Mux(self.shift, self.acc << 1, self.acc)[: self.acc_bits])
             return held + addend + self.minus
         net = LutNetlist()
