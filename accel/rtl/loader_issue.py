@@ -1,0 +1,182 @@
+"""The issuer: runs the loader's program for what it does to tokens and to DRAM. See `loader_program`.
+
+Also the reader of instructions, which issuer and placer have alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib.wiring import Component, In, Out
+
+from foldwright.accel.rtl.axi import ADDRESS_BITS, BEATS_BITS
+from foldwright.accel.rtl.loader_program import PLACE_BITS, TOKEN_BITS, WIDTHS, LoaderField
+from foldwright.accel.rtl.program import DATA_BITS, WORD_BITS
+
+__all__ = ["InstructionReader", "Issuer", "keep_registers"]
+
+_FLAG = 8
+
+
+class InstructionReader:
+    """Fetches an instruction a cycle; `address` and `enable` go to the memory, whose word comes a cycle later.
+
+    `field` and `data` hold while `valid` is set, until `take`. A jump costs two cycles.
+    """
+
+    def __init__(self, m: Module, name: str, address_bits: int, run: Value, word: Value) -> None:
+        self.address, self.enable = (
+            Signal(address_bits, name=f"{name}_address"),
+            Signal(name=f"{name}_enable"),
+        )
+        self.valid, self.take = Signal(name=f"{name}_valid"), Signal(name=f"{name}_take")
+        self.jump, instruction = Signal(name=f"{name}_jump"), Signal(WORD_BITS, name=f"{name}_instruction")
+        self.field, self.data = instruction[DATA_BITS:], instruction[:DATA_BITS]
+        self.place = (self.address - 2)[:address_bits]
+        fetched, self._run = Signal(name=f"{name}_fetched"), run
+        m.d.comb += self.enable.eq(run & (~self.valid | self.take))
+        with m.If(self.enable):
+            m.d.sync += [self.address.eq(self.address + 1), fetched.eq(1)]
+            m.d.sync += [instruction.eq(word), self.valid.eq(fetched)]
+            with m.If(self.jump):
+                m.d.sync += [self.address.eq(self.data), fetched.eq(0), self.valid.eq(0)]
+
+    def at(self, *fields: LoaderField) -> Value:
+        """Whether one of these is next."""
+        return self.valid & self._run & Cat(*(self.field == f for f in fields)).any()
+
+
+def keep_registers(
+    m: Module, reader: InstructionReader, names: tuple[LoaderField, ...]
+) -> dict[LoaderField, Signal]:
+    """Returns a register per field that takes the data of its instructions."""
+    kept = {f: Signal(WIDTHS[f], name=f.name.lower()) for f in names}
+    for f, register in kept.items():
+        with m.If(reader.take & (reader.field == f)):
+            m.d.sync += register.eq(reader.data)
+    return kept
+
+
+class Issuer(Component):  # type: ignore[misc,unused-ignore]
+    """Takes one instruction a cycle, `LOAD` two cycles and two more a run.
+
+    `load` says that the placer may do one more transfer; `room` that there may be one. `done` stays set behind the last round or
+    `HALT`, `error` behind an unknown instruction, whose word is `error_detail` with its place as data.
+    """
+
+    def __init__(self, address_bits: int) -> None:
+        self._address_bits = address_bits
+        super().__init__(
+            {
+                "begin": In(1),
+                "run": In(1),
+                "word": In(WORD_BITS),
+                "address": Out(address_bits),
+                "enable": Out(1),
+                "weights_base": In(ADDRESS_BITS),
+                "image_base": In(ADDRESS_BITS),
+                "round_bytes": In(ADDRESS_BITS),
+                "rounds": In(ADDRESS_BITS),
+                "room": In(1),
+                "load": Out(1),
+                "request_valid": Out(1),
+                "request_ready": In(1),
+                "request_address": Out(ADDRESS_BITS),
+                "request_beats": Out(BEATS_BITS),
+                "want_valid": Out(1),
+                "want_token": Out(TOKEN_BITS),
+                "grant": In(1),
+                "give_valid": Out(1),
+                "give_token": Out(TOKEN_BITS),
+                "give_ready": In(1),
+                "start_engines": Out(1),
+                "done": Out(1),
+                "error": Out(1),
+                "error_detail": Out(WORD_BITS),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        F = LoaderField
+        reader = InstructionReader(
+            m, "issue", self._address_bits, self.run & ~self.done & ~self.error, self.word
+        )
+        m.d.comb += [self.address.eq(reader.address), self.enable.eq(reader.enable)]
+        known = Signal(name="known")
+        m.d.comb += known.eq(Cat(*(reader.field == f for f in F)).any())
+        at_load, walked = reader.at(F.LOAD), self._walk(m, reader)
+        m.d.comb += [
+            self.want_valid.eq(reader.at(F.WAIT)),
+            self.want_token.eq(reader.data),
+            self.give_valid.eq(reader.at(F.GIVE) & self.give_ready),
+            self.give_token.eq(reader.data),
+            reader.jump.eq(reader.at(F.JUMP)),
+        ]
+        with m.If(reader.at(F.WAIT)):
+            m.d.comb += reader.take.eq(self.grant)
+        with m.Elif(reader.at(F.GIVE)):
+            m.d.comb += reader.take.eq(self.give_ready)
+        with m.Elif(at_load):
+            m.d.comb += reader.take.eq(walked)
+        with m.Else():
+            m.d.comb += reader.take.eq(reader.valid & known & ~reader.at(F.HALT))
+        m.d.sync += self.start_engines.eq(reader.at(F.START_ENGINES))
+        with m.If(reader.valid & ~known & self.run & ~self.error):
+            m.d.sync += self.error.eq(1)
+            m.d.sync += self.error_detail.eq(
+                Cat(reader.place, Const(0, DATA_BITS - self._address_bits), reader.field)
+            )
+        last = self._rounds(m, reader)
+        with m.If(reader.at(F.HALT) | (reader.at(F.ROUND) & last)):
+            m.d.sync += self.done.eq(1)
+        return m
+
+    def _rounds(self, m: Module, reader: InstructionReader) -> Signal:
+        """Moves the image pointer. Returns whether this is the last round."""
+        left, last = Signal(ADDRESS_BITS, name="rounds_left"), Signal(name="last_round")
+        with m.If(self.begin):
+            m.d.sync += [self._image.eq(self.image_base), left.eq(self.rounds), last.eq(self.rounds <= 1)]
+        with m.Elif(reader.at(LoaderField.ROUND) & reader.take):
+            m.d.sync += self._image.eq(self._image + self.round_bytes)
+            m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
+        return last
+
+    def _walk(self, m: Module, reader: InstructionReader) -> Value:
+        """Asks for the runs of a transfer. Returns whether the last one is asked for."""
+        F = LoaderField
+        r = keep_registers(
+            m,
+            reader,
+            (F.SOURCE_LOW, F.SOURCE_HIGH, F.RUNS, F.RUN_BEATS, F.RUN_BYTES, F.FRAMES, F.FRAME_BYTES),
+        )
+        self._image = Signal(ADDRESS_BITS, name="image_pointer")
+        place, frame = Signal(ADDRESS_BITS, name="run_address"), Signal(ADDRESS_BITS, name="frame_address")
+        runs, frames = Signal(PLACE_BITS, name="runs_left"), Signal(PLACE_BITS, name="frames_left")
+        base = Mux(r[F.SOURCE_HIGH][_FLAG], self._image, self.weights_base)
+        walked = Signal(name="walked")
+        m.d.comb += [self.request_address.eq(place), self.request_beats.eq(r[F.RUN_BEATS])]
+        with m.FSM(name="walk"):
+            with m.State("IDLE"):
+                m.d.sync += frame.eq(base + Cat(r[F.SOURCE_LOW], r[F.SOURCE_HIGH][:_FLAG]))
+                m.d.sync += frames.eq(r[F.FRAMES])
+                with m.If(reader.at(F.LOAD) & self.room):
+                    m.d.comb += self.load.eq(
+                        1
+                    )  # the placer begins now: data may come before all is asked for
+                    m.next = "FRAME"
+            with m.State("FRAME"):
+                m.d.sync += [place.eq(frame), frame.eq(frame + r[F.FRAME_BYTES])]
+                m.d.sync += [runs.eq(r[F.RUNS]), frames.eq(frames - 1)]
+                m.next = "RUN"
+            with m.State("RUN"):
+                m.d.comb += self.request_valid.eq(1)
+                with m.If(self.request_ready):
+                    m.d.sync += [place.eq(place + r[F.RUN_BYTES]), runs.eq(runs - 1)]
+                    with m.If(runs == 1):
+                        m.next = "FRAME"
+                        with m.If(frames == 0):
+                            m.d.comb += walked.eq(1)
+                            m.next = "IDLE"
+        return walked
