@@ -118,7 +118,11 @@ class Placer(Component):  # type: ignore[misc,unused-ignore]
         place, lane = self._addresses(m, now, ends, prime)
         self._drive_bus(m, now, taken, ends[F.BEATS], place, lane)
         self._give(m, reader, begin, ends[F.FRAMES], giving)
-        m.d.sync += self.idle.eq((asked == 0) & ~self.load & ~active & ~giving)
+        rest = Signal(name="rest")
+        m.d.comb += rest.eq((asked == 0) & ~self.load & ~active & ~giving)
+        m.d.sync += self.idle.eq(
+            rest & delayed(m, rest, _WRITE_CYCLES - 1, "rest")
+        )  # the last word is written
         return m
 
     def _loops(

@@ -44,7 +44,9 @@ class AxiMemory:
     async def serve(self, ctx: Any) -> None:
         names = (_READ if self.reads else ()) + (_WRITE if self.writes else ())
         ports = [self._port(n) for n in names]
-        readys = [n for n, on in (("arready", self.reads), ("awready", self.writes), ("wready", self.writes)) if on]
+        readys = [
+            n for n, on in (("arready", self.reads), ("awready", self.writes), ("wready", self.writes)) if on
+        ]
         self._reading: list[list[int]] = []  # due cycle, address, beats left
         self._addresses: list[tuple[int, int]] = []
         self._owed: list[tuple[int, int]] = []  # due cycle, response
@@ -133,7 +135,10 @@ class AxiMemory:
 
     def word(self, address: int, size: int) -> int:
         """Returns bytes as a little-endian number; what nobody wrote is a hash of its address."""
-        return sum(self.bytes_at.get(a, a * 0x9E3779B1 >> 13 & 0xFF) << 8 * k for k, a in enumerate(range(address, address + size)))
+        return sum(
+            self.bytes_at.get(a, a * 0x9E3779B1 >> 13 & 0xFF) << 8 * k
+            for k, a in enumerate(range(address, address + size))
+        )
 
 
 def put_words(memory: AxiMemory, address: int, words: list[int]) -> None:

@@ -19,6 +19,7 @@ from foldwright.accel.rtl.loader_program import (
     Jump,
     Label,
     LoaderField,
+    Statement,
     Transfer,
     loader_words,
     text_of,
@@ -78,7 +79,7 @@ class Played:
     waited: int = 0
 
 
-class Bench(Component):
+class Bench(Component):  # type: ignore[misc,unused-ignore]
     """A loader with a memory's assembler for each of `widths`."""
 
     def __init__(self, data_bits: int, widths: Sequence[int], **options: int) -> None:
@@ -246,7 +247,13 @@ def test_rounds_move_the_images_and_jumps_repeat_the_program() -> None:
 
 def test_wait_holds_the_issue_and_not_the_data() -> None:
     first, second = Transfer(0, 0, pixels=40), Transfer(4096, 1, pixels=8)
-    program = [first, Instruction(F.GIVE, 9), Instruction(F.WAIT, 5), second, Instruction(F.HALT)]
+    program: list[Statement] = [
+        first,
+        Instruction(F.GIVE, 9),
+        Instruction(F.WAIT, 5),
+        second,
+        Instruction(F.HALT),
+    ]
     played, memory = play(loader_words(program), grants=False, most_cycles=600)
     assert not played.done
     assert played.written == expected_words(first, memory, 32)
