@@ -22,7 +22,7 @@ _FLAG = 8
 class InstructionReader:
     """Fetches an instruction a cycle; `address` and `enable` go to the memory, whose word comes a cycle later.
 
-    `field` and `data` hold while `valid` is set, until `take`. A jump costs two cycles. An instruction of `special` is
+    `field` and `data` hold while `valid` is set, until `take`. A jump costs three cycles. An instruction of `special` is
     told by `at`, any other sets `plain`, one that is none of the program's `unknown`; all of these are registers.
     """
 
@@ -42,17 +42,19 @@ class InstructionReader:
         self.valid, self.take = Signal(name=f"{name}_valid"), Signal(name=f"{name}_take")
         self.jump, instruction = Signal(name=f"{name}_jump"), Signal(WORD_BITS, name=f"{name}_instruction")
         self.field, self.data = instruction[DATA_BITS:], instruction[:DATA_BITS]
-        self.place = (self.address - 2)[:address_bits]
+        self.place = (self.address - 3)[:address_bits]
         self.plain, self.unknown = Signal(name=f"{name}_plain"), Signal(name=f"{name}_unknown")
-        fetched, come = Signal(name=f"{name}_fetched"), Signal(name=f"{name}_come")
+        fetched, read, come = (Signal(name=f"{name}_{stage}") for stage in ("fetched", "read", "come"))
+        raw = Signal(WORD_BITS, name=f"{name}_raw")
         self._at = {f: Signal(name=f"{name}_{f.name.lower()}") for f in special}
-        field = word[DATA_BITS:]
+        field = raw[DATA_BITS:]
         known, fixed = _is_one_of(field, tuple(LoaderField)), _is_one_of(field, special)
         m.d.comb += self.enable.eq(run & (~self.valid | self.take))
         with m.If(self.enable):
             m.d.sync += [self.address.eq(self.address + 1), fetched.eq(1)]
-            m.d.comb += come.eq(fetched & ~self.jump)
-            m.d.sync += [instruction.eq(word), self.valid.eq(come)]
+            m.d.comb += come.eq(read & ~self.jump)
+            m.d.sync += [raw.eq(word), read.eq(fetched & ~self.jump)]
+            m.d.sync += [instruction.eq(raw), self.valid.eq(come)]
             m.d.sync += [self.plain.eq(come & known & ~fixed), self.unknown.eq(come & ~known)]
             m.d.sync += [flag.eq(come & (field == f)) for f, flag in self._at.items()]
             with m.If(self.jump):
@@ -168,7 +170,7 @@ class Issuer(Component):  # type: ignore[misc,unused-ignore]
         place, frame = Signal(ADDRESS_BITS, name="run_address"), Signal(ADDRESS_BITS, name="frame_address")
         runs, frames = Signal(PLACE_BITS, name="runs_left"), Signal(PLACE_BITS, name="frames_left")
         base = Mux(r[F.SOURCE_HIGH][_FLAG], self._image, self.weights_base)
-        walked = Signal(name="walked")
+        walked, last_run, last_frame = (Signal(name=name) for name in ("walked", "last_run", "last_frame"))
         m.d.comb += [self.request_address.eq(place), self.request_beats.eq(r[F.RUN_BEATS])]
         with m.FSM(name="walk"):
             with m.State("IDLE"):
@@ -181,15 +183,16 @@ class Issuer(Component):  # type: ignore[misc,unused-ignore]
                     m.next = "FRAME"
             with m.State("FRAME"):
                 m.d.sync += [place.eq(frame), frame.eq(frame + r[F.FRAME_BYTES])]
-                m.d.sync += [runs.eq(r[F.RUNS]), frames.eq(frames - 1)]
+                m.d.sync += [runs.eq(r[F.RUNS]), last_run.eq(r[F.RUNS] == 1)]
+                m.d.sync += [frames.eq(frames - 1), last_frame.eq(frames == 1)]
                 m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += self.request_valid.eq(1)
                 with m.If(self.request_ready):
-                    m.d.sync += [place.eq(place + r[F.RUN_BYTES]), runs.eq(runs - 1)]
-                    with m.If(runs == 1):
+                    m.d.sync += [place.eq(place + r[F.RUN_BYTES]), runs.eq(runs - 1), last_run.eq(runs == 2)]
+                    with m.If(last_run):
                         m.next = "FRAME"
-                        with m.If(frames == 0):
+                        with m.If(last_frame):
                             m.d.comb += walked.eq(1)
                             m.next = "IDLE"
         return walked
