@@ -123,11 +123,11 @@ class Control(Component):  # type: ignore[misc,unused-ignore]
         """One of idle (none set), reset, busy, failed and stopping; `again` is a run behind the reset."""
         again, complete = Signal(name="again"), Signal(name="complete")
         m.d.sync += complete.eq(busy & self.finished & (self.rounds_done == self.rounds))
-        m.d.comb += self.stop.eq(failed | stopping)
+        m.d.sync += self.stop.eq(failed | stopping)
         m.d.sync += [self.reset.eq(0), self.start.eq(self.reset & again)]
         with m.If(abort):
             m.d.sync += [stopping.eq(1), busy.eq(0), done.eq(0), again.eq(0)]
-        with m.Elif(stopping), m.If(self.quiet):
+        with m.Elif(stopping), m.If(self.quiet & self.stop):
             m.d.sync += [stopping.eq(0), failed.eq(0), self.reset.eq(1)]
         with m.Elif(begin):
             m.d.sync += [self.reset.eq(1), again.eq(1), done.eq(0)]
@@ -173,7 +173,13 @@ class Control(Component):  # type: ignore[misc,unused-ignore]
         word, known = Signal(LITE_ADDRESS_BITS - 2, name="write_word"), Signal(name="write_known")
         data, whole = Signal(_BITS, name="write_data"), Signal(name="write_whole")
         addressed, filled = Signal(name="addressed"), Signal(name="filled")
-        act = addressed & filled & ~s["bvalid"]
+        act, both = Signal(name="write_now"), Signal(name="write_both")
+        chosen = {register: Signal(name=f"writes_{register.name.lower()}") for register in _CONFIGURATION}
+        command = Signal(name="writes_command")
+        m.d.comb += both.eq(addressed & filled & ~s["bvalid"] & ~act)
+        m.d.sync += act.eq(both)  # what is written is decoded meanwhile
+        m.d.sync += [flag.eq(word == register >> 2) for register, flag in chosen.items()]
+        m.d.sync += command.eq(word == Register.COMMAND >> 2)
         m.d.comb += [s["awready"].eq(~addressed), s["wready"].eq(~filled)]
         with m.If(s["awvalid"] & ~addressed):
             m.d.sync += [addressed.eq(1), word.eq(s["awaddr"][2:])]
@@ -188,17 +194,17 @@ class Control(Component):  # type: ignore[misc,unused-ignore]
                 s["bvalid"].eq(1),
                 s["bresp"].eq(Mux(known, 0, _SLVERR)),
             ]
-        with m.Switch(word):
-            for register in _CONFIGURATION:
-                with m.Case(register >> 2):
-                    m.d.comb += known.eq(whole & idle)
-                    with m.If(act & known):
-                        m.d.sync += getattr(self, register.name.lower()).eq(data)
-            with m.Case(Register.COMMAND >> 2):
-                wants_start, wants_reset = (data & Command.START).any(), (data & Command.RESET).any()
-                m.d.comb += known.eq(whole & (wants_reset | idle | ~wants_start))
-                m.d.comb += abort.eq(act & whole & wants_reset)
-                m.d.comb += begin.eq(act & known & wants_start & ~wants_reset)
+        wants_start, wants_reset = (data & Command.START).any(), (data & Command.RESET).any()
+        settable = Cat(*chosen.values()).any() & idle
+        obeyed = command & (wants_reset | idle | ~wants_start)
+        m.d.comb += [
+            known.eq(whole & (settable | obeyed)),
+            abort.eq(act & whole & command & wants_reset),
+            begin.eq(act & whole & command & wants_start & ~wants_reset & idle),
+        ]
+        for register, flag in chosen.items():
+            with m.If(act & whole & idle & flag):
+                m.d.sync += getattr(self, register.name.lower()).eq(data)
 
     def _read(self, m: Module, values: dict[int, Value | int]) -> None:
         """Answers two cycles behind the address."""

@@ -109,7 +109,10 @@ class Loader(Component):  # type: ignore[misc,unused-ignore]
     def _boot(self, m: Module, running: Signal) -> None:
         """Loads the program; then the requests are the issuer's and the beats the placer's."""
         read, issuer, placer = self._read, self._issuer, self._placer
-        write, place = Signal(name="boot_write"), Signal(DATA_BITS + 1, name="boot_place")
+        write, place = (
+            Signal(name="boot_write"),
+            Signal(address_bits(self.program_words) + 1, name="boot_place"),
+        )
         words = self.data_bits // WORD_BITS
         whole = beat_shift(self.data_bits) - beat_shift(WORD_BITS)  # log2 of the words of a beat
         wrong = Signal(name="boot_wrong")
@@ -122,16 +125,18 @@ class Loader(Component):  # type: ignore[misc,unused-ignore]
             self.error.eq(issuer.error | wrong),
             self.error_detail.eq(Mux(wrong, Cat(self.program_length, Const(0xFF, 8)), issuer.error_detail)),
         ]
+        beats, bad = Signal(DATA_BITS, name="boot_beats"), Signal(name="boot_bad")
         with m.FSM(name="boot"):
             with m.State("IDLE"), m.If(self.start):
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.sync += bad.eq((self.program_length == 0) | (self.program_length > self.program_words))
+                m.d.sync += beats.eq((self.program_length + (words - 1)) >> whole)
                 m.next = "ASK"
             with m.State("ASK"):
-                bad = (self.program_length == 0) | (self.program_length > self.program_words)
-                with m.If(bad):
-                    m.d.sync += wrong.eq(1)
+                m.d.sync += wrong.eq(bad)
                 m.d.comb += read.request_valid.eq(~bad)
-                m.d.comb += read.request_address.eq(self.program_address)
-                m.d.comb += read.request_beats.eq((self.program_length + (words - 1)) >> whole)
+                m.d.comb += [read.request_address.eq(self.program_address), read.request_beats.eq(beats)]
                 with m.If(read.request_ready & ~bad):
                     m.next = "FILL"
             with m.State("FILL"):
@@ -139,8 +144,10 @@ class Loader(Component):  # type: ignore[misc,unused-ignore]
                 m.d.comb += [write.eq(read.valid), read.ready.eq(last_part)]
                 with m.If(read.valid):
                     m.d.sync += place.eq(place + 1)
-                with m.If(read.valid & last_part & (place + 1 >= self.program_length)):
-                    m.next = "RUN"
+                with m.If(read.valid & last_part):
+                    m.d.sync += beats.eq(beats - 1)
+                    with m.If(beats == 1):
+                        m.next = "RUN"
             with m.State("RUN"):
                 m.d.sync += running.eq(1)
         word = read.data.word_select(place[:whole], WORD_BITS) if whole else read.data

@@ -22,10 +22,19 @@ _FLAG = 8
 class InstructionReader:
     """Fetches an instruction a cycle; `address` and `enable` go to the memory, whose word comes a cycle later.
 
-    `field` and `data` hold while `valid` is set, until `take`. A jump costs two cycles.
+    `field` and `data` hold while `valid` is set, until `take`. A jump costs three cycles. An instruction of `special` is
+    told by `at`, any other sets `plain`, one that is none of the program's `unknown`; all of these are registers.
     """
 
-    def __init__(self, m: Module, name: str, address_bits: int, run: Value, word: Value) -> None:
+    def __init__(
+        self,
+        m: Module,
+        name: str,
+        address_bits: int,
+        run: Value,
+        word: Value,
+        special: tuple[LoaderField, ...],
+    ) -> None:
         self.address, self.enable = (
             Signal(address_bits, name=f"{name}_address"),
             Signal(name=f"{name}_enable"),
@@ -33,18 +42,31 @@ class InstructionReader:
         self.valid, self.take = Signal(name=f"{name}_valid"), Signal(name=f"{name}_take")
         self.jump, instruction = Signal(name=f"{name}_jump"), Signal(WORD_BITS, name=f"{name}_instruction")
         self.field, self.data = instruction[DATA_BITS:], instruction[:DATA_BITS]
-        self.place = (self.address - 2)[:address_bits]
-        fetched, self._run = Signal(name=f"{name}_fetched"), run
+        self.place = (self.address - 3)[:address_bits]
+        self.plain, self.unknown = Signal(name=f"{name}_plain"), Signal(name=f"{name}_unknown")
+        fetched, read, come = (Signal(name=f"{name}_{stage}") for stage in ("fetched", "read", "come"))
+        raw = Signal(WORD_BITS, name=f"{name}_raw")
+        self._at = {f: Signal(name=f"{name}_{f.name.lower()}") for f in special}
+        field = raw[DATA_BITS:]
+        known, fixed = _is_one_of(field, tuple(LoaderField)), _is_one_of(field, special)
         m.d.comb += self.enable.eq(run & (~self.valid | self.take))
         with m.If(self.enable):
             m.d.sync += [self.address.eq(self.address + 1), fetched.eq(1)]
-            m.d.sync += [instruction.eq(word), self.valid.eq(fetched)]
+            m.d.comb += come.eq(read & ~self.jump)
+            m.d.sync += [raw.eq(word), read.eq(fetched & ~self.jump)]
+            m.d.sync += [instruction.eq(raw), self.valid.eq(come)]
+            m.d.sync += [self.plain.eq(come & known & ~fixed), self.unknown.eq(come & ~known)]
+            m.d.sync += [flag.eq(come & (field == f)) for f, flag in self._at.items()]
             with m.If(self.jump):
-                m.d.sync += [self.address.eq(self.data), fetched.eq(0), self.valid.eq(0)]
+                m.d.sync += [self.address.eq(self.data), fetched.eq(0)]
 
-    def at(self, *fields: LoaderField) -> Value:
-        """Whether one of these is next."""
-        return self.valid & self._run & Cat(*(self.field == f for f in fields)).any()
+    def at(self, field: LoaderField) -> Signal:
+        """Whether this is next."""
+        return self._at[field]
+
+
+def _is_one_of(field: Value, known: tuple[LoaderField, ...]) -> Value:
+    return Cat(*(field == f for f in known)).any()
 
 
 def keep_registers(
@@ -53,7 +75,7 @@ def keep_registers(
     """Returns a register per field that takes the data of its instructions."""
     kept = {f: Signal(WIDTHS[f], name=f.name.lower()) for f in names}
     for f, register in kept.items():
-        with m.If(reader.take & (reader.field == f)):
+        with m.If(reader.plain & (reader.field == f)):
             m.d.sync += register.eq(reader.data)
     return kept
 
@@ -100,34 +122,27 @@ class Issuer(Component):  # type: ignore[misc,unused-ignore]
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         F = LoaderField
-        reader = InstructionReader(
-            m, "issue", self._address_bits, self.run & ~self.done & ~self.error, self.word
-        )
-        m.d.comb += [self.address.eq(reader.address), self.enable.eq(reader.enable)]
-        known = Signal(name="known")
-        m.d.comb += known.eq(Cat(*(reader.field == f for f in F)).any())
-        at_load, walked = reader.at(F.LOAD), self._walk(m, reader)
+        special = (F.HALT, F.LOAD, F.WAIT, F.GIVE, F.START_ENGINES, F.ROUND, F.JUMP)
+        run = Signal(name="runs")
+        reader = InstructionReader(m, "issue", self._address_bits, run, self.word, special)
+        walked = self._walk(m, reader, run)
+        at_once = reader.plain | reader.at(F.START_ENGINES) | reader.at(F.ROUND) | reader.at(F.JUMP)
+        waited = (reader.at(F.WAIT) & self.grant) | (reader.at(F.GIVE) & self.give_ready)
         m.d.comb += [
-            self.want_valid.eq(reader.at(F.WAIT)),
+            run.eq(self.run & ~self.done & ~self.error),
+            self.address.eq(reader.address),
+            self.enable.eq(reader.enable),
+            self.want_valid.eq(reader.at(F.WAIT) & run),
             self.want_token.eq(reader.data),
-            self.give_valid.eq(reader.at(F.GIVE) & self.give_ready),
+            self.give_valid.eq(reader.at(F.GIVE) & self.give_ready & run),
             self.give_token.eq(reader.data),
             reader.jump.eq(reader.at(F.JUMP)),
+            reader.take.eq(at_once | waited | walked),
         ]
-        with m.If(reader.at(F.WAIT)):
-            m.d.comb += reader.take.eq(self.grant)
-        with m.Elif(reader.at(F.GIVE)):
-            m.d.comb += reader.take.eq(self.give_ready)
-        with m.Elif(at_load):
-            m.d.comb += reader.take.eq(walked)
-        with m.Else():
-            m.d.comb += reader.take.eq(reader.valid & known & ~reader.at(F.HALT))
-        m.d.sync += self.start_engines.eq(reader.at(F.START_ENGINES))
-        with m.If(reader.valid & ~known & self.run & ~self.error):
-            m.d.sync += self.error.eq(1)
-            m.d.sync += self.error_detail.eq(
-                Cat(reader.place, Const(0, DATA_BITS - self._address_bits), reader.field)
-            )
+        m.d.sync += self.start_engines.eq(reader.at(F.START_ENGINES) & run)
+        with m.If(reader.unknown & run):
+            place = Cat(reader.place, Const(0, DATA_BITS - self._address_bits))
+            m.d.sync += [self.error.eq(1), self.error_detail.eq(Cat(place, reader.field))]
         last = self._rounds(m, reader)
         with m.If(reader.at(F.HALT) | (reader.at(F.ROUND) & last)):
             m.d.sync += self.done.eq(1)
@@ -138,12 +153,12 @@ class Issuer(Component):  # type: ignore[misc,unused-ignore]
         left, last = Signal(ADDRESS_BITS, name="rounds_left"), Signal(name="last_round")
         with m.If(self.begin):
             m.d.sync += [self._image.eq(self.image_base), left.eq(self.rounds), last.eq(self.rounds <= 1)]
-        with m.Elif(reader.at(LoaderField.ROUND) & reader.take):
+        with m.Elif(reader.at(LoaderField.ROUND)):
             m.d.sync += self._image.eq(self._image + self.round_bytes)
             m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
         return last
 
-    def _walk(self, m: Module, reader: InstructionReader) -> Value:
+    def _walk(self, m: Module, reader: InstructionReader, run: Signal) -> Value:
         """Asks for the runs of a transfer. Returns whether the last one is asked for."""
         F = LoaderField
         r = keep_registers(
@@ -155,28 +170,29 @@ class Issuer(Component):  # type: ignore[misc,unused-ignore]
         place, frame = Signal(ADDRESS_BITS, name="run_address"), Signal(ADDRESS_BITS, name="frame_address")
         runs, frames = Signal(PLACE_BITS, name="runs_left"), Signal(PLACE_BITS, name="frames_left")
         base = Mux(r[F.SOURCE_HIGH][_FLAG], self._image, self.weights_base)
-        walked = Signal(name="walked")
+        walked, last_run, last_frame = (Signal(name=name) for name in ("walked", "last_run", "last_frame"))
         m.d.comb += [self.request_address.eq(place), self.request_beats.eq(r[F.RUN_BEATS])]
         with m.FSM(name="walk"):
             with m.State("IDLE"):
                 m.d.sync += frame.eq(base + Cat(r[F.SOURCE_LOW], r[F.SOURCE_HIGH][:_FLAG]))
                 m.d.sync += frames.eq(r[F.FRAMES])
-                with m.If(reader.at(F.LOAD) & self.room):
+                with m.If(reader.at(F.LOAD) & self.room & run):
                     m.d.comb += self.load.eq(
                         1
                     )  # the placer begins now: data may come before all is asked for
                     m.next = "FRAME"
             with m.State("FRAME"):
                 m.d.sync += [place.eq(frame), frame.eq(frame + r[F.FRAME_BYTES])]
-                m.d.sync += [runs.eq(r[F.RUNS]), frames.eq(frames - 1)]
+                m.d.sync += [runs.eq(r[F.RUNS]), last_run.eq(r[F.RUNS] == 1)]
+                m.d.sync += [frames.eq(frames - 1), last_frame.eq(frames == 1)]
                 m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += self.request_valid.eq(1)
                 with m.If(self.request_ready):
-                    m.d.sync += [place.eq(place + r[F.RUN_BYTES]), runs.eq(runs - 1)]
-                    with m.If(runs == 1):
+                    m.d.sync += [place.eq(place + r[F.RUN_BYTES]), runs.eq(runs - 1), last_run.eq(runs == 2)]
+                    with m.If(last_run):
                         m.next = "FRAME"
-                        with m.If(frames == 0):
+                        with m.If(last_frame):
                             m.d.comb += walked.eq(1)
                             m.next = "IDLE"
         return walked

@@ -60,6 +60,28 @@ class Assembler(Component):  # type: ignore[misc,unused-ignore]
         return m
 
 
+class _Turn:
+    """Counts from a start to its last value, then from 0. The low half of `setting` is the count, the other the start."""
+
+    def __init__(self, m: Module, name: str, setting: Signal) -> None:
+        self.value, self.last = Signal(LANE_BITS, name=f"{name}_now"), Signal(name=f"{name}_last")
+        count, self._start = setting[:_FLAG], setting[_FLAG:]
+        self._m = m
+        self._starts_last, self._single = Signal(name=f"{name}_starts_last"), Signal(name=f"{name}_single")
+        self._before_last = Signal(LANE_BITS, name=f"{name}_before_last")
+        m.d.sync += [self._starts_last.eq(self._start == (count - 1)[:_FLAG]), self._single.eq(count == 1)]
+        m.d.sync += self._before_last.eq(count - 2)
+
+    def drive(self, step: Value, restart: Value) -> None:
+        """Counts on `step`; `restart` goes first. The setting must stand a cycle before."""
+        m = self._m
+        with m.If(restart):
+            m.d.sync += [self.value.eq(self._start), self.last.eq(self._starts_last)]
+        with m.Elif(step):
+            m.d.sync += self.value.eq(Mux(self.last, 0, self.value + 1))
+            m.d.sync += self.last.eq(Mux(self.last, self._single, self.value == self._before_last))
+
+
 class Placer(Component):  # type: ignore[misc,unused-ignore]
     """Takes a beat a cycle, one less per word with a mirror, three less between transfers.
 
@@ -92,19 +114,21 @@ class Placer(Component):  # type: ignore[misc,unused-ignore]
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         F = LoaderField
-        reader = InstructionReader(m, "place", self._address_bits, self.run, self.word)
+        special = (F.HALT, F.LOAD, F.JUMP)
+        reader = InstructionReader(m, "place", self._address_bits, self.run, self.word, special)
         m.d.comb += [self.address.eq(reader.address), self.enable.eq(reader.enable)]
         next_up = keep_registers(m, reader, _KEPT)
         now = {f: Signal.like(register, name=f"{f.name.lower()}_now") for f, register in next_up.items()}
-        begin, prime, active = Signal(name="begin"), Signal(name="prime"), Signal(name="active")
+        begin, begun, prime = Signal(name="begin"), Signal(name="begun"), Signal(name="prime")
+        active, ready, mirrored = Signal(name="active"), Signal(name="ready_now"), Signal(name="mirrored")
         asked, giving = Signal(range(self.queue + 1), name="asked"), Signal(name="giving")
         m.d.comb += [
             begin.eq(reader.at(F.LOAD) & ~active & ~giving & (asked != 0)),
-            reader.take.eq(Mux(reader.at(F.LOAD), begin, reader.valid & ~reader.at(F.HALT))),
+            reader.take.eq(begin | reader.plain | reader.at(F.JUMP)),
             reader.jump.eq(reader.at(F.JUMP)),
             self.room.eq(asked != self.queue),
         ]
-        m.d.sync += [asked.eq(asked + self.load - begin), prime.eq(begin)]
+        m.d.sync += [asked.eq(asked + self.load - begin), begun.eq(begin), prime.eq(begun)]
         taken = Signal(name="taken")
         ends = self._loops(m, now, taken, prime)
         with m.If(begin):
@@ -112,13 +136,16 @@ class Placer(Component):  # type: ignore[misc,unused-ignore]
             m.d.sync += active.eq(1)
         with m.Elif(ends[F.FRAMES]):
             m.d.sync += active.eq(0)
-        hold = Signal(name="hold")
-        m.d.comb += [self.ready.eq(active & ~prime & ~hold), taken.eq(self.valid & self.ready)]
-        m.d.sync += hold.eq(ends[F.BEATS] & (now[F.MIRROR] != 0))
+        more = active & ~begun & ~ends[F.FRAMES] & ~(ends[F.BEATS] & mirrored)
+        m.d.sync += [mirrored.eq(now[F.MIRROR] != 0), ready.eq(prime | more)]
+        m.d.comb += [self.ready.eq(ready), taken.eq(self.valid & ready)]
         place, lane = self._addresses(m, now, ends, prime)
         self._drive_bus(m, now, taken, ends[F.BEATS], place, lane)
         self._give(m, reader, begin, ends[F.FRAMES], giving)
-        m.d.sync += self.idle.eq((asked == 0) & ~self.load & ~active & ~giving)
+        rest = Signal(name="rest")
+        m.d.comb += rest.eq((asked == 0) & ~self.load & ~active & ~giving)
+        written = delayed(m, rest, _WRITE_CYCLES - 1, "rest")
+        m.d.sync += self.idle.eq(rest & written)
         return m
 
     def _loops(
@@ -139,35 +166,27 @@ class Placer(Component):  # type: ignore[misc,unused-ignore]
         place, pixel, row, frame = (
             Signal(PLACE_BITS, name=f"{name}_place") for name in ("word", "pixel", "row", "frame")
         )
-        lane, phase = Signal(LANE_BITS, name="lane_now"), Signal(LANE_BITS, name="phase")
         batch = now[F.DEST][_FLAG]
-        last_phase, last_lane = Signal(LANE_BITS, name="last_phase"), Signal(LANE_BITS, name="last_lane")
-        m.d.sync += [last_phase.eq(now[F.PHASES][:_FLAG] - 1), last_lane.eq(now[F.LANES][:_FLAG] - 1)]
-        wraps, lane_wraps = ~batch & (phase == last_phase), lane == last_lane
-        following = Mux(lane_wraps, 0, lane + 1)
-        turn = Mux(lane_wraps, now[F.GROUP_STEP], now[F.PHASE_BACK])
+        lane, phase = _Turn(m, "lane", now[F.LANES]), _Turn(m, "phase", now[F.PHASES])
+        wraps = ~batch & phase.last
+        turn = Mux(lane.last, now[F.GROUP_STEP], now[F.PHASE_BACK])
         next_pixel = pixel + Mux(wraps, turn, now[F.PIXEL_STEP])
         next_row = row + now[F.ROW_STEP]
-        next_frame = frame + Mux(batch & ~lane_wraps, 0, now[F.FRAME_STEP])
-        first = [phase.eq(now[F.PHASES][_FLAG:]), lane.eq(now[F.LANES][_FLAG:])]
+        next_frame = frame + Mux(batch & ~lane.last, 0, now[F.FRAME_STEP])
         with m.If(prime):
-            m.d.sync += [x.eq(now[F.ADDRESS]) for x in (place, pixel, row, frame)] + first
+            m.d.sync += [x.eq(now[F.ADDRESS]) for x in (place, pixel, row, frame)]
         with m.Elif(ends[F.ROWS]):
-            m.d.sync += [x.eq(next_frame) for x in (place, pixel, row, frame)] + first
-            with m.If(batch):
-                m.d.sync += lane.eq(following)
+            m.d.sync += [x.eq(next_frame) for x in (place, pixel, row, frame)]
         with m.Elif(ends[F.PIXELS]):
-            m.d.sync += [x.eq(next_row) for x in (place, pixel, row)] + first
-            with m.If(batch):
-                m.d.sync += lane.eq(lane)
+            m.d.sync += [x.eq(next_row) for x in (place, pixel, row)]
         with m.Elif(ends[F.WORDS]):
             m.d.sync += [x.eq(next_pixel) for x in (place, pixel)]
-            m.d.sync += phase.eq(Mux(wraps, 0, phase + 1))
-            with m.If(wraps):
-                m.d.sync += lane.eq(following)
         with m.Elif(ends[F.BEATS]):
             m.d.sync += place.eq(place + 1)
-        return place, lane
+        row_starts = prime | ends[F.PIXELS]
+        phase.drive(ends[F.WORDS], row_starts)
+        lane.drive(Mux(batch, ends[F.ROWS], ends[F.WORDS] & phase.last), Mux(batch, prime, row_starts))
+        return place, lane.value
 
     def _drive_bus(
         self,
@@ -207,7 +226,7 @@ class Placer(Component):  # type: ignore[misc,unused-ignore]
         ]
         with m.If(begin):
             m.d.sync += [self.give_token.eq(token), token.eq(NO_TOKEN)]
-        with m.Elif(reader.take & (reader.field == LoaderField.GIVE_AFTER)):
+        with m.Elif(reader.plain & (reader.field == LoaderField.GIVE_AFTER)):
             m.d.sync += token.eq(reader.data)
         with m.If(owed):
             m.d.sync += giving.eq(1)

@@ -36,6 +36,7 @@ __all__ = [
     "Jump",
     "Label",
     "LoaderField",
+    "Statement",
     "Transfer",
     "loader_words",
     "text_of",
@@ -199,7 +200,11 @@ _PLAIN = {
 }  # fmt: skip
 
 
-def loader_words(steps: Sequence[Instruction | Transfer | Label | Jump]) -> list[int]:
+Statement = Instruction | Transfer | Label | Jump
+"""What `loader_words` takes."""
+
+
+def loader_words(steps: Sequence[Statement]) -> list[int]:
     """Returns the program memory's words. A register is set only where it changes or a label stands between.
 
     Raises:

@@ -72,6 +72,8 @@ class MemorySide(Component):  # type: ignore[misc,unused-ignore]
     """The ports of the whole accelerator outside (`s_axi_*`, `m_axi_*`), those for memories and engines inside.
 
     Bit or field e of `want_*`, `engine_error` and `writer_error` is engine e's; its gives are `3 * e` to `3 * e + 2`.
+    Gives are counted one a cycle: an output must not give again before as many cycles as there are givers have passed.
+    `stop` holds from an error on until the reset that the host asks for.
     """
 
     def __init__(self, params: MemorySideParams) -> None:

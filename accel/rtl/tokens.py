@@ -2,14 +2,14 @@
 
 One addition or one withdrawal a cycle: gives are kept in a register per giver and go first, lowest number first;
 otherwise the takers are asked in turn. So the counters fit into one small memory, and a token that is given is
-there to be taken about three cycles later. The memory is cleared in the first `count` cycles behind a reset.
+there to be taken about four cycles later. The memory is cleared in the first `count` cycles behind a reset.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import memory
 from amaranth.lib.wiring import Component, In, Out
 
@@ -68,9 +68,11 @@ class Tokens(Component):  # type: ignore[misc,unused-ignore]
         return m
 
     def _gifts(self, m: Module, allowed: Value) -> tuple[Value, Value]:
-        """Keeps a gift per giver. Returns whether one is taken from there now, and which token it is."""
+        """Keeps a gift per giver. Returns whether one was taken a cycle ago, and which token it is."""
         held, tokens = Signal(self.givers, name="held"), Signal(self.givers * TOKEN_BITS, name="held_token")
-        lowest = held & (~held + 1)[: self.givers]
+        chosen, gift = Signal(self.givers, name="chosen"), Signal(name="gift")
+        lowest = Cat(held[g] & ~held[:g].any() for g in range(self.givers))
+        m.d.sync += [chosen.eq(Mux(allowed, lowest, 0)), gift.eq(held.any() & allowed)]
         m.d.comb += self.give_ready.eq(~held)
         for g in range(self.givers):
             given = self.give_token.word_select(g, TOKEN_BITS)
@@ -80,7 +82,7 @@ class Tokens(Component):  # type: ignore[misc,unused-ignore]
                     m.d.sync += [self.error.eq(1), self.error_token.eq(given)]
             with m.Elif(lowest[g] & allowed):
                 m.d.sync += held[g].eq(0)
-        return held.any() & allowed, _selected(lowest, tokens)
+        return gift, _selected(chosen, tokens)
 
     def _counters(self, m: Module, token: Signal, busy: Value, clearing: Signal) -> tuple[Value, Any]:
         ram = memory.Memory(shape=_COUNTER_BITS, depth=self.count, init=[])
