@@ -76,7 +76,7 @@ def test_a_wrong_truth_table_is_found() -> None:
     assert evaluated(mapped, x, y, x[:, 0], 0)[0] != 0
 
 
-@pytest.mark.parametrize("technology", ["generic", "xc7-model"])
+@pytest.mark.parametrize("technology", ["generic", "xc7-model", "xc7-words"])
 @pytest.mark.parametrize(("dk", "planes"), [(4, (1,)), (36, (1,)), (24, (2,)), (24, (1, 2)), (16, (1, 2, 4))])
 def test_words_stream_through_at_one_a_cycle(technology: str, dk: int, planes: tuple[int, ...]) -> None:
     rng = np.random.default_rng(dk)

@@ -14,7 +14,7 @@ def to_word(bits: np.ndarray) -> int:
     return sum(int(b) << i for i, b in enumerate(bits))
 
 
-@pytest.mark.parametrize("technology", ["generic", "xc7-model"])
+@pytest.mark.parametrize("technology", ["generic", "xc7-model", "xc7-words"])
 @pytest.mark.parametrize("arithmetic", list(Arithmetic))
 def test_blocks_of_signed_products_follow_each_other_without_a_gap(
     technology: str, arithmetic: Arithmetic
