@@ -317,27 +317,31 @@ def _addresses(
 ) -> tuple[list[LayerLayout], list[int], list[int], list[int]]:
     """Gives every input its copies; returns the layers and the words of own maps, inboxes and line memories.
 
-    An own tensor lives from its producer to its consumer, so the engine's own tensors are laid alternately from the
-    bottom and first fit; what others hand over, and what streams in, has two copies for good.
+    Of an engine's own tensors only the one that is read and the one that is written live at a time: they lie at the two
+    ends of the map in turns. What others hand over, and what streams in, has two copies for good.
     """
     count = len(datapath.engines)
     own, inbox, line = ([0] * count for _ in range(3))
-    out = []
-    taken: list[tuple[int, int, int, int]] = []  # engine, low, high, layer that reads it
     for layer in layers:
-        words = layer.frame_words * layer.frames
         if layer.source is Source.OWN:
-            busy = [(a, b) for e, a, b, reader in taken if e == layer.engine and reader == layer.producer]
-            low = 0
-            for a, b in sorted(busy):
-                if low + words > a and low < b:
-                    low = b
-            taken.append((layer.engine, low, low + words, layer.index))
-            own[layer.engine] = max(own[layer.engine], low + words)
-            out.append(replace(layer, copies=(low,)))
+            before = layers[layer.producer]
+            both = _words(layer) + (_words(before) if before.source is Source.OWN else 0)
+            own[layer.engine] = max(own[layer.engine], both)
+    out: list[LayerLayout] = []
+    for layer in layers:
+        words, e = _words(layer), layer.engine
+        if layer.source is Source.OWN:
+            before = out[-1]
+            at_bottom = before.source is not Source.OWN or before.copies != (0,)
+            out.append(replace(layer, copies=(0 if at_bottom else own[e] - words,)))
             continue
         memory = line if layer.source is Source.WINDOW else inbox
-        low = memory[layer.engine]
-        memory[layer.engine] += 2 * words
+        low = memory[e]
+        memory[e] += 2 * words
         out.append(replace(layer, copies=(low, low + words)))
     return out, own, inbox, line
+
+
+def _words(layer: LayerLayout) -> int:
+    """Returns the words of one copy of a layer's input."""
+    return layer.frame_words * layer.frames

@@ -144,7 +144,9 @@ def _report(folder: Path) -> None:
 
 @cli.command("export", short_help="Write the RTL of a run's plan.")
 @click.argument("folder", type=_ANY_PATH)
-@click.option("--to", "target", required=True, help="What to write: verilog.")
+@click.option(
+    "--to", "target", required=True, help="What to write: accelerator (complete), or verilog (engines alone)."
+)
 @click.option("--model", help="The ONNX file, if it is not where it was.")
 def _export(folder: Path, target: str, model: str | None) -> None:
     """Check the plan of the run in FOLDER and write its RTL and memory images to FOLDER/build."""
@@ -154,19 +156,53 @@ def _export(folder: Path, target: str, model: str | None) -> None:
         click.echo(f"{file.size_bytes:>12,}  {folder / 'build' / file.path}")
 
 
-@cli.command("verify", short_help="Play a plan's layers on its RTL and compare with the reference.")
+@cli.command("verify", short_help="Play a plan on its RTL and compare with the reference.")
 @click.argument("folder", type=_ANY_PATH)
+@click.option("--tool", type=click.Choice(["amaranth", "verilator"]), default="amaranth", show_default=True)
 @click.option("--model", help="The ONNX file, if it is not where it was.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
-    "--tiles", type=click.IntRange(min=1, max=100), default=1, show_default=True, help="Tiles per layer."
+    "--tiles", type=click.IntRange(min=1, max=100), help="Tiles per layer (amaranth); 1 if not given."
 )
-@click.option("--full-size/--scaled-down", default=True, help="Also one tile per engine at full size.")
-def _verify(folder: Path, model: str | None, seed: int, tiles: int, full_size: bool) -> None:
-    """Simulate tiles of every layer of the run in FOLDER on the generated RTL; exits with 5 on a mismatch."""
-    from foldwright.verbs.build_files import verify_run, verify_table
+@click.option(
+    "--full-size/--scaled-down", default=None, help="Also one tile per engine at full size (amaranth)."
+)
+@click.option("--images", type=click.IntRange(min=1), help="Frames (verilator); two rounds if not given.")
+@click.option(
+    "--stalls", type=click.IntRange(0, 99), help="Percent of stalled cycles on every port (verilator)."
+)
+@click.option("--waves", type=_ANY_PATH, help="A VCD file to write (verilator).")
+def _verify(folder: Path, tool: str, model: str | None, seed: int, **of_tool: Any) -> None:
+    """Simulate the RTL of the run in FOLDER and compare it with the reference; exits with 5 on a mismatch.
 
-    click.echo(verify_table(verify_run(folder, model, seed, tiles, full_size)))
+    With amaranth, tiles of every layer are played on engines. With verilator, whole frames run through the accelerator that
+    'export --to accelerator' wrote, from a DRAM image to the results.
+    """
+    from foldwright.verbs import build_files
+
+    mine = {"amaranth": ("tiles", "full_size"), "verilator": ("images", "stalls", "waves")}
+    given = {name: value for name, value in of_tool.items() if value is not None}
+    foreign = [f"--{name.replace('_', '-')}" for name in given if name not in mine[tool]]
+    if foreign:
+        raise click.UsageError(
+            f"{', '.join(foreign)} is not for --tool {tool}; leave it out or choose the other tool"
+        )
+    if tool == "amaranth":
+        tiles, full_size = given.get("tiles", 1), given.get("full_size", True)
+        click.echo(build_files.verify_table(build_files.verify_run(folder, model, seed, tiles, full_size)))
+        return
+    report = build_files.simulate_run(
+        folder,
+        model,
+        images=given.get("images", 0),
+        seed=seed,
+        stall_percent=given.get("stalls", 0),
+        waves=given.get("waves"),
+    )
+    click.echo(
+        f"{report.frames} frames of {report.network}: {report.values:,} results compared, {report.mismatches} mismatches; "
+        f"{report.busy_cycles:,} cycles, loading included"
+    )
 
 
 @cli.command("run", short_help="Run a network in integers on an array of inputs.")

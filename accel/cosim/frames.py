@@ -6,7 +6,8 @@ The script is the host driver's sequence; results come back as the last layer's 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,14 @@ from foldwright.accel.cosim.build import Simulator
 from foldwright.accel.cosim.run import DramModel, Limits, SimulationResult, simulate
 from foldwright.accel.cosim.script import Command, Dump, Load, Poll, Read, Trace, Write
 from foldwright.accel.export.package import Package
+from foldwright.accel.network import Network
 from foldwright.accel.rtl.registers import Command as HostCommand
 from foldwright.accel.rtl.registers import ErrorCause, Register, Status
+from foldwright.accel.workload import ActKind
 from foldwright.errors import VerificationError
+from foldwright.jsonform import STRICT
 
-__all__ = ["FramesRun", "run_frames"]
+__all__ = ["FramesReport", "FramesRun", "dram_bytes", "random_images", "run_frames"]
 
 _POLL_CYCLES = 1 << 31
 
@@ -33,6 +37,37 @@ class FramesRun:
     simulation: SimulationResult
 
 
+@dataclass(frozen=True, slots=True)
+class FramesReport:
+    """What came of frames in simulation: results compared with the reference, and the cycles that it took."""
+
+    __pydantic_config__: ClassVar = STRICT
+    FORMAT: ClassVar[str] = "foldwright.simulation/1"
+
+    network: str
+    frames: int
+    seed: int
+    stall_percent: int
+    values: int
+    mismatches: int
+    busy_cycles: int
+
+
+def random_images(network: Network, frames: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Returns random stored images, int64 (frames, C, H, W)."""
+    w = network.workload
+    shape = (frames, w.image_channels, w.image_height, w.image_width)
+    if w.image_kind is ActKind.BIPOLAR:
+        return rng.integers(0, 2, shape) * 2 - 1
+    return rng.integers(int(network.image_grid.low), int(network.image_grid.high) + 1, shape)
+
+
+def dram_bytes(package: Package, frames: int) -> int:
+    """Returns the size of a DRAM that holds constants, images and results of so many frames."""
+    end = package.addresses(-(-frames // package.batch_frames))["end"]
+    return max(1 << 16, 1 << (end - 1).bit_length())
+
+
 def run_frames(
     package: Package,
     simulator: Simulator,
@@ -41,18 +76,22 @@ def run_frames(
     dram: DramModel | None = None,
     trace: bool = False,
     limits: Limits | None = None,
+    waves: Path | None = None,
+    constants: bytes | None = None,
 ) -> FramesRun:
     """Runs stored images (frames, C, H, W) through the accelerator.
+
+    Args:
+        constants: what lies behind the weights base, those of the package where absent.
 
     Raises:
         VerificationError: the accelerator reports an error, hangs, or breaks the rules of AXI.
     """
     rounds = -(-len(images) // package.batch_frames)
     at = package.addresses(rounds)
-    size = max(1 << 16, 1 << (at["end"] - 1).bit_length())
-    dram = dram or DramModel(size_bytes=size)
+    dram = dram or DramModel(size_bytes=dram_bytes(package, len(images)))
     script: list[Command] = [
-        Load(package.constants, at["weights"]),
+        Load(constants or package.constants, at["weights"]),
         Load(package.images(images), at["image"]),
     ]
     script += [Write(int(register), value) for register, value in package.registers(rounds).items()]
@@ -68,7 +107,7 @@ def run_frames(
         Read(int(Register.CYCLES_HIGH)),
         Dump(at["result"], rounds * package.items_of_round * package.item_bytes),
     ]
-    result = simulate(simulator, script, dram=dram, limits=limits)
+    result = simulate(simulator, script, dram=dram, limits=limits, waves=waves)
     status, cause, detail, low, high = result.reads[-5:]
     if status & done != int(Status.DONE):
         raise VerificationError(

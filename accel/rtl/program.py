@@ -29,6 +29,7 @@ width of their registers, so bases may be negative.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -52,6 +53,7 @@ __all__ = [
     "code_bits",
     "slot_words",
     "step_words",
+    "text_of",
     "threshold_bits",
     "word",
     "words_of",
@@ -200,6 +202,43 @@ def slot_words(tile: TileProgram) -> list[int]:
 def word(field: int, value: int) -> int:
     """Returns a program word; values are taken modulo the data width."""
     return field << DATA_BITS | value % (1 << DATA_BITS)
+
+
+def text_of(words: Sequence[int], extra_names: Sequence[str] = ()) -> list[str]:
+    """Returns a program as text, one line an instruction; `extra_names` are those of the fields from `EXTRA_FIELDS` on.
+
+    >>> text_of([0x02000003, 0x40000001, 0x1A000002, 0x01000300], ["writer.raw"])
+    ['   0  GROUPS 3', '   1  writer.raw 1', '   2  WAIT 2', '   3  GO gives 2']
+    """
+    return [
+        f"{place:4}  {_text(w >> DATA_BITS, w % (1 << DATA_BITS), extra_names)}"
+        for place, w in enumerate(words)
+    ]
+
+
+def _text(number: int, data: int, extra_names: Sequence[str]) -> str:
+    if EXTRA_FIELDS <= number < EXTRA_FIELDS + len(extra_names):
+        return f"{extra_names[number - EXTRA_FIELDS]} {_signed(data)}"
+    if number not in Field.__members__.values():
+        return f"? {number << DATA_BITS | data:#010x}"
+    field = Field(number)
+    if field is Field.GO:
+        gives = [(data >> TOKEN_BITS * k & 255) - 1 for k in range(GIVES)]
+        return " ".join(["GO", *(f"gives {token}" for token in gives if token >= 0)])
+    if field in (Field.STEP_FLAGS, Field.SLOT_FLAGS):
+        names = (
+            ("last", "idle", "negate", "shift") if field is Field.STEP_FLAGS else ("last", "start", "fill")
+        )
+        flags = [name for k, name in enumerate(names) if data >> k & 1]
+        what = "duration" if field is Field.STEP_FLAGS else "group"
+        return " ".join([field.name, *flags, what, str(data >> len(names))])
+    if field in (Field.SLOT_LOW, Field.SLOT_HIGH):
+        return f"{field.name} group {data >> LANE_BITS} lane {data % (1 << LANE_BITS)}"
+    return field.name if field in (Field.HALT, Field.ROUND) else f"{field.name} {_signed(data)}"
+
+
+def _signed(data: int) -> int:
+    return data - (1 << DATA_BITS) if data >> DATA_BITS - 1 else data
 
 
 def _edge(position: tuple[int, int]) -> int:

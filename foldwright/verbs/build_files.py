@@ -1,22 +1,40 @@
-"""The verbs `export` and `verify`: the RTL of a run's plan, written, and its tiles played against the reference."""
+"""The verbs `export` and `verify`: the RTL of a run's plan, written, and played against the reference.
+
+`export --to verilog` writes the engines alone, for any plan; `--to accelerator` the whole accelerator, ready to run frames.
+`verify` plays single tiles in Amaranth's simulator, or whole frames through the exported accelerator in Verilator.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+import numpy as np
+
+from foldwright.accel.cosim.build import BuildParams, Waves, build_simulator
+from foldwright.accel.cosim.frames import FramesReport, dram_bytes, random_images, run_frames
+from foldwright.accel.cosim.run import DramModel
+from foldwright.accel.export.accelerator import accelerator_files, read_accelerator
+from foldwright.accel.export.design import TOP
+from foldwright.accel.export.package import Package
+from foldwright.accel.export.package import package as package_of
 from foldwright.accel.export.verilog import ExportedFile, export_verilog
+from foldwright.accel.layout import lay_out
 from foldwright.accel.network import Network, load_network
 from foldwright.accel.plan import Plan
 from foldwright.accel.verify import VerifyReport, VerifyRow, verify_network
-from foldwright.errors import ConfigError, nearest
+from foldwright.errors import ConfigError, ToolMissingError, VerificationError, nearest
 from foldwright.jsonform import to_json
+from foldwright.netlists.part import load_part
 from foldwright.runs import RunFolder, open_run, staged_folder, write_atomic
 from foldwright.verbs.optimize import model_of, open_placed, open_plan
 from foldwright.verbs.tables import aligned
 
-__all__ = ["TARGETS", "export_run", "verify_run", "verify_table"]
+__all__ = ["TARGETS", "TOOLS", "export_run", "simulate_run", "verify_run", "verify_table"]
 
-TARGETS = ("verilog",)
+TARGETS = ("verilog", "accelerator")
+TOOLS = ("amaranth", "verilator")
+DRAM_PORT_BITS = 32
 
 
 def export_run(folder: Path, target: str, model: str | None = None) -> list[ExportedFile]:
@@ -29,6 +47,16 @@ def export_run(folder: Path, target: str, model: str | None = None) -> list[Expo
     if target not in TARGETS:
         raise ConfigError(f"--to {target!r} is no target; {nearest(target, TARGETS)}")
     run, plan, network = _opened(folder, model)
+    if target == "accelerator":
+        files = accelerator_files(
+            _package(run, plan, network), plan.technology or _technology(plan), trace=True
+        )
+        with staged_folder(run.path / "build") as stage:
+            for name, body in files.items():
+                (stage / name).write_bytes(body)
+        return [
+            ExportedFile(name, len(body), hashlib.sha256(body).hexdigest()) for name, body in files.items()
+        ]
     with staged_folder(run.path / "build") as stage:
         build = stage / "files"
         files = export_verilog(plan.datapath, build, network=network)
@@ -52,6 +80,71 @@ def verify_run(
     )
     write_atomic(run.path / "verify.json", to_json(report))
     return report
+
+
+def simulate_run(
+    folder: Path,
+    model: str | None = None,
+    *,
+    images: int = 0,
+    seed: int = 0,
+    stall_percent: int = 0,
+    waves: Path | None = None,
+) -> FramesReport:
+    """Runs frames through the exported accelerator of a run in Verilator and writes `simulation.json` beside the plan.
+
+    Args:
+        images: how many random frames; 0 for two rounds.
+        stall_percent: how often every port of the DRAM and the host stalls.
+        waves: a VCD file to write.
+
+    Raises:
+        InputError: the exported files do not belong to the plan, or are damaged.
+        VerificationError: a value differs, or the accelerator stops.
+        ToolMissingError: Verilator, make, perl or a compiler is missing.
+    """
+    run, plan, network = _opened(folder, model)
+    package = _package(run, plan, network)
+    saved = read_accelerator(run.path / "build", package, plan.technology or _technology(plan))
+    if saved.design.suffix != ".v":
+        raise ToolMissingError(
+            f"{saved.design}: is RTLIL; install yosys (pip install 'foldwright[build]') and export again"
+        )
+    params = BuildParams(waves=Waves.VCD if waves is not None else Waves.NONE)
+    simulator = build_simulator([saved.design], TOP, params=params)
+    frames = random_images(network, images or 2 * package.batch_frames, np.random.default_rng(seed))
+    dram = DramModel(size_bytes=dram_bytes(package, len(frames)), stall_percent=stall_percent, seed=seed)
+    ran = run_frames(package, simulator, frames, dram=dram, waves=waves, constants=saved.constants)
+    last = network.workload.layers[-1].name
+    want = network.integer_tensors(frames)[last].output
+    report = FramesReport(
+        network=network.name,
+        frames=len(frames),
+        seed=seed,
+        stall_percent=stall_percent,
+        values=int(want.size),
+        mismatches=int((ran.values != want).sum()),
+        busy_cycles=ran.busy_cycles,
+    )
+    write_atomic(run.path / "simulation.json", to_json(report))
+    if report.mismatches:
+        frame, channel, y, x = (int(v) for v in np.argwhere(ran.values != want)[0])
+        raise VerificationError(
+            f"{network.name}: {report.mismatches} of {report.values} results differ; the first is frame {frame}, channel "
+            f"{channel}, pixel ({y}, {x}): {ran.values[frame, channel, y, x]} in RTL, {want[frame, channel, y, x]} by the reference"
+        )
+    return report
+
+
+def _package(run: RunFolder, plan: Plan, network: Network) -> Package:
+    """Returns the accelerator of a plan: its datapath, everything resident, the image in tiles of rows as scheduled."""
+    _, schedule = open_plan(run)
+    layout = lay_out(network, plan.datapath, image_tile_rows=schedule.decisions[0].tile_rows)
+    return package_of(layout, DRAM_PORT_BITS)
+
+
+def _technology(plan: Plan) -> str:
+    return "xc7" if load_part(plan.part).family == "xc7" else "generic"
 
 
 def _opened(folder: Path, model: str | None) -> tuple[RunFolder, Plan, Network]:
