@@ -13,10 +13,12 @@ cycle, pool of RAMB36).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.mapping import M_CYCLES, M_LATENCY, ceil_div
+from foldwright.accel.mapping import M_BLOCKS, M_CYCLES, M_LATENCY, M_ROWS, ceil_div
 from foldwright.accel.memory import bram36_in_use, first_fit, live_items
 from foldwright.accel.simulate import steady_cycles
 from foldwright.accel.tables import L_INPUT, L_RESIDUAL
@@ -44,6 +46,7 @@ __all__ = [
     "compute_bound",
     "cycles_of_choices",
     "expand",
+    "resident_choices",
     "round_cycles",
     "total_traffic",
 ]
@@ -56,6 +59,27 @@ D_WEIGHTS, D_OUTPUT, D_TILE = range(DECISIONS)
 WEIGHTS_PINNED, WEIGHTS_PINNED_AHEAD = 3, 4
 OUTPUT_DRAM, OUTPUT_CHIP = 0, 1
 TOO_BIG = -1
+
+
+def resident_choices(tables: Any, image_tile_rows: int) -> IntArray:
+    """Returns the choices of a network that stays on chip: weights pinned, tensors between layers in maps, whole layers.
+
+    Args:
+        tables: a `NetworkTables`.
+        image_tile_rows: output rows of a tile of layers that read the image; the nearest that the tables offer.
+    """
+    layers, _, mappings, _, _, _, tiles, _ = tables
+    read = set(layers[:, L_INPUT].tolist())
+    choices = np.zeros(DECISIONS * len(layers), dtype=np.int64)
+    for i, options in enumerate(tiles):
+        rows = image_tile_rows if layers[i, L_INPUT] < 0 else mappings[i, M_ROWS]
+        cut = np.abs(options[:, 0] - mappings[i, M_BLOCKS]) * 2**20 + np.abs(options[:, 1] - rows)
+        choices[DECISIONS * i : DECISIONS * (i + 1)] = (
+            WEIGHTS_PINNED,
+            OUTPUT_CHIP if i in read else OUTPUT_DRAM,
+            int(cut.argmin()),
+        )
+    return choices
 
 
 @njit(cache=True)

@@ -124,11 +124,18 @@ class AcceleratorLayout:
         )
 
 
-def lay_out(network: Network, datapath: Datapath, *, image_tile_rows: int = 0) -> AcceleratorLayout:
+def lay_out(
+    network: Network,
+    datapath: Datapath,
+    *,
+    image_tile_rows: int = 0,
+    acc_bits: dict[tuple[int, str, int], int] | None = None,
+) -> AcceleratorLayout:
     """Lays a network out on a datapath.
 
     Args:
         image_tile_rows: output rows of the first layer's tiles; 0 for the whole layer at once.
+        acc_bits: keeps what layers need (by layer, arithmetic and planes per word) for further calls on the network.
 
     Raises:
         ConfigError: what this accelerator cannot do, all reasons at once.
@@ -161,7 +168,11 @@ def lay_out(network: Network, datapath: Datapath, *, image_tile_rows: int = 0) -
         except ConfigError as error:
             wrong.append(str(error))
             continue
-        need = needed_acc_bits(seen, encoding)
+        known = acc_bits if acc_bits is not None else {}
+        key = (i, engine.arithmetic.value, pa)
+        if key not in known:
+            known[key] = needed_acc_bits(seen, encoding)
+        need = known[key]
         if need > encoding.engine.acc_bits:
             wrong.append(
                 f"layer {entry.name!r} needs {need} accumulator bits, engine {encoding.engine.shape} has fewer"

@@ -19,18 +19,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foldwright.accel.buildable import nearest_buildable
+from foldwright.accel.evaluate import resident_choices
 from foldwright.accel.network import Network, load_network
 from foldwright.accel.plan import Plan
 from foldwright.accel.schedule import Schedule
-from foldwright.agents.params import parse_settings
+from foldwright.agents.params import NoParams, parse_settings
 from foldwright.agents.registry import Solver, get_solver
 from foldwright.agents.result import Result
+from foldwright.agents.search import Search
 from foldwright.agents.stop import NO_COST, CpuSeconds, DeterministicTime, Evaluations, StopRule, Watched
 from foldwright.config import OptimizeOptions
 from foldwright.envs.allocation.problem import AllocationProblem, AllocationSolution
 from foldwright.envs.tiling.problem import TilingProblem, TilingSolution
 from foldwright.envs.tiling.start import fitted_start
 from foldwright.errors import ConfigError, InfeasibleError, nearest
+from foldwright.netlists.part import load_part
 from foldwright.placing import Placed, placement_problem
 
 if TYPE_CHECKING:
@@ -45,7 +49,9 @@ _TILING_SHARE = 0.6
 _PLACEMENT_SHARE = 0.2
 _RUNGS = ((12, 0.35), (3, 0.25), (1, 0.4))
 """Tiling is a race: so many designs stay in it, and share so much of its time; the fastest go on to the next rung."""
-_SETTINGS = {"dram_bits_per_cycle": int, "max_engines": int, "technology": str}
+_SETTINGS = {"dram_bits_per_cycle": int, "max_engines": int, "technology": str, "buildable": bool}
+_BUILDABLE_DESIGNS = 3
+_BUILDABLE_EVALUATIONS = 300
 _WIDENED_PERMILLE = 100
 _PROPOSALS_PER_UNIT = 1_000_000
 """Proposals of the placer in a unit of counted work: each takes a thousandth of the time of a simulated schedule."""
@@ -154,6 +160,7 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
         IllegalSolutionError: the referee refuses the plan; there is none then.
     """
     settings = _settings(options)
+    is_buildable = settings.pop("buildable", False)
     solvers = {kind: _solver(options, kind) for kind in _DEFAULT_SOLVERS}
     budget = _Budget(options, tell)
     with budget.stage("load"):
@@ -168,7 +175,12 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
     with budget.stage("bound"):
         bound = problem.bound()
     found = _cheapest if options.objective == "lut" else _fastest
-    datapath_problem, tiling, allocation, lut_bound = found(problem, options, solvers, budget)
+    if is_buildable:
+        datapath_problem, tiling, allocation, lut_bound = _buildable(
+            problem, network, options, solvers, budget
+        )
+    else:
+        datapath_problem, tiling, allocation, lut_bound = found(problem, options, solvers, budget)
     plan = _plan(model, options, problem, datapath_problem, tiling)
     placed, placement = _place(plan, options, solvers, budget)
     with budget.stage("check"):
@@ -205,8 +217,12 @@ def _settings(options: OptimizeOptions) -> dict[str, Any]:
             wrong.append(f"set {key!r} is not a setting; {nearest(key, known)}")
         elif kind is int and (not isinstance(value, int) or isinstance(value, bool)):
             wrong.append(f"set {key}={value!r} must be a whole number")
+        elif kind is bool and str(value).lower() not in ("true", "false"):
+            wrong.append(f"set {key}={value!r} must be true or false")
+        elif key == "buildable" and str(value).lower() == "true" and options.objective == "lut":
+            wrong.append('set buildable=true goes with objective "fps" only; leave one of them out')
         else:
-            out[key] = kind(value)
+            out[key] = str(value).lower() == "true" if kind is bool else kind(value)
     if wrong:
         raise ConfigError("\n".join(wrong))
     return out
@@ -234,6 +250,47 @@ def _fastest(
     problem: AllocationProblem, options: OptimizeOptions, solvers: _Solvers, budget: _Budget
 ) -> _Found:
     """Searches for the engines with the most frames per second, then for the schedules of the best few."""
+    allocation, designs = _allocate(problem, options, solvers, budget)
+    return *_race(_distinct_instances(problem, designs), options, solvers, budget), allocation, None
+
+
+def _buildable(
+    problem: AllocationProblem, network: Network, options: OptimizeOptions, solvers: _Solvers, budget: _Budget
+) -> _Found:
+    """Searches for engines, then near the best few for what the RTL can be built for; everything stays on chip."""
+    allocation, designs = _allocate(problem, options, solvers, budget)
+    part, found, reasons = load_part(problem.part), [], []
+    with budget.stage("buildable"):
+        for instance in _distinct_instances(problem, designs)[:_BUILDABLE_DESIGNS]:
+            try:
+                found.append(
+                    nearest_buildable(
+                        network, instance.datapath, part, problem.lut_budget, problem.technology,
+                        evaluations=_BUILDABLE_EVALUATIONS, seed=options.seed,
+                    )
+                )  # fmt: skip
+            except InfeasibleError as error:
+                reasons.append(error)
+    if not found:
+        raise reasons[0]
+    best = min(found, key=lambda b: b.cycles_per_1000_frames)
+    name = problem.name.replace("allocation/", "tiling/")
+    instance = TilingProblem(name, problem.workload, best.layout.datapath, problem.pool_bram36, problem.part)
+    choices = resident_choices(instance.tables, best.layout.layers[0].tile_rows)
+    with budget.stage("tiling"):
+        search = Search(
+            _beginning_with(instance, choices.tolist()), "resident", Evaluations(1), options.seed, NoParams()
+        )
+        search.start()
+        search.evaluate(choices)
+        tiling = search.result()
+    return instance, tiling, allocation, None
+
+
+def _allocate(
+    problem: AllocationProblem, options: OptimizeOptions, solvers: _Solvers, budget: _Budget
+) -> tuple[Result, list[Choices]]:
+    """Searches for engines; returns what was found, and the designs that are worth a schedule, the best first."""
     solver, params = solvers["allocation"]
     with budget.stage("allocation"):
         # the stage before made the bound, and with it what solvers are charged for
@@ -249,7 +306,7 @@ def _fastest(
     designs = [np.array(allocation.choices, dtype=np.int64)]
     if solver.name == "exact":
         designs += problem.search.leading()
-    return *_race(_distinct_instances(problem, designs), options, solvers, budget), allocation, None
+    return allocation, designs
 
 
 def _race(

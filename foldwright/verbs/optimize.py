@@ -49,6 +49,7 @@ _STAGES = {
     "load": "read network",
     "bound": "bound",
     "allocation": "find engines",
+    "buildable": "fit to the RTL",
     "tiling": "find tiles",
     "placement": "place",
     "check": "check plan",
