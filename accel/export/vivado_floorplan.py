@@ -46,9 +46,8 @@ class Floorplan:
 
     @property
     def cells(self) -> list[str]:
-        """Patterns of cell names that the build relies on."""
-        places = [f"*{CORE}/{cell}" for cell in self.regions]
-        return places + [f"*{CORE}/{memory}_reg*" for memories, _ in self.memories for memory in memories]
+        """Patterns of cell names that must be there after synthesis."""
+        return [f"*{CORE}/{cell}" for cell in self.regions]
 
 
 def floorplan_of(
@@ -128,7 +127,7 @@ def memories_tcl(floorplan: Floorplan | None) -> str:
     It is Tcl and not XDC, because only synthesis says how many block RAMs a memory has, and XDC has no loops.
     """
     lines = [
-        "# Cells that must be there after synthesis, and the block RAM sites of each memory: patterns, then sites.",
+        "# Cells that must be there after synthesis; for each memory patterns of its cells, then sites of block RAMs.",
         "set expected_cells {",
         *(f"    {{{pattern}}}" for pattern in (floorplan.cells if floorplan else [])),
         "}",

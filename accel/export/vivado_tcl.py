@@ -138,6 +138,7 @@ proc lock_memories {memory_sites} {
             if {[llength [get_sites -quiet $site]] == 0} { error "the part has no site $site" }
             set_property LOC $site [get_cells $ram]
         }
+        if {[llength $rams] == 0} { puts "WARNING: no block RAM is named $patterns; the tool places them" }
         puts "[llength $rams] block RAMs of $patterns, [llength $sites] sites"
     }
 }
