@@ -44,8 +44,9 @@ part `{part}`.
 
 Foldwright's tests check, for an accelerator of the digits network: that `build.tcl` runs under tclsh with stubs for
 Vivado's commands, connecting only cells that it made; that every cell that the constraints name is in the hierarchy as
-yosys reads it; that wrapper and accelerator elaborate together in yosys and Verilator; that the driver's image layout and
-results equal the exporter's on random data, and its register sequence on a model of the registers.
+yosys reads it; that wrapper and accelerator elaborate together in yosys; that the driver's image layout and results equal
+the exporter's on random data; that what the driver writes runs wrapper and accelerator (without the part's primitives) in
+Verilator to the network's values.
 
 **Nothing here has been run through Vivado or on a board.** Open until then: the names of IP parameters and pins, the clock
 that routing reaches, how synthesis names and counts block RAMs, the numbers of the part's sites (derived, not read from the

@@ -1,7 +1,9 @@
 """The Verilog around the accelerator that a block design takes as a module: AXI interfaces by attribute, `aresetn`.
 
 The core has single signals, no transaction IDs and a synchronous `rst`, active high. The wrapper's ports carry the same
-names, so it only says to which interface each belongs, and registers the reset. Attributes: UG994, "Referencing RTL Modules".
+names, so it only says to which interface each belongs, and inverts the reset, which must be synchronous to `aclk`. It is not
+registered: the core is ready in reset, and would lose what a master sends in a cycle in which only the master is out of it.
+Attributes: UG994, "Referencing RTL Modules".
 """
 
 from __future__ import annotations
@@ -67,10 +69,8 @@ def wrapper_verilog(params: MemorySideParams) -> str:
         "  input wire aresetn,",
         ",\n".join(_declarations(ports, first)),
         ");",
-        "  reg rst = 1'b1;",
-        "  always @(posedge aclk) rst <= ~aresetn;",
         f"  {TOP} {CORE} (",
-        ",\n".join(["    .clk(aclk)", "    .rst(rst)", *(f"    .{name}({name})" for name in ports)]),
+        ",\n".join(["    .clk(aclk)", "    .rst(~aresetn)", *(f"    .{name}({name})" for name in ports)]),
         "  );",
         "endmodule",
     ]

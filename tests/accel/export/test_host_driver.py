@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from foldwright.accel.datapath import Datapath, Engine, LaneMode
-from foldwright.accel.export.host_numbers import ERROR_DETAILS, driver_source
+from foldwright.accel.export.host_numbers import ERROR_DETAILS
 from foldwright.accel.export.package import Package, package
 from foldwright.accel.layout import lay_out
 from foldwright.accel.network import load_network
-from foldwright.accel.rtl.registers import (
-    IDENTITY,
-    REGISTERS,
-    VERSION,
-    Command,
-    ErrorCause,
-    Register,
-    Status,
-)
+from foldwright.accel.rtl.registers import ErrorCause, Register
+from tests.accel.export.fake_board import WRITABLE, Board, driver_of, images_of, write_constants
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
 BATCH = Datapath((Engine(8, 16, 3, lanes=LaneMode.BATCH, levels=3, acc_bits=14),), (0,) * 4, batch_frames=5)
@@ -38,7 +28,6 @@ WINDOW = Datapath(
     (0, 1, 1, 1),
     batch_frames=2,
 )
-WRITABLE = {info.register for info in REGISTERS if info.writable}
 CASES = {"batch lanes": (BATCH, 32), "window and column lanes": (WINDOW, 64)}
 
 
@@ -47,111 +36,22 @@ def _packed(name: str) -> Package:
     return package(lay_out(load_network(MODELS / "digits_w1a2.onnx"), datapath), bits)
 
 
-def _driver(packed: Package) -> types.ModuleType:
-    module = types.ModuleType("foldwright_host")
-    exec(compile(driver_source(packed), "foldwright_host.py", "exec"), module.__dict__)
-    return module
-
-
 @pytest.fixture(scope="module", name="both", params=list(CASES))
 def _both(request: pytest.FixtureRequest) -> tuple[Package, types.ModuleType]:
     packed = _packed(request.param)
-    return packed, _driver(packed)
-
-
-def _images(packed: Package, frames: int, seed: int = 0) -> npt.NDArray[np.int64]:
-    layer = packed.layout.layers[0].entry.layer
-    shape = (frames, layer.in_channels, layer.in_height, layer.in_width)
-    return np.random.default_rng(seed).integers(0, 1 << layer.act_bits, shape)
-
-
-class Buffer(np.ndarray[Any, np.dtype[np.uint8]]):
-    """A buffer with an address; what the cache holds back shows in `clean`."""
-
-    physical_address: int
-    clean: bool
-
-    def flush(self) -> None:
-        self.clean = True
-
-    def invalidate(self) -> None:
-        pass
-
-    def freebuffer(self) -> None:
-        self.physical_address = -1
-
-
-class Board:
-    """The registers as `control` keeps them, and DRAM. A run takes `delay` reads of the status, then ends as `outcome` says."""
-
-    def __init__(self, packed: Package, outcome: tuple[ErrorCause, int] = (ErrorCause.NONE, 0)) -> None:
-        self.packed, self.outcome, self.delay = packed, outcome, 3
-        self.mmio = self
-        self.values = dict.fromkeys((r for r in Register), 0)
-        self.values |= {Register.IDENTITY: IDENTITY, Register.VERSION: VERSION}
-        self.buffers: list[Buffer] = []
-        self.next_address = 0x1000_0000
-        self.results = b""
-        self.left = 0
-        self.never = False
-
-    def allocate(self, octets: int) -> Buffer:
-        buffer = np.full(octets, 0xA5, dtype=np.uint8).view(Buffer)
-        buffer.physical_address, buffer.clean = self.next_address, False
-        self.next_address += -(-octets // 4096) * 4096
-        self.buffers.append(buffer)
-        return buffer
-
-    def memory(self, address: int) -> Buffer:
-        return next(b for b in self.buffers if b.physical_address == address)
-
-    def read(self, offset: int) -> int:
-        register = Register(offset)
-        if register is Register.STATUS and self.values[register] & Status.BUSY:
-            self.left -= 1
-            if self.left <= 0 and not self.never:
-                self._finish()
-        if register is Register.STATUS and self.values[register] & Status.STOPPING:
-            self.values[register] = 0
-            return int(Status.STOPPING)
-        return self.values[register]
-
-    def write(self, offset: int, value: int) -> None:
-        register, status = Register(offset), self.values[Register.STATUS]
-        resting = not status & (Status.BUSY | Status.ERROR | Status.STOPPING)
-        if register is Register.COMMAND and value == Command.RESET:
-            self.values |= {Register.STATUS: int(Status.STOPPING), Register.ERROR_CAUSE: 0}
-        elif register is Register.COMMAND and value == Command.START and resting:
-            self.values[Register.STATUS] = int(Status.BUSY)
-            self.left = self.delay
-        else:
-            assert register in WRITABLE, f"bus error: {register.name} cannot be written"
-            assert resting, f"bus error: {register.name} while the status is {status:#x}"
-            self.values[register] = value
-
-    def _finish(self) -> None:
-        cause, detail = self.outcome
-        self.values |= {Register.ERROR_CAUSE: int(cause), Register.ERROR_DETAIL: detail}
-        self.values[Register.STATUS] = int(Status.ERROR if cause else Status.DONE)
-        if cause is ErrorCause.NONE:
-            self.values |= {Register.CYCLES_LOW: 7, Register.CYCLES_HIGH: 1}
-            target = self.memory(self.values[Register.OUTPUT_BASE])
-            target[: len(self.results)] = np.frombuffer(self.results, dtype=np.uint8)
+    return packed, driver_of(packed)
 
 
 @pytest.fixture(name="folder")
 def _folder(both: tuple[Package, types.ModuleType], tmp_path: Path) -> Path:
-    body = both[0].constants
-    (tmp_path / "constants.bin").write_bytes(body)
-    files = [{"path": "constants.bin", "size_bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}]
-    (tmp_path / "manifest.json").write_text(json.dumps({"files": files}), encoding="utf-8")
+    write_constants(both[0], tmp_path)
     return tmp_path
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5, 7])
 def test_images_and_results_equal_the_package(both: tuple[Package, types.ModuleType], frames: int) -> None:
     packed, driver = both
-    images = _images(packed, frames)
+    images = images_of(packed, frames)
     assert driver.image_octets(images).tobytes() == packed.images(images)
     rounds = -(-frames // packed.batch_frames)
     body = np.random.default_rng(1).bytes(rounds * packed.items_of_round * packed.item_bytes)
@@ -168,7 +68,7 @@ def test_a_run_sets_the_registers_and_memory_of_the_package(
     accelerator = driver.Accelerator("accelerator.bit", folder / "manifest.json", board)
     for frames in (7, 2):  # the second run takes the buffers of the first
         rounds = -(-frames // packed.batch_frames)
-        images = _images(packed, frames, seed=frames)
+        images = images_of(packed, frames, seed=frames)
         board.results = np.random.default_rng(frames).bytes(
             rounds * packed.items_of_round * packed.item_bytes
         )
@@ -199,9 +99,9 @@ def test_errors_come_by_name_and_the_next_run_works(
     board = Board(packed, (cause, 0x2A))
     accelerator = driver.Accelerator("accelerator.bit", folder / "manifest.json", board)
     with pytest.raises(driver.AcceleratorError, match=rf"stopped: {cause.name.lower()}, .* 0x2a"):
-        accelerator.run(_images(packed, 1))
+        accelerator.run(images_of(packed, 1))
     board.outcome = (ErrorCause.NONE, 0)
-    assert len(accelerator.run(_images(packed, 1))) == 1
+    assert len(accelerator.run(images_of(packed, 1))) == 1
 
 
 def test_every_cause_has_a_detail() -> None:
@@ -216,9 +116,9 @@ def test_a_run_that_never_ends_is_reset(both: tuple[Package, types.ModuleType], 
     with pytest.raises(
         driver.AcceleratorError, match=r"not done after 0.01 s: status 0x1, 0 of 1 rounds, 0 items"
     ):
-        accelerator.run(_images(packed, 1), timeout_s=0.01)
+        accelerator.run(images_of(packed, 1), timeout_s=0.01)
     board.never = False
-    assert len(accelerator.run(_images(packed, 1))) == 1
+    assert len(accelerator.run(images_of(packed, 1))) == 1
 
 
 def test_foreign_bitstreams_and_constants_are_refused(
@@ -250,7 +150,7 @@ def test_foreign_images_are_refused(
 ) -> None:
     packed, driver = both
     with pytest.raises(ValueError, match=message):
-        driver.image_octets(change(_images(packed, 1)))
+        driver.image_octets(change(images_of(packed, 1)))
 
 
 def test_the_driver_needs_pynq_on_the_board_only(
@@ -258,7 +158,8 @@ def test_the_driver_needs_pynq_on_the_board_only(
 ) -> None:
     """Without a board of one's own, the bitstream is loaded and registers are mapped through pynq."""
     packed, driver = both
-    board, loaded = Board(packed), []
+    board = Board(packed)
+    loaded: list[str] = []
     pynq = types.ModuleType("pynq")
     pynq.__dict__["Overlay"] = loaded.append
     pynq.__dict__["MMIO"] = lambda base, span: board if (base, span) == (0x43C0_0000, 4096) else None
@@ -266,4 +167,4 @@ def test_the_driver_needs_pynq_on_the_board_only(
     monkeypatch.setitem(sys.modules, "pynq", pynq)
     accelerator = driver.Accelerator("accelerator.bit", str(folder / "manifest.json"))
     assert loaded == ["accelerator.bit"]
-    assert len(accelerator.run(_images(packed, 1))) == 1
+    assert len(accelerator.run(images_of(packed, 1))) == 1

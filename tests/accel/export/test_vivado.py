@@ -237,9 +237,9 @@ def test_wrapper_names_every_port_of_the_core(folder: Path, verilog: str) -> Non
 def test_all_mistakes_are_told_at_once(
     packed: Package, verilog: str, changes: dict[str, Any], messages: list[str]
 ) -> None:
-    arguments = {"verilog": verilog, "part": PART, "clock_mhz": CLOCK_MHZ} | changes
+    arguments: dict[str, Any] = {"verilog": verilog, "part": PART, "clock_mhz": CLOCK_MHZ} | changes
     with pytest.raises(ConfigError, match="no Vivado project can be written") as caught:
-        vivado_files(packed, arguments.pop("verilog"), **arguments)
+        vivado_files(packed, **arguments)
     for message in messages:
         assert message in str(caught.value)
 
