@@ -28,6 +28,7 @@ __all__ = ["Floorplan", "floorplan_of", "floorplan_xdc", "memories_tcl"]
 _MEMORIES = {
     "map": re.compile(r"engine(\d+)/(own|inbox)(_\d+)?(\$\d+)?"),
     "weights": re.compile(r"engine(\d+)/core/weights(_\d+)?(\$\d+)?"),
+    "line": re.compile(r"engine(\d+)/window(\$\d+)?/line(_\d+)?(\$\d+)?"),
 }
 """Memories in the Verilog of each block of the netlist; wide ones are cut into slices, `_1` and so on."""
 
