@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -213,7 +214,7 @@ def _moved(datapath: Datapath, rng: np.random.Generator) -> Datapath | None:
         return None
 
 
-def _one_move(engine: Engine, rng: np.random.Generator) -> Iterator[tuple[str, object]]:
+def _one_move(engine: Engine, rng: np.random.Generator) -> Iterator[tuple[str, Any]]:
     kind = int(rng.integers(5))
     if kind == 0:
         nines = [n for n in (9, 18, 27, 36, 45) if abs(n - engine.dm) < 10]

@@ -181,8 +181,8 @@ def lay_out(
         frames_stay = engine.lanes is after.lanes is LaneMode.BATCH and engine.dn == after.dn
         if engine.drain_lanes > 1 and not frames_stay:
             wrong.append(
-                f"layer {entry.name!r}: engine {engine.shape} drains {engine.drain_lanes} lanes at once, which needs frames in its "
-                f"lanes and as many in those of engine {after.shape}; use drain_lanes=1"
+                f"layer {entry.name!r}: engine {engine.shape} drains {engine.drain_lanes} lanes at once, which needs frames in "
+                f"its lanes and as many in those of engine {after.shape}; use drain_lanes=1"
             )
         source = Source.WINDOW if packed else Source.INBOX
         if i and datapath.assignment[i - 1] == e:

@@ -145,7 +145,10 @@ def _report(folder: Path) -> None:
 @cli.command("export", short_help="Write the RTL of a run's plan.")
 @click.argument("folder", type=_ANY_PATH)
 @click.option(
-    "--to", "target", required=True, help="What to write: accelerator (complete), or verilog (engines alone)."
+    "--to",
+    "target",
+    required=True,
+    help="What to write: accelerator (complete), vivado (that as a project), or verilog (engines alone).",
 )
 @click.option("--model", help="The ONNX file, if it is not where it was.")
 def _export(folder: Path, target: str, model: str | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,14 @@ from foldwright.accel.rtl.registers import VERSION, Register
 from foldwright.errors import InputError, ToolMissingError
 from foldwright.jsonform import plain
 
-__all__ = ["FORMAT", "SavedAccelerator", "accelerator_files", "manifest_of", "read_accelerator"]
+__all__ = [
+    "FORMAT",
+    "FilesOfDesign",
+    "SavedAccelerator",
+    "accelerator_files",
+    "manifest_of",
+    "read_accelerator",
+]
 
 FORMAT = "foldwright.accelerator/1"
 CONSTANTS, PROGRAMS, MANIFEST, README = "constants.bin", "programs.txt", "manifest.json", "README.md"
@@ -36,7 +43,13 @@ class SavedAccelerator:
     constants: bytes
 
 
-def accelerator_files(package: Package, technology: str, *, trace: bool = False) -> dict[str, bytes]:
+FilesOfDesign = Callable[[str, str], Mapping[str, str | bytes]]
+"""Makes further files from the name and the text of a design."""
+
+
+def accelerator_files(
+    package: Package, technology: str, *, trace: bool = False, extra: FilesOfDesign | None = None
+) -> dict[str, bytes]:
     """Returns the files of an accelerator by name, the manifest last.
 
     The design is Verilog where yosys is installed, else RTLIL. With `trace` it has outputs for co-simulation.
@@ -48,6 +61,10 @@ def accelerator_files(package: Package, technology: str, *, trace: bool = False)
         design = {f"{TOP}.il": text.encode()}
     files = design | {CONSTANTS: package.constants, PROGRAMS: _programs(package).encode()}
     files[README] = _readme(package, technology, sorted(files)).encode()
+    if extra is not None:
+        [(name, body)] = design.items()
+        more = extra(name, body.decode())
+        files |= {k: v.encode() if isinstance(v, str) else v for k, v in more.items()}
     manifest = manifest_of(package, technology)
     manifest["files"] = [
         {"path": name, "size_bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}

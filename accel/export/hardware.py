@@ -15,7 +15,7 @@ from foldwright.accel.workload import ActKind
 from foldwright.accel.writer_program import WriterTile, pool_entries
 from foldwright.accel.writer_shape import MapTarget, WriterShape
 
-__all__ = ["hardware_of", "targets_of"]
+__all__ = ["hardware_of", "items_of_round", "targets_of"]
 
 _STORE_DEPTH_ROUNDS = 2
 _LEAST_WORDS = 512

@@ -16,6 +16,7 @@ from foldwright.accel.export.executor import ROUNDS_OF_PROGRAM, Tokens
 from foldwright.accel.images import Tile, block_channels, weight_image
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
 from foldwright.accel.rtl.loader_program import (
+    NO_TOKEN,
     Instruction,
     Jump,
     Label,
@@ -98,15 +99,9 @@ def loading_words(
         beats = -(-section.word_bits // dram_bits)
         most = (1 << 16) - 1
         assert section.words <= most
-        last = section is sections[-1]
+        token = loaded if section is sections[-1] else NO_TOKEN
         steps.append(
-            Transfer(
-                section.offset,
-                section.dest,
-                pixels=section.words,
-                beats=beats,
-                **({"give_after": loaded} if last else {}),
-            )
+            Transfer(section.offset, section.dest, pixels=section.words, beats=beats, give_after=token)
         )
     steps.append(Instruction(LoaderField.WAIT, loaded))
     steps += [

@@ -191,9 +191,8 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
         """Builds own map and inbox; returns what they read, by source."""
         shape, engine, core, writer = self.shape, self.shape.engine, self.core, self.writer
         words: list[tuple[int, Value]] = []
-        common = {"dn": engine.dn, "dk": engine.dk, "planes_per_word": engine.planes_per_word}
         if shape.own_words:
-            own = MapMemory(m, "own", **common, byte_bits=engine.byte_bits, words=shape.own_words)
+            own = MapMemory(m, "own", engine, engine.byte_bits, shape.own_words)
             t = shape.targets.index(self.index)
             data = getattr(writer, f"map_{t}_data")
             own.write(
@@ -207,7 +206,7 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
                 for part in ("enable", "address", "data"):
                     m.d.comb += getattr(self, f"out_{owner}_{part}").eq(getattr(writer, f"map_{t}_{part}"))
         if shape.inbox_words:
-            inbox = MapMemory(m, "inbox", **common, byte_bits=shape.inbox_bytes, words=shape.inbox_words)
+            inbox = MapMemory(m, "inbox", engine, shape.inbox_bytes, shape.inbox_words)
             if shape.inbox_from_loader:
                 word, write = self._loaded(m, LoadKind.INPUT, engine.dk)
                 lanes = [write & (self.load_write_lane == lane) for lane in range(engine.dn)]

@@ -23,10 +23,10 @@ ROUND_BITS = 24
 class ProgramReader(Component):  # type: ignore[misc,unused-ignore]
     """The program counter, the memory behind it and two registers per field.
 
-    `go` lasts one cycle and starts a tile once `results_busy` is clear; `finished` says that its last loop turn
-    passes. Fields stand from the cycle after `go` on. `add_step` and `add_slot` are set with the last word of a table
-    entry; `tile_done` comes when the results of a tile have left; of the fields a table entry needs, the `next_` values count. `extra` holds the fields from `EXTRA_FIELDS`
-    on, side by side, as the next `go` means them: whoever needs them keeps them.
+    `go` lasts one cycle and starts a tile once `results_busy` is clear; `finished` says that its last loop turn passes,
+    `tile_done` that its results have left too. Fields stand from the cycle after `go` on. `add_step` and `add_slot` are set
+    with the last word of a table entry; of the fields that an entry needs, the `next_` values count. `extra` holds the
+    fields from `EXTRA_FIELDS` on, side by side, as the next `go` means them: whoever needs them keeps them.
     """
 
     def __init__(self, words: int, widths: Mapping[Field, int], extra_widths: tuple[int, ...] = ()) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 
+from foldwright.accel.datapath import Engine
 from foldwright.accel.rtl.banks import WideMemory
 from foldwright.accel.slots import byte_runs
 
@@ -17,19 +18,10 @@ __all__ = ["MapMemory"]
 class MapMemory:
     """Makes the memory inside module `m` under `name`."""
 
-    def __init__(
-        self,
-        m: Module,
-        name: str,
-        *,
-        dn: int,
-        dk: int,
-        planes_per_word: tuple[int, ...],
-        byte_bits: int,
-        words: int,
-    ) -> None:
+    def __init__(self, m: Module, name: str, engine: Engine, byte_bits: int, words: int) -> None:
+        dn = engine.dn
         self._m, self._name, self.dn, self.byte_bits = m, name, dn, byte_bits
-        self.runs = byte_runs(dk, planes_per_word, byte_bits)
+        self.runs = byte_runs(engine.dk, engine.planes_per_word, byte_bits)
         width = dn * len(self.runs) * byte_bits
         self._ram = WideMemory(m, name, width, words, unit_bits=byte_bits, lanes=True)
 

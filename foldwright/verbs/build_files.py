@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ import numpy as np
 from foldwright.accel.cosim.build import BuildParams, Waves, build_simulator
 from foldwright.accel.cosim.frames import FramesReport, dram_bytes, random_images, run_frames
 from foldwright.accel.cosim.run import DramModel
-from foldwright.accel.export.accelerator import accelerator_files, read_accelerator
+from foldwright.accel.export.accelerator import FilesOfDesign, accelerator_files, read_accelerator
 from foldwright.accel.export.design import TOP
 from foldwright.accel.export.package import Package
 from foldwright.accel.export.package import package as package_of
 from foldwright.accel.export.verilog import ExportedFile, export_verilog
+from foldwright.accel.export.vivado import vivado_files
 from foldwright.accel.layout import lay_out
 from foldwright.accel.network import Network, load_network
 from foldwright.accel.plan import Plan
@@ -32,7 +34,7 @@ from foldwright.verbs.tables import aligned
 
 __all__ = ["TARGETS", "TOOLS", "export_run", "simulate_run", "verify_run", "verify_table"]
 
-TARGETS = ("verilog", "accelerator")
+TARGETS = ("verilog", "accelerator", "vivado")
 TOOLS = ("amaranth", "verilator")
 DRAM_PORT_BITS = 32
 
@@ -131,9 +133,36 @@ def simulate_run(
         frame, channel, y, x = (int(v) for v in np.argwhere(ran.values != want)[0])
         raise VerificationError(
             f"{network.name}: {report.mismatches} of {report.values} results differ; the first is frame {frame}, channel "
-            f"{channel}, pixel ({y}, {x}): {ran.values[frame, channel, y, x]} in RTL, {want[frame, channel, y, x]} by the reference"
+            f"{channel}, pixel ({y}, {x}): {ran.values[frame, channel, y, x]} in RTL, "
+            f"{want[frame, channel, y, x]} by the reference"
         )
     return report
+
+
+def _vivado(
+    run: RunFolder, plan: Plan, package: Package, technology: str, is_wanted: bool
+) -> FilesOfDesign | None:
+    """Returns what adds a Vivado project to an accelerator's files, made from its Verilog; None where none is wanted."""
+    if not is_wanted:
+        return None
+    placed = open_placed(run, plan)
+    placement = placed.placement if placed is not None else None
+
+    def files(design: str, verilog: str) -> Mapping[str, str | bytes]:
+        if not design.endswith(".v"):
+            raise ToolMissingError(
+                "a Vivado project needs Verilog, which yosys writes; install it with: pip install 'foldwright[build]'"
+            )
+        return vivado_files(
+            package,
+            verilog,
+            part=plan.part,
+            clock_mhz=plan.clock_mhz,
+            placement=placement,
+            technology=technology,
+        )
+
+    return files
 
 
 def _package(run: RunFolder, plan: Plan, network: Network) -> Package:
