@@ -17,6 +17,7 @@ import numpy.typing as npt
 from foldwright.accel.datapath import LaneMode
 from foldwright.accel.export.dram import image_bytes, packed_words
 from foldwright.accel.export.executor import Tokens, executor_words, tokens_of
+from foldwright.accel.export.fitting import fitted
 from foldwright.accel.export.hardware import hardware_of, items_of_round
 from foldwright.accel.export.loading import Section, constants_of, image_frame_bytes, loading_words
 from foldwright.accel.images import Tile, block_channels
@@ -25,6 +26,7 @@ from foldwright.accel.rtl.accelerator import AcceleratorShape
 from foldwright.accel.rtl.program import WORD_BITS
 from foldwright.accel.rtl.registers import Register
 from foldwright.accel.workload import ResultKind
+from foldwright.errors import ConfigError
 
 __all__ = ["Package", "package"]
 
@@ -143,23 +145,45 @@ class Package:
         return whole.transpose(0, 4, 1, 5, 2, 3).reshape(rounds * batch, -1, *size)
 
 
-def package(layout: AcceleratorLayout, dram_bits: int) -> Package:
+def package(
+    layout: AcceleratorLayout, dram_bits: int, *, hardware: AcceleratorShape | None = None
+) -> Package:
     """Returns the package of a layout.
 
+    Args:
+        hardware: what it will run on; None for hardware of its own.
+
     Raises:
-        ConfigError: an engine cannot write what another reads.
+        ConfigError: an engine cannot write what another reads, or the hardware does not fit.
     """
     tokens = tokens_of(layout)
-    hardware = hardware_of(layout, dram_bits)
+    if hardware is None:
+        hardware = hardware_of(layout, dram_bits)
+    else:
+        layout = fitted(layout, hardware)
     programs = {e: executor_words(layout, e, shape, tokens) for e, shape in enumerate(hardware.engines)}
     loader: list[int] = []
     sections: list[Section] = []
     for _ in range(2):  # the sections lie behind the loader's program, whose length does not depend on where
         sections = constants_of(layout, programs, dram_bits, offset=_aligned(4 * len(loader)))
         loader = loading_words(layout, sections, tokens, dram_bits)
-    return Package(
-        layout, hardware_of(layout, dram_bits), dram_bits, tokens, programs, loader, tuple(sections)
-    )
+    _check_programs(hardware, programs, loader, dram_bits)
+    return Package(layout, hardware, dram_bits, tokens, programs, loader, tuple(sections))
+
+
+def _check_programs(
+    hardware: AcceleratorShape, programs: Mapping[int, list[int]], loader: list[int], dram_bits: int
+) -> None:
+    rooms = [
+        (f"the program of engine {e}", len(words), hardware.engines[e].program_words)
+        for e, words in programs.items()
+    ]
+    rooms.append(("the loader's program", len(loader), hardware.memory.program_words))
+    wrong = [f"{name} has {words} words, allowed 1..{most}" for name, words, most in rooms if words > most]
+    if hardware.memory.data_bits != dram_bits:
+        wrong.append(f"the DRAM port is {hardware.memory.data_bits} bits wide, not {dram_bits}")
+    if wrong:
+        raise ConfigError("accelerator: " + "; ".join(wrong))
 
 
 def _aligned(size: int) -> int:
