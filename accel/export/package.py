@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from foldwright.accel.rtl.accelerator import AcceleratorShape
 from foldwright.accel.rtl.program import WORD_BITS
 from foldwright.accel.rtl.registers import Register
 from foldwright.accel.workload import ResultKind
+from foldwright.accel.writer_program import stored_rows
 from foldwright.errors import ConfigError
 
 __all__ = ["Package", "package"]
@@ -113,7 +115,14 @@ class Package:
         items = np.frombuffer(body, np.uint8).reshape(rounds, self.items_of_round, self.item_bytes)
         planes = np.unpackbits(items, axis=2, bitorder="little")[:, :, : lanes * bits]
         values = (planes.reshape(rounds, -1, lanes, bits).astype(np.int64) << np.arange(bits)).sum(axis=3)
-        ordered = self._by_frame(values)[:frames]  # (frames, blocks * dm, H, W)
+        parts, at = [], 0
+        for rows in self._rows_of_tiles():
+            if not rows:
+                continue
+            size = self.items_of_round // layer.stored_height * rows
+            parts.append(self._by_frame(values[:, at : at + size], rows))
+            at += size
+        ordered = np.concatenate(parts, axis=2)[:frames]  # (frames, blocks * dm, H, W)
         channels = np.concatenate(block_channels(encoding, Tile.whole(encoding)))
         out = np.empty((len(ordered), layer.out_channels, *ordered.shape[2:]), dtype=np.int64)
         out[:, channels[channels >= 0]] = ordered[:, channels >= 0]
@@ -123,11 +132,18 @@ class Package:
         whole = low + (out - low) % (1 << bits)
         return encoding.value_of(whole.transpose(1, 0, 2, 3), last.seen.weights).transpose(1, 0, 2, 3)
 
-    def _by_frame(self, values: Int64s) -> Int64s:
-        """Orders items (rounds, items, lanes * dm) as (frames, blocks * dm, H, W)."""
+    def _rows_of_tiles(self) -> list[int]:
+        """Returns how many rows of results each tile of the last layer gives."""
+        last = self.layout.layers[-1]
+        layer, ends = last.entry.layer, range(1, last.tiles + 1)
+        done = [0, *(stored_rows(layer, min(k * last.tile_rows, layer.out_height)) for k in ends)]
+        return [after - before for before, after in pairwise(done)]
+
+    def _by_frame(self, values: Int64s, rows: int) -> Int64s:
+        """Orders items (rounds, items, lanes * dm) of a tile as (frames, blocks * dm, rows, W)."""
         last = self.layout.layers[-1]
         layer, engine = last.entry.layer, last.encoding.engine
-        size = (layer.stored_height, layer.stored_width)
+        size = (rows, layer.stored_width)
         rounds, batch = len(values), self.batch_frames
         if engine.lanes is LaneMode.COLUMN:
             shaped = values.reshape(rounds, last.blocks, batch, *size, engine.dm)
