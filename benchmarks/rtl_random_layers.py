@@ -38,7 +38,10 @@ def main() -> None:
     for k, variant in enumerate(VARIANTS):
         share = args.layers * (k + 1) // len(VARIANTS) - args.layers * k // len(VARIANTS)
         row = _run_variant(
-            variant, simulator_of(variant, args.cache, args.jobs), share, np.random.default_rng([args.seed, k])
+            variant,
+            simulator_of(variant, args.cache, args.jobs),
+            share,
+            np.random.default_rng([args.seed, k]),
         )
         rows.append(row)
         print(
