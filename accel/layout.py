@@ -9,6 +9,7 @@ What it leaves out: intermediate tensors in DRAM, streamed weights, residual add
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
@@ -185,6 +186,9 @@ def lay_out(network: Network, datapath: Datapath, *, image_tile_rows: int = 0) -
         )
     if wrong:
         raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))
+    wrong = list(_inbox_mistakes(layers))
+    if wrong:
+        raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))
     layers, own, inbox, line = _addresses(layers, datapath)
     layers = [_with_words(layer, own, inbox) for layer in layers]
     weights, thresholds = ([max(1, b[k]) for b in bases] for k in range(2))
@@ -225,6 +229,18 @@ def _chain_mistakes(network: Network, datapath: Datapath) -> list[str]:
         if layer.result is ResultKind.RAW and i + 1 < len(layers):
             wrong.append(f"layer {layer.name!r} leaves raw accumulators to another layer")
     return wrong
+
+
+def _inbox_mistakes(layers: list[LayerLayout]) -> Iterator[str]:
+    """Yields the engines whose inbox more than one would fill: the loader, or another engine's writer."""
+    fillers: dict[int, set[str]] = {}
+    for layer in layers:
+        if layer.source is Source.INBOX:
+            filler = f"engine {layers[layer.producer].engine}" if layer.producer >= 0 else "the loader"
+            fillers.setdefault(layer.engine, set()).add(filler)
+    for engine, names in fillers.items():
+        if len(names) > 1:
+            yield f"the inbox of engine {engine} is filled by {' and '.join(sorted(names))}, allowed is one"
 
 
 def _entries(network: Network) -> list[IntegerLayer]:

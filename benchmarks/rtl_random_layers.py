@@ -14,6 +14,7 @@ import json
 import tempfile
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from foldwright.accel.cosim.build import BuildParams, Simulator, build_simulator
 from foldwright.accel.export.design import TOP, accelerator_rtlil, verilog_of
+from foldwright.accel.provoked_errors import PROVOCATIONS, VARIANT, provoke
 from foldwright.accel.random_hardware import VARIANTS, Trial, Variant, draw_trial, run_trial
 from foldwright.accel.workload import ResultKind
 from foldwright.errors import VerificationError
@@ -46,7 +48,8 @@ def main() -> None:
         rows.append(row)
         print(
             f"{row['variant']:24} {row['layers']:4} layers, {row['values']:8} values, {row['mismatches']} mismatches, "
-            f"{row['failures']} failures, {row['cycles']:9} cycles, {row['seconds']:6} s"
+            f"{row['failures']} failures, {row['cycles']:9} cycles, {row['seconds']:6} s",
+            flush=True,
         )
     totals: dict[str, Any] = {
         key: sum(row[key] for row in rows)
@@ -54,15 +57,29 @@ def main() -> None:
     }
     totals["seconds"] = round(time.monotonic() - started, 1)
     print(totals)
+    errors = _errors(simulator_of(VARIANT, args.cache, args.jobs))
     if args.json:
-        figures = {"seed": args.seed, "totals": totals, "variants": rows}
+        figures = {"seed": args.seed, "totals": totals, "variants": rows, "errors": errors}
         args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def _errors(simulator: Simulator) -> list[dict[str, Any]]:
+    """Provokes every error; returns the table."""
+    table = []
+    for provocation in PROVOCATIONS:
+        outcome = provoke(provocation, simulator)
+        print(
+            f"{outcome.name:42} {outcome.cause.name.lower():18} {outcome.detail:#010x} {'right' if outcome.is_right else 'WRONG'}"
+        )
+        named = {"expected": outcome.expected.name.lower(), "cause": outcome.cause.name.lower()}
+        table.append({**asdict(outcome), **named, "is_right": outcome.is_right})
+    return table
 
 
 def simulator_of(variant: Variant, cache: Path | None, jobs: int) -> Simulator:
     """Builds a variant's simulator."""
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / f"{TOP}.v"
+        source = Path(folder) / f"{variant.name}.v"
         source.write_text(verilog_of(accelerator_rtlil(variant.hardware, "xc7-words")), encoding="utf-8")
         return build_simulator([source], TOP, cache=cache, params=BuildParams(jobs=jobs))
 

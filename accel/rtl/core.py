@@ -35,8 +35,8 @@ PROGRAM_WORDS = 1024
 HOLD_BITS = 4
 _ACCUMULATE_AND_LOAD = 2
 _SHARED = (
-    "start", "rounds", "stop", "results_busy", "granted", "busy", "running", "go", "illegal", "wait", "wait_token", "tile_done", "gives",
-    "give_tokens", "extra", "window_ready", "take", "done", "source", "program_write", "map_address", "map_read",
+    "start", "rounds", "stop", "results_busy", "granted", "busy", "running", "go", "illegal", "wait", "wait_token",
+    "tile_done", "gives", "give_tokens", "extra", "window_ready", "take", "done", "source", "program_write", "map_address", "map_read",
 )  # fmt: skip
 
 

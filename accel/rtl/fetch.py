@@ -25,8 +25,9 @@ class ProgramReader(Component):  # type: ignore[misc,unused-ignore]
 
     `go` lasts one cycle and starts a tile once `results_busy` is clear; `finished` says that its last loop turn
     passes. Fields stand from the cycle after `go` on. `add_step` and `add_slot` are set with the last word of a table
-    entry; `tile_done` comes when the results of a tile have left; of the fields a table entry needs, the `next_` values count. `extra` holds the fields from `EXTRA_FIELDS`
-    on, side by side, as the next `go` means them: whoever needs them keeps them.
+    entry; of the fields that entry needs, the `next_` values count. `tile_done` comes when the results of a tile have
+    left. `extra` holds the fields from `EXTRA_FIELDS` on, side by side, as the next `go` means them: whoever needs them
+    keeps them.
     """
 
     def __init__(self, words: int, widths: Mapping[Field, int], extra_widths: tuple[int, ...] = ()) -> None:

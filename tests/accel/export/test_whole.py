@@ -26,8 +26,19 @@ from foldwright.accel.network import load_network
 from foldwright.accel.provoked_errors import PROVOCATIONS, Provocation, provoke
 from foldwright.accel.provoked_errors import VARIANT as BATCH
 from foldwright.accel.random_hardware import Variant, draw_trial, run_trial
+from foldwright.accel.random_network import RandomNetwork, random_entry
 from foldwright.accel.rtl.registers import ErrorCause, Register
 from foldwright.accel.synthesis import yosys_command
+from foldwright.accel.workload import (
+    IMAGE,
+    ActKind,
+    Layer,
+    LayerKind,
+    Pool,
+    PoolKind,
+    ResultKind,
+    Workload,
+)
 from foldwright.errors import ConfigError, ToolMissingError
 
 MODELS = Path(__file__).parents[3] / "models"
@@ -89,6 +100,66 @@ def test_random_chains_give_the_reference(variant: Variant, simulators: Simulato
         trial = draw_trial(variant, np.random.default_rng([11, seed]))
         run, mismatches = run_trial(trial, simulators(variant))
         assert (run.values.size > 0, mismatches) == (True, 0), trial.described()
+
+
+def _network(*layers: Layer) -> RandomNetwork:
+    first = layers[0]
+    workload = Workload(
+        "by hand", layers, first.in_channels, first.in_height, first.in_width, first.act_bits, first.act_kind
+    )
+    rng = np.random.default_rng(3)
+    return RandomNetwork("by hand", workload, {layer.name: random_entry(layer, rng) for layer in layers})
+
+
+def _check(network: RandomNetwork, simulator: Simulator, image_tile_rows: int = 0) -> None:
+    layers = network.workload.layers
+    datapath = Datapath(BATCH.engines, (0,) * len(layers), batch_frames=3)
+    layout = lay_out(network, datapath, image_tile_rows=image_tile_rows)
+    images = network.random_image(5, np.random.default_rng(4))
+    run = run_frames(package(layout, 32, hardware=BATCH.hardware), simulator, images)
+    assert np.array_equal(run.values, network.integer_tensors(images)[layers[-1].name].output)
+
+
+@pytest.mark.parametrize("pool", [None, Pool(PoolKind.MAX, (3, 2), (2, 2), (1, 0, 0, 0))])
+@pytest.mark.parametrize("tile_rows", [1, 2, 4])
+def test_results_of_tiles_come_in_order(simulators: Simulators, pool: Pool | None, tile_rows: int) -> None:
+    """All blocks of a tile come before those of the next one; with pooling the first tile of a row has no results."""
+    layer = Layer(
+        "only", LayerKind.CONV, (IMAGE,), 3, 5, 8, 20, act_bits=2, act_kind=ActKind.UNSIGNED, out_bits=2,
+        out_kind=ActKind.UNSIGNED, pool=pool,
+    )  # fmt: skip
+    _check(_network(layer), simulators(BATCH), tile_rows)
+
+
+def test_signed_maps_hold_zero_where_no_channel_is(simulators: Simulators) -> None:
+    """The code of the lowest value is not stored as 0, so rows behind the eleventh need a code of their own."""
+    first = Layer(
+        "first", LayerKind.CONV, (IMAGE,), 3, 4, 4, 11, act_bits=1, out_bits=2, out_kind=ActKind.SIGNED
+    )
+    second = Layer(
+        "second", LayerKind.CONV, ("first",), 11, 4, 4, 9, (3, 3), act_bits=2, act_kind=ActKind.SIGNED,
+        result=ResultKind.RAW,
+    )  # fmt: skip
+    _check(_network(first, second), simulators(BATCH))
+
+
+def test_an_inbox_has_one_filler() -> None:
+    layers = [
+        Layer(
+            f"layer{k}",
+            LayerKind.CONV,
+            (f"layer{k - 1}" if k else IMAGE,),
+            8,
+            2,
+            2,
+            8,
+            act_bits=1,
+            out_bits=1,
+        )
+        for k in range(3)
+    ]
+    with pytest.raises(ConfigError, match="inbox of engine 0 is filled by engine 1 and the loader"):
+        lay_out(_network(*layers), Datapath(BOTH.engines, (0, 1, 0)))
 
 
 def test_a_network_of_several_rounds_is_exact(
