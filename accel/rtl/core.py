@@ -36,7 +36,8 @@ HOLD_BITS = 4
 _ACCUMULATE_AND_LOAD = 2
 _SHARED = (
     "start", "rounds", "stop", "results_busy", "granted", "busy", "running", "go", "illegal", "wait", "wait_token",
-    "tile_done", "gives", "give_tokens", "extra", "window_ready", "take", "done", "source", "program_write", "map_address", "map_read",
+    "tile_done", "gives", "give_tokens", "extra", "window_ready", "take", "done", "source", "program_write", "map_address",
+    "map_read",
 )  # fmt: skip
 
 
