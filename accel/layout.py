@@ -9,11 +9,12 @@ What it leaves out: intermediate tensors in DRAM, streamed weights, residual add
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
 from math import lcm
+from typing import Protocol
 
 import numpy as np
 
@@ -22,14 +23,24 @@ from foldwright.accel.encoding import Encoding, needed_acc_bits
 from foldwright.accel.layers import IntegerLayer
 from foldwright.accel.map_form import MapForm
 from foldwright.accel.mapping import M_PA, M_PACKED, ceil_div, map_layers
-from foldwright.accel.network import Network
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.verify import packed_layer
-from foldwright.accel.workload import IMAGE, LayerKind, PoolKind, ResultKind
+from foldwright.accel.workload import IMAGE, LayerKind, PoolKind, ResultKind, Workload
 from foldwright.accel.writer_shape import MapTarget
 from foldwright.errors import ConfigError
 
-__all__ = ["AcceleratorLayout", "LayerLayout", "Source", "lay_out"]
+__all__ = ["AcceleratorLayout", "LayerLayout", "LayeredNetwork", "Source", "lay_out"]
+
+
+class LayeredNetwork(Protocol):
+    """What a layout needs of a network: `network.Network`, or one that never was a file."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def workload(self) -> Workload: ...
+    @property
+    def layers(self) -> Mapping[str, IntegerLayer]: ...
 
 
 class Source(IntEnum):
@@ -99,7 +110,7 @@ class LayerLayout:
 class AcceleratorLayout:
     """All layers, and what the memories of each engine must hold (words)."""
 
-    network: Network
+    network: LayeredNetwork
     datapath: Datapath
     layers: tuple[LayerLayout, ...]
     own_words: tuple[int, ...]
@@ -125,7 +136,7 @@ class AcceleratorLayout:
         )
 
 
-def lay_out(network: Network, datapath: Datapath, *, image_tile_rows: int = 0) -> AcceleratorLayout:
+def lay_out(network: LayeredNetwork, datapath: Datapath, *, image_tile_rows: int = 0) -> AcceleratorLayout:
     """Lays a network out on a datapath.
 
     Args:
@@ -204,7 +215,7 @@ def lay_out(network: Network, datapath: Datapath, *, image_tile_rows: int = 0) -
     )
 
 
-def _chain_mistakes(network: Network, datapath: Datapath) -> list[str]:
+def _chain_mistakes(network: LayeredNetwork, datapath: Datapath) -> list[str]:
     layers, wrong = network.workload.layers, []
     if len(datapath.assignment) != len(layers):
         return [f"the datapath assigns {len(datapath.assignment)} layers, the network has {len(layers)}"]
@@ -243,7 +254,7 @@ def _inbox_mistakes(layers: list[LayerLayout]) -> Iterator[str]:
             yield f"the inbox of engine {engine} is filled by {' and '.join(sorted(names))}, allowed is one"
 
 
-def _entries(network: Network) -> list[IntegerLayer]:
+def _entries(network: LayeredNetwork) -> list[IntegerLayer]:
     """Returns the layers, matrix products over a map as convolutions that cover it."""
     out = []
     shapes = {

@@ -91,10 +91,11 @@ def random_network(
         bits, kind = first.act_bits, first.act_kind
         shape = (
             first.channels,
-            *(max(n, k - int(first.pad_left > 0)) for n, k in zip(shape[1:], first.kernel, strict=True)),
+            max(shape[1], first.kernel[0] - int(first.pad_left > 0)),
+            max(shape[2], first.kernel[1] - int(first.pad_left > 0)),
         )
     image = (*shape, bits, kind)
-    entries = []
+    entries: list[IntegerLayer] = []
     for k in range(layers):
         is_last = k + 1 == layers
         before = entries[-1].name if entries else IMAGE
@@ -103,6 +104,8 @@ def random_network(
         )
         if k == 0 and first is not None:
             made = _as_first(made, first, rng)
+        elif rng.random() < 0.1:
+            made = _flattened(made)
         entry = random_entry(made, rng)
         entries.append(entry)
         layer = entry.layer
@@ -167,6 +170,14 @@ def _random_layer(
     if not raw and rng.random() < 0.5:
         layer = replace(layer, pool=_random_pool(rng, layer))
     return layer
+
+
+def _flattened(layer: Layer) -> Layer:
+    """Returns a matrix product over all that a layer reads."""
+    return replace(
+        layer, kind=LayerKind.MATMUL, in_channels=layer.in_channels * layer.in_height * layer.in_width, in_height=1,
+        in_width=1, kernel=(1, 1), stride=(1, 1), padding=(0, 0, 0, 0), groups=1, pool=None,
+    )  # fmt: skip
 
 
 def _random_pool(rng: np.random.Generator, layer: Layer) -> Pool | None:

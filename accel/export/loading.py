@@ -16,6 +16,7 @@ from foldwright.accel.export.executor import ROUNDS_OF_PROGRAM, Tokens, code_off
 from foldwright.accel.images import Tile, block_channels, weight_image
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
 from foldwright.accel.rtl.loader_program import (
+    NO_TOKEN,
     Instruction,
     Jump,
     Label,
@@ -107,7 +108,7 @@ def loading_words(
                 section.dest,
                 pixels=section.words,
                 beats=beats,
-                **({"give_after": loaded} if last else {}),
+                give_after=loaded if last else NO_TOKEN,
             )
         )
     steps.append(Instruction(LoaderField.WAIT, loaded))

@@ -191,7 +191,7 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
         """Builds own map and inbox; returns what they read, by source."""
         shape, engine, core, writer = self.shape, self.shape.engine, self.core, self.writer
         words: list[tuple[int, Value]] = []
-        common = {"dn": engine.dn, "dk": engine.dk, "planes_per_word": engine.planes_per_word}
+        common: dict[str, Any] = {"dn": engine.dn, "dk": engine.dk, "planes_per_word": engine.planes_per_word}
         if shape.own_words:
             own = MapMemory(m, "own", **common, byte_bits=engine.byte_bits, words=shape.own_words)
             t = shape.targets.index(self.index)
