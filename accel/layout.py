@@ -9,10 +9,12 @@ What it leaves out: intermediate tensors in DRAM, streamed weights, residual add
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
 from math import lcm
+from typing import Protocol
 
 import numpy as np
 
@@ -21,14 +23,24 @@ from foldwright.accel.encoding import Encoding, needed_acc_bits
 from foldwright.accel.layers import IntegerLayer
 from foldwright.accel.map_form import MapForm
 from foldwright.accel.mapping import M_PA, M_PACKED, ceil_div, map_layers
-from foldwright.accel.network import Network
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.verify import packed_layer
-from foldwright.accel.workload import IMAGE, LayerKind, PoolKind, ResultKind
+from foldwright.accel.workload import IMAGE, LayerKind, PoolKind, ResultKind, Workload
 from foldwright.accel.writer_shape import MapTarget
 from foldwright.errors import ConfigError
 
-__all__ = ["AcceleratorLayout", "LayerLayout", "Source", "lay_out"]
+__all__ = ["AcceleratorLayout", "LayerLayout", "LayeredNetwork", "Source", "lay_out"]
+
+
+class LayeredNetwork(Protocol):
+    """What a layout needs of a network: `network.Network`, or one that never was a file."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def workload(self) -> Workload: ...
+    @property
+    def layers(self) -> Mapping[str, IntegerLayer]: ...
 
 
 class Source(IntEnum):
@@ -98,7 +110,7 @@ class LayerLayout:
 class AcceleratorLayout:
     """All layers, and what the memories of each engine must hold (words)."""
 
-    network: Network
+    network: LayeredNetwork
     datapath: Datapath
     layers: tuple[LayerLayout, ...]
     own_words: tuple[int, ...]
@@ -125,7 +137,7 @@ class AcceleratorLayout:
 
 
 def lay_out(
-    network: Network,
+    network: LayeredNetwork,
     datapath: Datapath,
     *,
     image_tile_rows: int = 0,
@@ -203,6 +215,9 @@ def lay_out(
         )
     if wrong:
         raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))
+    wrong = list(_inbox_mistakes(layers))
+    if wrong:
+        raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))
     layers, own, inbox, line = _addresses(layers, datapath)
     layers = [_with_words(layer, own, inbox) for layer in layers]
     weights, thresholds = ([max(1, b[k]) for b in bases] for k in range(2))
@@ -218,7 +233,7 @@ def lay_out(
     )
 
 
-def _chain_mistakes(network: Network, datapath: Datapath) -> list[str]:
+def _chain_mistakes(network: LayeredNetwork, datapath: Datapath) -> list[str]:
     layers, wrong = network.workload.layers, []
     if len(datapath.assignment) != len(layers):
         return [f"the datapath assigns {len(datapath.assignment)} layers, the network has {len(layers)}"]
@@ -245,7 +260,19 @@ def _chain_mistakes(network: Network, datapath: Datapath) -> list[str]:
     return wrong
 
 
-def _entries(network: Network) -> list[IntegerLayer]:
+def _inbox_mistakes(layers: list[LayerLayout]) -> Iterator[str]:
+    """Yields the engines whose inbox more than one would fill: the loader, or another engine's writer."""
+    fillers: dict[int, set[str]] = {}
+    for layer in layers:
+        if layer.source is Source.INBOX:
+            filler = f"engine {layers[layer.producer].engine}" if layer.producer >= 0 else "the loader"
+            fillers.setdefault(layer.engine, set()).add(filler)
+    for engine, names in fillers.items():
+        if len(names) > 1:
+            yield f"the inbox of engine {engine} is filled by {' and '.join(sorted(names))}, allowed is one"
+
+
+def _entries(network: LayeredNetwork) -> list[IntegerLayer]:
     """Returns the layers, matrix products over a map as convolutions that cover it."""
     out = []
     shapes = {

@@ -26,7 +26,7 @@ from foldwright.accel.workload import (
     Workload,
 )
 
-__all__ = ["RandomNetwork", "random_entry", "random_network"]
+__all__ = ["FirstLayer", "RandomNetwork", "random_entry", "random_network"]
 
 Int64s = npt.NDArray[np.int64]
 _KERNELS = (1, 2, 3, 3, 4, 5, 7)
@@ -56,6 +56,18 @@ class RandomNetwork:
         return traces
 
 
+@dataclass(frozen=True, slots=True)
+class FirstLayer:
+    """What a window fixes of the layer that reads the image; without left padding it has none."""
+
+    channels: int
+    act_bits: int
+    act_kind: ActKind
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pad_left: int = 0
+
+
 def random_network(
     rng: np.random.Generator,
     layers: int,
@@ -63,24 +75,37 @@ def random_network(
     weight_kinds: tuple[WeightKind, ...],
     most_levels: int,
     most_channels: int = 24,
+    first: FirstLayer | None = None,
 ) -> RandomNetwork:
     """Returns a chain of layers that an engine with these weight kinds and that many thresholds can run.
 
     Args:
         most_levels: thresholds per channel; activations between layers have as many bits as that allows.
         most_channels: upper end of the channel counts.
+        first: what is given of the first layer.
     """
     bits = int(rng.integers(1, 9 if rng.random() < 0.3 else 3))
     kind = _act_kind(rng, bits)
     shape = (int(rng.integers(1, 9)), int(rng.integers(3, 13)), int(rng.integers(3, 13)))
+    if first is not None:
+        bits, kind = first.act_bits, first.act_kind
+        shape = (
+            first.channels,
+            max(shape[1], first.kernel[0] - int(first.pad_left > 0)),
+            max(shape[2], first.kernel[1] - int(first.pad_left > 0)),
+        )
     image = (*shape, bits, kind)
-    entries = []
+    entries: list[IntegerLayer] = []
     for k in range(layers):
         is_last = k + 1 == layers
         before = entries[-1].name if entries else IMAGE
         made = _random_layer(
             rng, f"layer{k}", before, shape, bits, kind, weight_kinds, most_levels, most_channels, is_last
         )
+        if k == 0 and first is not None:
+            made = _as_first(made, first, rng)
+        elif rng.random() < 0.1:
+            made = _flattened(made)
         entry = random_entry(made, rng)
         entries.append(entry)
         layer = entry.layer
@@ -90,6 +115,18 @@ def random_network(
         "random", tuple(e.layer for e in entries), image[0], image[1], image[2], image[3], image[4]
     )
     return RandomNetwork("random", workload, {e.name: e for e in entries})
+
+
+def _as_first(layer: Layer, first: FirstLayer, rng: np.random.Generator) -> Layer:
+    """Returns a layer with the given kernel, stride and left padding; its pooling is drawn again."""
+    height, width = layer.in_height, layer.in_width
+    most = int(first.pad_left > 0)
+    top = int(rng.integers(0, 1 + most * (first.kernel[0] - 1)))
+    bottom = max(first.kernel[0] - height - top, int(rng.integers(0, 1 + most)))
+    right = max(first.kernel[1] - width - first.pad_left, int(rng.integers(0, 1 + most)))
+    padding = (top, first.pad_left, bottom, right)
+    made = replace(layer, kernel=first.kernel, stride=first.stride, padding=padding, groups=1, pool=None)
+    return replace(made, pool=_random_pool(rng, made)) if layer.pool else made
 
 
 def _act_kind(rng: np.random.Generator, bits: int) -> ActKind:
@@ -133,6 +170,14 @@ def _random_layer(
     if not raw and rng.random() < 0.5:
         layer = replace(layer, pool=_random_pool(rng, layer))
     return layer
+
+
+def _flattened(layer: Layer) -> Layer:
+    """Returns a matrix product over all that a layer reads."""
+    return replace(
+        layer, kind=LayerKind.MATMUL, in_channels=layer.in_channels * layer.in_height * layer.in_width, in_height=1,
+        in_width=1, kernel=(1, 1), stride=(1, 1), padding=(0, 0, 0, 0), groups=1, pool=None,
+    )  # fmt: skip
 
 
 def _random_pool(rng: np.random.Generator, layer: Layer) -> Pool | None:

@@ -37,7 +37,7 @@ from foldwright.accel.workload import Layer, Pool, PoolKind
 from foldwright.accel.writer_shape import WriterShape
 from foldwright.errors import ConfigError
 
-__all__ = ["ENTRY_CYCLES", "MapPlace", "WriterTile", "pool_entries", "writer_fields"]
+__all__ = ["ENTRY_CYCLES", "MapPlace", "WriterTile", "pool_entries", "stored_rows", "writer_fields"]
 
 ENTRY_CYCLES = 4
 """From one use of an entry of the row memory to the next."""
@@ -120,6 +120,13 @@ def pool_entries(shape: WriterShape, tile: WriterTile) -> int:
     if _keeps(tile):
         entries *= (tile.blocks[1] - tile.blocks[0]) * frames
     return entries
+
+
+def stored_rows(layer: Layer, rows: int) -> int:
+    """Returns how many rows have left when that many rows of a convolution have come."""
+    if layer.pool is None or rows == layer.out_height:
+        return layer.stored_height if rows == layer.out_height else rows
+    return _walk(layer.pool, 0, rows).ended
 
 
 def _pool_of(tile: WriterTile) -> Pool:

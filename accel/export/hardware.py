@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from foldwright.accel.datapath import LaneMode
+from foldwright.accel.datapath import Engine, LaneMode
 from foldwright.accel.export.executor import executor_words, tokens_of
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
 from foldwright.accel.rtl.accelerator import AcceleratorShape
@@ -15,7 +15,7 @@ from foldwright.accel.workload import ActKind
 from foldwright.accel.writer_program import WriterTile, pool_entries
 from foldwright.accel.writer_shape import MapTarget, WriterShape
 
-__all__ = ["hardware_of", "items_of_round", "targets_of"]
+__all__ = ["hardware_of", "items_of_round", "needed_reach", "row_memory_words", "targets_of", "window_of"]
 
 _STORE_DEPTH_ROUNDS = 2
 _LEAST_WORDS = 512
@@ -63,7 +63,6 @@ def _engine_shape(layout: AcceleratorLayout, e: int) -> EngineShape:
     engine, layers = layout.engines[e], layout.of_engine(e)
     batch = engine.lanes is LaneMode.BATCH
     targets = targets_of(layout, e)
-    reach = max(1 if batch else -(-x.seen.layer.kernel[1] // x.seen.layer.stride[1]) for x in layers)
     writer = WriterShape(
         dm=engine.dm,
         dn=engine.dn,
@@ -75,19 +74,19 @@ def _engine_shape(layout: AcceleratorLayout, e: int) -> EngineShape:
         targets=tuple(_target(layout, e, owner) for owner in targets),
         store=any(x.consumer < 0 for x in layers),
     )
-    writer = replace(writer, pool_words=max(_row_memory(layout, x, writer) for x in layers))
+    writer = replace(writer, pool_words=max(row_memory_words(layout, x, writer) for x in layers))
     first = layers[0]
     maker = next((x.producer for x in layers if x.source is Source.INBOX), -1)
     maker_engine = layout.engines[layout.layers[maker].engine] if maker >= 0 else engine
     shape = EngineShape(
         engine=engine,
-        reach=reach,
+        reach=needed_reach(layers, engine),
         own_words=layout.own_words[e],
         inbox_words=layout.inbox_words[e],
         inbox_bytes=maker_engine.byte_bits,
         inbox_from_loader=maker < 0,
         inbox_lanes=maker_engine.drain_lanes if maker >= 0 else 1,
-        window=_window(layout, first) if first.source is Source.WINDOW else None,
+        window=window_of(layout, first) if first.source is Source.WINDOW else None,
         writer=writer,
         targets=targets,
     )
@@ -95,7 +94,14 @@ def _engine_shape(layout: AcceleratorLayout, e: int) -> EngineShape:
     return replace(shape, program_words=max(_LEAST_WORDS, _power_of_two(words)))
 
 
-def _row_memory(layout: AcceleratorLayout, layer: LayerLayout, writer: WriterShape) -> int:
+def needed_reach(layers: list[LayerLayout], engine: Engine) -> int:
+    """Returns the most taps of one phase that the layers of an engine have; 1 with batch lanes."""
+    if engine.lanes is LaneMode.BATCH:
+        return 1
+    return max(-(-x.seen.layer.kernel[1] // x.seen.layer.stride[1]) for x in layers)
+
+
+def row_memory_words(layout: AcceleratorLayout, layer: LayerLayout, writer: WriterShape) -> int:
     """Returns the words of the row memory that a layer's pooling needs."""
     rows = [(0, layer.tile_rows)] if layer.tiles > 1 else [(0, layer.entry.layer.out_height)]
     tiles = [WriterTile(layer.entry.layer, (0, layer.blocks), r, layout.datapath.batch_frames) for r in rows]
@@ -115,7 +121,8 @@ def _target(layout: AcceleratorLayout, e: int, owner: int) -> MapTarget:
     )
 
 
-def _window(layout: AcceleratorLayout, layer: LayerLayout) -> WindowShape:
+def window_of(layout: AcceleratorLayout, layer: LayerLayout) -> WindowShape:
+    """Returns the window that a layer which packs taps reads."""
     true, engine = layer.entry.layer, layer.encoding.engine
     return WindowShape(
         channels=true.in_channels,

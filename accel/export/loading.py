@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from foldwright.accel.datapath import LaneMode
 from foldwright.accel.encoding import fold_thresholds
 from foldwright.accel.export.dram import packed_words, pixel_bytes
-from foldwright.accel.export.executor import ROUNDS_OF_PROGRAM, Tokens
+from foldwright.accel.export.executor import ROUNDS_OF_PROGRAM, Tokens, code_offset
 from foldwright.accel.images import Tile, block_channels, weight_image
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
 from foldwright.accel.rtl.loader_program import (
@@ -76,10 +76,12 @@ def _images(layout: AcceleratorLayout, engine: int) -> tuple[list[int], list[int
         assert (len(weights), len(thresholds)) == (layer.weight_base, layer.threshold_base)
         weights += weight_image(encoding, entry.weights, tile)
         blocks = block_channels(encoding, tile)
-        has = entry.thresholds is not None
-        thresholds += (
-            fold_thresholds(entry, encoding).words(encoding.engine, blocks) if has else [0] * len(blocks)
-        )
+        if entry.thresholds is None:
+            thresholds += [0] * len(blocks)
+            continue
+        # Rows without a channel must be 0 where the writer has added its offset.
+        idle_code = -code_offset(layout, layer) % (1 << encoding.engine.levels.bit_length())
+        thresholds += fold_thresholds(entry, encoding).words(encoding.engine, blocks, idle_code)
     return weights, thresholds
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from foldwright.accel.datapath import LaneMode
 from foldwright.accel.export.dram import image_bytes, packed_words
 from foldwright.accel.export.executor import Tokens, executor_words, tokens_of
+from foldwright.accel.export.fitting import fitted
 from foldwright.accel.export.hardware import hardware_of, items_of_round
 from foldwright.accel.export.loading import Section, constants_of, image_frame_bytes, loading_words
 from foldwright.accel.images import Tile, block_channels
@@ -25,6 +27,8 @@ from foldwright.accel.rtl.accelerator import AcceleratorShape
 from foldwright.accel.rtl.program import WORD_BITS
 from foldwright.accel.rtl.registers import Register
 from foldwright.accel.workload import ResultKind
+from foldwright.accel.writer_program import stored_rows
+from foldwright.errors import ConfigError
 
 __all__ = ["Package", "package"]
 
@@ -111,7 +115,14 @@ class Package:
         items = np.frombuffer(body, np.uint8).reshape(rounds, self.items_of_round, self.item_bytes)
         planes = np.unpackbits(items, axis=2, bitorder="little")[:, :, : lanes * bits]
         values = (planes.reshape(rounds, -1, lanes, bits).astype(np.int64) << np.arange(bits)).sum(axis=3)
-        ordered = self._by_frame(values)[:frames]  # (frames, blocks * dm, H, W)
+        parts, at = [], 0
+        for rows in self._rows_of_tiles():
+            if not rows:
+                continue
+            size = self.items_of_round // layer.stored_height * rows
+            parts.append(self._by_frame(values[:, at : at + size], rows))
+            at += size
+        ordered = np.concatenate(parts, axis=2)[:frames]  # (frames, blocks * dm, H, W)
         channels = np.concatenate(block_channels(encoding, Tile.whole(encoding)))
         out = np.empty((len(ordered), layer.out_channels, *ordered.shape[2:]), dtype=np.int64)
         out[:, channels[channels >= 0]] = ordered[:, channels >= 0]
@@ -121,11 +132,18 @@ class Package:
         whole = low + (out - low) % (1 << bits)
         return encoding.value_of(whole.transpose(1, 0, 2, 3), last.seen.weights).transpose(1, 0, 2, 3)
 
-    def _by_frame(self, values: Int64s) -> Int64s:
-        """Orders items (rounds, items, lanes * dm) as (frames, blocks * dm, H, W)."""
+    def _rows_of_tiles(self) -> list[int]:
+        """Returns how many rows of results each tile of the last layer gives."""
+        last = self.layout.layers[-1]
+        layer, ends = last.entry.layer, range(1, last.tiles + 1)
+        done = [0, *(stored_rows(layer, min(k * last.tile_rows, layer.out_height)) for k in ends)]
+        return [after - before for before, after in pairwise(done)]
+
+    def _by_frame(self, values: Int64s, rows: int) -> Int64s:
+        """Orders items (rounds, items, lanes * dm) of a tile as (frames, blocks * dm, rows, W)."""
         last = self.layout.layers[-1]
         layer, engine = last.entry.layer, last.encoding.engine
-        size = (layer.stored_height, layer.stored_width)
+        size = (rows, layer.stored_width)
         rounds, batch = len(values), self.batch_frames
         if engine.lanes is LaneMode.COLUMN:
             shaped = values.reshape(rounds, last.blocks, batch, *size, engine.dm)
@@ -143,23 +161,45 @@ class Package:
         return whole.transpose(0, 4, 1, 5, 2, 3).reshape(rounds * batch, -1, *size)
 
 
-def package(layout: AcceleratorLayout, dram_bits: int) -> Package:
+def package(
+    layout: AcceleratorLayout, dram_bits: int, *, hardware: AcceleratorShape | None = None
+) -> Package:
     """Returns the package of a layout.
 
+    Args:
+        hardware: what it will run on; None for hardware of its own.
+
     Raises:
-        ConfigError: an engine cannot write what another reads.
+        ConfigError: an engine cannot write what another reads, or the hardware does not fit.
     """
     tokens = tokens_of(layout)
-    hardware = hardware_of(layout, dram_bits)
+    if hardware is None:
+        hardware = hardware_of(layout, dram_bits)
+    else:
+        layout = fitted(layout, hardware)
     programs = {e: executor_words(layout, e, shape, tokens) for e, shape in enumerate(hardware.engines)}
     loader: list[int] = []
     sections: list[Section] = []
     for _ in range(2):  # the sections lie behind the loader's program, whose length does not depend on where
         sections = constants_of(layout, programs, dram_bits, offset=_aligned(4 * len(loader)))
         loader = loading_words(layout, sections, tokens, dram_bits)
-    return Package(
-        layout, hardware_of(layout, dram_bits), dram_bits, tokens, programs, loader, tuple(sections)
-    )
+    _check_programs(hardware, programs, loader, dram_bits)
+    return Package(layout, hardware, dram_bits, tokens, programs, loader, tuple(sections))
+
+
+def _check_programs(
+    hardware: AcceleratorShape, programs: Mapping[int, list[int]], loader: list[int], dram_bits: int
+) -> None:
+    rooms = [
+        (f"the program of engine {e}", len(words), hardware.engines[e].program_words)
+        for e, words in programs.items()
+    ]
+    rooms.append(("the loader's program", len(loader), hardware.memory.program_words))
+    wrong = [f"{name} has {words} words, allowed 1..{most}" for name, words, most in rooms if words > most]
+    if hardware.memory.data_bits != dram_bits:
+        wrong.append(f"the DRAM port is {hardware.memory.data_bits} bits wide, not {dram_bits}")
+    if wrong:
+        raise ConfigError("accelerator: " + "; ".join(wrong))
 
 
 def _aligned(size: int) -> int:

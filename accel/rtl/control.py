@@ -215,11 +215,11 @@ class Control(Component):  # type: ignore[misc,unused-ignore]
             m.d.sync += [asked.eq(1), word.eq(s["araddr"][2:])]
         with m.If(s["rready"]):
             m.d.sync += s["rvalid"].eq(0)
-        with m.If(asked):
-            m.d.sync += [asked.eq(0), s["rvalid"].eq(1)]
-            with m.If(word == Register.CYCLES_LOW >> 2):
-                m.d.sync += self._upper.eq(self._cycles[_BITS:])
         last = max(values) >> 2
         table = Array(values.get(4 * k, 0) for k in range(last + 1))
         bits = last.bit_length()
-        m.d.sync += s["rdata"].eq(Mux(word > last, 0, table[word[:bits]]))
+        with m.If(asked):
+            m.d.sync += [asked.eq(0), s["rvalid"].eq(1)]
+            m.d.sync += s["rdata"].eq(Mux(word > last, 0, table[word[:bits]]))
+            with m.If(word == Register.CYCLES_LOW >> 2):
+                m.d.sync += self._upper.eq(self._cycles[_BITS:])

@@ -49,15 +49,15 @@ def export_run(folder: Path, target: str, model: str | None = None) -> list[Expo
     if target not in TARGETS:
         raise ConfigError(f"--to {target!r} is no target; {nearest(target, TARGETS)}")
     run, plan, network = _opened(folder, model)
-    if target == "accelerator":
-        files = accelerator_files(
-            _package(run, plan, network), plan.technology or _technology(plan), trace=True
-        )
+    if target in ("accelerator", "vivado"):
+        package, technology = _package(run, plan, network), plan.technology or _technology(plan)
+        vivado = _vivado(run, plan, package, technology) if target == "vivado" else None
+        bodies = accelerator_files(package, technology, extra=vivado)
         with staged_folder(run.path / "build") as stage:
-            for name, body in files.items():
+            for name, body in bodies.items():
                 (stage / name).write_bytes(body)
         return [
-            ExportedFile(name, len(body), hashlib.sha256(body).hexdigest()) for name, body in files.items()
+            ExportedFile(name, len(body), hashlib.sha256(body).hexdigest()) for name, body in bodies.items()
         ]
     with staged_folder(run.path / "build") as stage:
         build = stage / "files"
@@ -139,12 +139,8 @@ def simulate_run(
     return report
 
 
-def _vivado(
-    run: RunFolder, plan: Plan, package: Package, technology: str, is_wanted: bool
-) -> FilesOfDesign | None:
-    """Returns what adds a Vivado project to an accelerator's files, made from its Verilog; None where none is wanted."""
-    if not is_wanted:
-        return None
+def _vivado(run: RunFolder, plan: Plan, package: Package, technology: str) -> FilesOfDesign:
+    """Returns what adds a Vivado project to an accelerator's files, made from its Verilog."""
     placed = open_placed(run, plan)
     placement = placed.placement if placed is not None else None
 

@@ -204,6 +204,28 @@ def test_host_sees_identity_and_is_refused_what_cannot_be() -> None:
     System().simulate(test)
 
 
+def test_an_answer_holds_until_the_host_takes_it() -> None:
+    async def test(ctx: Any, s: System) -> None:
+        await s.configure(ctx)
+        await s.start(ctx)
+        await ctx.tick().repeat(10)
+        ctx.set(s.dut.s_axi_araddr, R.CYCLES_LOW)
+        ctx.set(s.dut.s_axi_arvalid, 1)
+        await ctx.tick().until(s.dut.s_axi_arready)
+        ctx.set(s.dut.s_axi_arvalid, 0)
+        await ctx.tick().until(s.dut.s_axi_rvalid)
+        seen = []
+        for _ in range(5):
+            await ctx.tick()
+            seen.append(ctx.get(s.dut.s_axi_rdata))
+        assert seen[0] > 0
+        assert seen == seen[:1] * 5  # though every cycle is counted
+        ctx.set(s.dut.s_axi_rready, 1)
+        assert await s.end(ctx) == Status.DONE
+
+    System().simulate(test)
+
+
 def test_addresses_in_the_map_are_told_apart() -> None:
     places = [info.register for info in REGISTERS if info.register is not R.COUNTERS]
     assert sorted(places) == sorted(set(Register) - {R.COUNTERS})

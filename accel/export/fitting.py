@@ -1,0 +1,212 @@
+"""One accelerator for several networks: hardware with room to spare, and layouts that use what it has.
+
+`roomy_hardware` gives shapes that no network decides; `fitted` takes a layout to the memories of given hardware, so that
+its programs can be written for it. What is static in the hardware must be what the layout needs: engines, the window's
+kernel, stride and channels, who fills which inbox, and who stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from foldwright.accel.datapath import Engine, LaneMode
+from foldwright.accel.export.executor import tokens_of
+from foldwright.accel.export.hardware import items_of_round, needed_reach, row_memory_words, window_of
+from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
+from foldwright.accel.rtl.accelerator import AcceleratorShape
+from foldwright.accel.rtl.complete import EngineShape
+from foldwright.accel.rtl.memory_side import MemorySideParams
+from foldwright.accel.rtl.window import WindowShape
+from foldwright.accel.writer_shape import MapTarget, WriterShape
+from foldwright.errors import ConfigError
+
+__all__ = ["FROM_LOADER", "Room", "fitted", "roomy_hardware"]
+
+FROM_LOADER = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Depths of memories in words, the same for every engine; `reach` is that of engines with column lanes."""
+
+    own_words: int = 2048
+    inbox_words: int = 4096
+    line_words: int = 1024
+    weight_words: int = 4096
+    threshold_words: int = 64
+    pool_words: int = 512
+    program_words: int = 4096
+    item_depth: int = 8192
+    tokens: int = 12
+    reach: int = 7
+
+
+def roomy_hardware(
+    engines: tuple[Engine, ...],
+    fillers: tuple[int | None, ...],
+    *,
+    storing: int,
+    window: WindowShape | None = None,
+    dram_bits: int = 32,
+    room: Room | None = None,
+) -> AcceleratorShape:
+    """Returns an accelerator that is not made for one network.
+
+    Args:
+        fillers: who fills each engine's inbox: another engine, `FROM_LOADER`, or None where there is no inbox.
+        storing: the engine whose results go to DRAM.
+        window: of the first engine; how deep its line memory is, the room says.
+    """
+    room = room or Room()
+    shapes = tuple(_roomy_engine(engines, e, fillers, storing, window, room) for e in range(len(engines)))
+    memory = MemorySideParams(
+        engines=len(engines),
+        data_bits=dram_bits,
+        tokens=room.tokens,
+        item_bits=shapes[storing].writer.store_bits,
+        item_depth=room.item_depth,
+    )
+    return AcceleratorShape(shapes, memory)
+
+
+def _roomy_engine(
+    engines: tuple[Engine, ...], e: int, fillers: tuple[int | None, ...], storing: int, window: WindowShape | None, room: Room
+) -> EngineShape:  # fmt: skip
+    engine, filler = engines[e], fillers[e]
+    batch = engine.lanes is LaneMode.BATCH
+    filled = tuple(owner for owner, by in enumerate(fillers) if by == e)
+    targets = (e, *filled) if engine.levels else ()
+    own_words = room.own_words if targets else 0
+    writer = WriterShape(
+        dm=engine.dm,
+        dn=engine.dn,
+        code_bits=engine.levels.bit_length(),
+        acc_bits=engine.acc_bits,
+        is_batch=batch,
+        drain_lanes=engine.drain_lanes,
+        pool_words=room.pool_words if engine.levels else 0,
+        targets=tuple(
+            _target(engines[owner], own_words if owner == e else room.inbox_words, engine)
+            for owner in targets
+        ),
+        store=e == storing,
+    )
+    inbox_words = 0 if filler is None else room.inbox_words
+    maker = engine if filler is None or filler < 0 else engines[filler]
+    has_window = window is not None and e == 0
+    return EngineShape(
+        engine=replace(
+            engine,
+            weight_words=room.weight_words,
+            threshold_words=room.threshold_words,
+            map_words=max(own_words, inbox_words, room.line_words if has_window else 1),
+        ),
+        reach=1 if batch else room.reach,
+        own_words=own_words,
+        inbox_words=inbox_words,
+        inbox_bytes=maker.byte_bits,
+        inbox_from_loader=filler == FROM_LOADER,
+        inbox_lanes=maker.drain_lanes if filler is not None and filler >= 0 else 1,
+        window=replace(window, line_words=room.line_words) if window is not None and has_window else None,
+        writer=writer,
+        targets=targets,
+        program_words=room.program_words,
+    )
+
+
+def _target(owner: Engine, words: int, maker: Engine) -> MapTarget:
+    return MapTarget(
+        owner.dk, owner.planes_per_word, owner.dn, owner.lanes is LaneMode.BATCH, words, maker.byte_bits
+    )
+
+
+def fitted(layout: AcceleratorLayout, hardware: AcceleratorShape) -> AcceleratorLayout:
+    """Returns a layout with the memories of given hardware.
+
+    Raises:
+        ConfigError: the hardware cannot run it; lists all reasons.
+    """
+    wrong = list(_misfits(layout, hardware))
+    if wrong:
+        raise ConfigError(f"{layout.network.name}: the hardware does not fit: " + "; ".join(wrong))
+    shapes = hardware.engines
+    return replace(
+        layout,
+        layers=tuple(_with_target(layout, layer, hardware) for layer in layout.layers),
+        own_words=tuple(shape.own_words for shape in shapes),
+        inbox_words=tuple(shape.inbox_words for shape in shapes),
+        line_words=tuple(shape.window.line_words if shape.window else 0 for shape in shapes),
+        weight_words=tuple(shape.engine.weight_words for shape in shapes),
+        threshold_words=tuple(shape.engine.threshold_words for shape in shapes),
+    )
+
+
+def _with_target(layout: AcceleratorLayout, layer: LayerLayout, hardware: AcceleratorShape) -> LayerLayout:
+    if layer.form is None:
+        return layer
+    maker = hardware.engines[layout.layers[layer.producer].engine]
+    target = maker.writer.targets[maker.targets.index(layer.engine)]
+    return replace(layer, form=replace(layer.form, target=target))
+
+
+def _misfits(layout: AcceleratorLayout, hardware: AcceleratorShape) -> Iterator[str]:
+    if len(layout.engines) != len(hardware.engines):
+        yield f"{len(layout.engines)} engines are needed, it has {len(hardware.engines)}"
+        return
+    for e, shape in enumerate(hardware.engines):
+        yield from (f"engine {e}: {reason}" for reason in _engine_misfits(layout, e, shape))
+    for layer in layout.layers:
+        yield from _way_misfits(layout, layer, hardware)
+    memory, last = hardware.memory, layout.layers[-1]
+    yield from _shortages(
+        ("token counters", tokens_of(layout).count + 1, memory.tokens),
+        ("items that the store holds", 2 * items_of_round(layout, last), memory.item_depth),
+    )
+    if last.engine != hardware.storing:
+        yield f"results leave engine {last.engine}, engine {hardware.storing} stores"
+
+
+def _engine_misfits(layout: AcceleratorLayout, e: int, shape: EngineShape) -> Iterator[str]:
+    engine, have = layout.engines[e], shape.engine
+    depths = {name: getattr(have, name) for name in ("weight_words", "threshold_words", "map_words")}
+    if replace(engine, **depths, line_bits=have.line_bits, line_words=have.line_words) != have:
+        yield f"{engine.shape} is needed, it is {have.shape}, or they differ in lanes, planes or widths"
+        return
+    layers = layout.of_engine(e)
+    pooled = max(row_memory_words(layout, layer, shape.writer) for layer in layers)
+    yield from _shortages(
+        ("words of weights", layout.weight_words[e], have.weight_words),
+        ("words of thresholds", layout.threshold_words[e], have.threshold_words),
+        ("words of its own map", layout.own_words[e], shape.own_words),
+        ("words of its inbox", layout.inbox_words[e], shape.inbox_words),
+        ("lanes of reach", needed_reach(layers, engine), shape.reach),
+        ("words of the row memory", pooled, shape.writer.pool_words),
+    )
+
+
+def _way_misfits(layout: AcceleratorLayout, layer: LayerLayout, hardware: AcceleratorShape) -> Iterator[str]:
+    """Yields what is wrong with how a layer's input comes to it."""
+    shape = hardware.engines[layer.engine]
+    if layer.source is Source.WINDOW:
+        need = window_of(layout, layer)
+        if shape.window is None or replace(need, line_words=shape.window.line_words) != shape.window:
+            yield f"layer {layer.name!r} needs a window of {need}"
+        elif need.line_words > shape.window.line_words:
+            yield f"{need.line_words} words of lines are needed, it has {shape.window.line_words}"
+        return
+    if layer.producer < 0:
+        if not shape.inbox_from_loader:
+            yield f"layer {layer.name!r} reads the image, its engine's inbox is not the loader's"
+        return
+    maker = layout.layers[layer.producer].engine
+    if layer.engine not in hardware.engines[maker].targets or (
+        layer.source is Source.INBOX and shape.inbox_from_loader
+    ):
+        yield f"engine {maker} does not fill what layer {layer.name!r} reads"
+
+
+def _shortages(*needs: tuple[str, int, int]) -> Iterator[str]:
+    for what, need, have in needs:
+        if need > have:
+            yield f"{need} {what} are needed, it has {have}"

@@ -1,0 +1,249 @@
+"""Small accelerators with room to spare, and random networks to run on them: trials of RTL against the integer reference.
+
+A *variant* is hardware that is built once; a *trial* is a random network with programs for a variant, stored images and
+the manners of a DRAM. Trials differ in all that programs decide: shapes, kernels, strides, padding, groups, bits, pooling,
+tiles of rows, frames and rounds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from foldwright.accel.cosim.build import Simulator
+from foldwright.accel.cosim.frames import FramesRun, run_frames
+from foldwright.accel.cosim.run import DramModel, Limits
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
+from foldwright.accel.export.fitting import FROM_LOADER, Room, roomy_hardware
+from foldwright.accel.export.package import Package, package
+from foldwright.accel.layout import lay_out
+from foldwright.accel.mapping import M_CYCLES, map_layers
+from foldwright.accel.random_network import FirstLayer, RandomNetwork, random_network
+from foldwright.accel.rtl.accelerator import AcceleratorShape
+from foldwright.accel.rtl.window import WindowShape
+from foldwright.accel.tables import engine_table, layer_table
+from foldwright.accel.workload import ActKind, WeightKind
+from foldwright.errors import ConfigError
+
+__all__ = ["VARIANTS", "Trial", "Variant", "draw_trial", "run_trial"]
+
+_DENSE = (WeightKind.BINARY, WeightKind.TERNARY, WeightKind.ODD)
+_LATENCIES = (0, 1, 5, 20, 80, 300)
+_LIMITS = Limits(cycles=20_000_000, seconds=300.0)
+MOST_CYCLES = 60_000
+"""Of the engines in a round, by the cost model; longer networks are drawn again."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Hardware to try networks on. `assignments` are the engines of chains that it can run."""
+
+    name: str
+    engines: tuple[Engine, ...]
+    assignments: tuple[tuple[int, ...], ...]
+    fillers: tuple[int | None, ...]
+    storing: int = 0
+    first: FirstLayer | None = None
+    dram_bits: int = 32
+    room: Room = field(default_factory=Room)
+
+    @cached_property
+    def hardware(self) -> AcceleratorShape:
+        return roomy_hardware(
+            self.engines,
+            self.fillers,
+            storing=self.storing,
+            window=self._window(),
+            dram_bits=self.dram_bits,
+            room=self.room,
+        )
+
+    @property
+    def weight_kinds(self) -> tuple[WeightKind, ...]:
+        has_xnor = any(engine.arithmetic is Arithmetic.XNOR for engine in self.engines)
+        return _DENSE if has_xnor else (*_DENSE, WeightKind.SIGNED)
+
+    @property
+    def most_levels(self) -> int:
+        return min((engine.levels for engine in self.engines if engine.levels), default=0)
+
+    def _window(self) -> WindowShape | None:
+        """Returns the window for the given first layer, all of whose planes go into few words."""
+        first, engine = self.first, self.engines[0]
+        if first is None:
+            return None
+        pa = max(engine.planes_per_word) if not first.pad_left or first.act_kind is not ActKind.SIGNED else 1
+        return WindowShape(
+            channels=first.channels,
+            act_bits=first.act_bits,
+            kernel=first.kernel,
+            stride=first.stride,
+            pad_left=first.pad_left,
+            dk=engine.dk,
+            pa=pa,
+            dn=engine.dn,
+            is_batch=engine.lanes is LaneMode.BATCH,
+            line_words=1,
+            flip_sign=first.act_kind is ActKind.SIGNED and pa > 1,
+        )
+
+
+def _engine(dm: int, dk: int, dn: int, lanes: LaneMode, **rest: Any) -> Engine:
+    return Engine(dm, dk, dn, lanes=lanes, **{"acc_bits": 18, "levels": 3, **rest})
+
+
+_B, _C, _AND = LaneMode.BATCH, LaneMode.COLUMN, Arithmetic.AND
+_ONE = ((0,), (0, 0), (0, 0, 0))
+_TWO = ((0, 1), (0, 0, 1), (0, 1, 1))
+_BACK = ((0, 1, 0),)
+
+VARIANTS = (
+    Variant("batch", (_engine(8, 16, 3, _B),), _ONE, (FROM_LOADER,)),
+    Variant("column", (_engine(8, 16, 2, _C),), _ONE, (FROM_LOADER,)),
+    Variant(
+        "column-planes", (_engine(8, 32, 4, _C, planes_per_word=(1, 2)),), _ONE, (FROM_LOADER,), dram_bits=64
+    ),
+    Variant(
+        "batch-and-pairs",
+        (_engine(8, 32, 4, _B, arithmetic=_AND, planes_per_word=(2,), levels=7, drain_lanes=2),),
+        _ONE,
+        (FROM_LOADER,),
+    ),
+    Variant("column-and-nines", (_engine(9, 36, 3, _C, arithmetic=_AND),), _ONE, (FROM_LOADER,)),
+    Variant(
+        "batch-wide", (_engine(16, 64, 2, _B, levels=15, drain_lanes=2),), _ONE, (FROM_LOADER,), dram_bits=64
+    ),
+    Variant(
+        "column-to-batch",
+        (_engine(8, 24, 3, _C), _engine(16, 32, 2, _B)),
+        _TWO, (FROM_LOADER, 0), 1,
+    ),
+    Variant(
+        "batch-to-column",
+        (_engine(18, 36, 1, _B, arithmetic=_AND), _engine(8, 40, 3, _C, arithmetic=_AND, planes_per_word=(1, 2))),
+        _TWO, (FROM_LOADER, 0), 1,
+    ),
+    Variant(
+        "batches-then-raw",
+        (_engine(8, 32, 5, _B, drain_lanes=2), _engine(8, 32, 5, _B, levels=0, drain_lanes=5)),
+        ((0, 1), (0, 0, 1)), (FROM_LOADER, 0), 1,
+    ),
+    Variant(
+        "window-columns-and-back",
+        (_engine(8, 32, 3, _C, window_bits=45), _engine(8, 16, 2, _B)),
+        _BACK, (1, 0), 0, FirstLayer(5, 1, ActKind.UNSIGNED, (3, 3), (1, 1), 1),
+    ),
+    Variant(
+        "window-batch",
+        (_engine(8, 24, 3, _B, planes_per_word=(1, 2), window_bits=150),),
+        _ONE, (None,), 0, FirstLayer(3, 2, ActKind.SIGNED, (5, 5), (2, 2)),
+    ),
+    Variant(
+        "window-signed-bytes",
+        (_engine(8, 27, 2, _C, arithmetic=_AND, window_bits=216), _engine(9, 54, 2, _C, arithmetic=_AND)),
+        _TWO, (None, 0), 1, FirstLayer(3, 8, ActKind.SIGNED, (3, 3), (2, 1), 1), 64,
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A network on a variant; `images` are stored values (frames, C, H, W)."""
+
+    network: RandomNetwork
+    package: Package
+    images: npt.NDArray[np.int64]
+    dram: DramModel
+    image_tile_rows: int
+
+    @property
+    def rounds(self) -> int:
+        return -(-len(self.images) // self.package.batch_frames)
+
+    def described(self) -> dict[str, Any]:
+        """Returns what one has to know to see what this trial is."""
+        return {
+            "layers": [str(entry.layer) for entry in self.network.layers.values()],
+            "assignment": self.package.layout.datapath.assignment,
+            "batch_frames": self.package.batch_frames,
+            "frames": len(self.images),
+            "image_tile_rows": self.image_tile_rows,
+            "dram": str(self.dram),
+        }
+
+
+def draw_trial(
+    variant: Variant, rng: np.random.Generator, refused: Counter[str] | None = None, tries: int = 1000
+) -> Trial:
+    """Returns a random trial that a variant can run.
+
+    Args:
+        refused: counts the reasons for which networks were drawn again.
+    """
+    refused = Counter() if refused is None else refused
+    for _ in range(tries):
+        try:
+            return _draw(variant, rng)
+        except ConfigError as error:
+            refused[_reason(str(error))] += 1
+    raise ConfigError(
+        f"{variant.name}: none of {tries} networks fits; most often: {refused.most_common(1)[0][0]}"
+    )
+
+
+def _reason(text: str) -> str:
+    """Returns the last part of a message without names and numbers."""
+    words = text.rsplit(": ", 1)[-1].split("; ")[0].split()
+    return " ".join(word for word in words if not any(c.isdigit() for c in word))
+
+
+def _draw(variant: Variant, rng: np.random.Generator) -> Trial:
+    assignment = variant.assignments[int(rng.integers(len(variant.assignments)))]
+    network = random_network(
+        rng,
+        len(assignment),
+        weight_kinds=variant.weight_kinds,
+        most_levels=variant.most_levels,
+        first=variant.first,
+    )
+    batch = int(rng.integers(1, 2 * max(engine.dn for engine in variant.engines) + 1))
+    datapath = Datapath(variant.engines, assignment, batch_frames=batch)
+    mappings = map_layers(
+        layer_table(network.workload), engine_table(variant.engines), np.array(assignment), batch
+    )
+    if int(mappings[:, M_CYCLES].sum()) > MOST_CYCLES:
+        raise ConfigError("draw: the network takes too long")
+    rows = network.workload.layers[0].out_height
+    tile_rows = int(rng.integers(0, rows + 1)) if rng.random() < 0.6 else 0
+    packed = package(
+        lay_out(network, datapath, image_tile_rows=tile_rows), variant.dram_bits, hardware=variant.hardware
+    )
+    frames = int(rng.integers(1, 3 * batch + 1))
+    rounds = -(-frames // batch)
+    size = max(1 << 16, 1 << (packed.addresses(rounds)["end"] - 1).bit_length())
+    dram = DramModel(
+        size_bytes=size,
+        latency_cycles=int(rng.choice(_LATENCIES)),
+        beats_per_cycle=float(rng.choice([0.25, 1.0, 2.0])),
+        outstanding=int(rng.integers(1, 9)),
+        stall_percent=int(rng.integers(0, 61)) if rng.random() < 0.7 else 0,
+        seed=int(rng.integers(1 << 32)),
+    )
+    return Trial(network, packed, network.random_image(frames, rng), dram, tile_rows)
+
+
+def run_trial(trial: Trial, simulator: Simulator) -> tuple[FramesRun, int]:
+    """Runs a trial; returns the run and the number of values that differ from the reference.
+
+    Raises:
+        VerificationError: the accelerator reports an error, hangs, or breaks the rules of AXI.
+    """
+    run = run_frames(trial.package, simulator, trial.images, dram=trial.dram, limits=_LIMITS)
+    traces = trial.network.integer_tensors(trial.images)
+    expected = traces[trial.network.workload.layers[-1].name].output
+    return run, int((run.values != expected).sum())
