@@ -10,6 +10,17 @@ A `Waterfall` says where the measured cycles of a layer in a round went; its par
 front of a tile is counted to that tile's layer, in the order in which the causes end: until its program is read, until
 other engines have given their tokens, and the rest, where it waits for the image or for room for results, as DRAM.
 
+What the simulator does not say, or says differently (`docs/accelerator.md` has how the RTL works):
+
+- A packed layer's window: its first fill of a tile, and that of every row (`accel.window_time`); the largest difference.
+- `mapping.tile_latency` takes the longer of the flush and of reading the next tile's program. The RTL reads it while the
+  tile runs, so only what a short tile leaves of it shows, as `program_wait`; the flush itself is 3 cycles longer, and with
+  pooling, 3 more.
+- Blocks that parts of channels add (`layout`), which the simulator's mapping does not count, show in `shape`.
+- An engine that runs the first layer alone loads it behind its own round there; the RTL has two copies and loads ahead.
+- Pixels and words are padded to whole beats in DRAM, and a transfer costs some cycles; there, bits are counted.
+- Tokens: four to nine cycles from an engine's end to another's start.
+
 Left out: where the host could start sooner; refresh; what happens in the rounds in which the pipeline fills.
 """
 
