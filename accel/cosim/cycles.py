@@ -1,0 +1,355 @@
+"""Cycles of a co-simulated accelerator, beside what the simulator and what the RTL's own timing predict.
+
+Three numbers stand side by side, for every layer and for a round in steady state:
+
+    measured    from a tile's `go` until its results are in memory, from the traces
+    simulated   `accel.simulate` with the decisions that the layout has taken (`schedule_of`), tile latencies included
+    corrected   `accel.cosim.timing`: the same, from the programs, with what the simulator leaves out
+
+A `Waterfall` says where the measured cycles of a layer in a round went; its parts add up to them. What an engine waits in
+front of a tile is counted to that tile's layer, in the order in which the causes end: until its program is read, until
+other engines have given their tokens, and the rest, where it waits for the image or for room for results, as DRAM.
+
+What the simulator does not say, or says differently (`docs/accelerator.md` has how the RTL works):
+
+- A packed layer's window: its first fill of a tile, and that of every row (`accel.window_time`); the largest difference.
+- `mapping.tile_latency` takes the longer of the flush and of reading the next tile's program. The RTL reads it while the
+  tile runs, so only what a short tile leaves of it shows, as `program_wait`; the flush itself is 3 cycles longer, and with
+  pooling, 3 more.
+- Blocks that parts of channels add (`layout`), which the simulator's mapping does not count, show in `shape`.
+- An engine that runs the first layer alone loads it behind its own round there; the RTL has two copies and loads ahead.
+- Pixels and words are padded to whole beats in DRAM, and a transfer costs some cycles; there, bits are counted.
+- Tokens: four to nine cycles from an engine's end to another's start.
+
+Left out: where the host could start sooner; refresh; what happens in the rounds in which the pipeline fills.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from foldwright.accel.cosim.run import DramModel
+from foldwright.accel.cosim.spans import TileSpan, tile_spans
+from foldwright.accel.cosim.timing import ProgramTile, expected_ends, program_tiles, tile_time
+from foldwright.accel.evaluate import (
+    DECISIONS,
+    OUTPUT_CHIP,
+    OUTPUT_DRAM,
+    WEIGHTS_PINNED_AHEAD,
+    expand,
+)
+from foldwright.accel.export.executor import run_tiles
+from foldwright.accel.export.package import Package
+from foldwright.accel.layout import AcceleratorLayout, LayerLayout
+from foldwright.accel.mapping import M_BLOCKS, M_ROWS
+from foldwright.accel.schedule import NetworkTables, Schedule, build_schedule, network_tables
+from foldwright.accel.tiles import (
+    ORDER_WEIGHTS,
+    P_BLOCKS,
+    P_CYCLES_PER_BLOCK_ROW,
+    P_LATENCY,
+    P_ROWS,
+    P_TILE_ROWS,
+)
+from foldwright.netlists.part import Part
+
+__all__ = [
+    "CycleReport",
+    "EngineCycles",
+    "LayerCycles",
+    "Waterfall",
+    "cycle_report",
+    "schedule_of",
+]
+
+Int64s = npt.NDArray[np.int64]
+
+_GRANT_CYCLES = 9
+"""The longest that a token which is there may take to be granted."""
+_CORRECTED_ROUNDS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """Where the cycles of a layer in a round went; the parts add up to `total`.
+
+    `ideal`: binary multiply-accumulates by those that the engine can do a cycle. `shape`: what whole blocks, words and
+    lanes leave unused, and idle steps of blocks that are shorter than their drain. `fill_drain`: from `go` to the first
+    operands and from the last ones to the memory. `window`: waits for the window of a layer that packs taps. `rest`:
+    measured between `go` and the end, but none of these. Then what the engine waits in front of the layer's tiles.
+    """
+
+    ideal: float = 0.0
+    shape: float = 0.0
+    fill_drain: float = 0.0
+    window: float = 0.0
+    rest: float = 0.0
+    program_wait: float = 0.0
+    token_wait: float = 0.0
+    dram_wait: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return float(sum(getattr(self, part.name) for part in fields(self)))
+
+    @property
+    def waits(self) -> float:
+        return self.program_wait + self.token_wait + self.dram_wait
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCycles:
+    """Cycles of a layer in a round: all its tiles, waits in front of them left out."""
+
+    layer: str
+    engine: int
+    tiles: int
+    measured: float
+    simulated: int
+    corrected: int
+    waterfall: Waterfall
+
+    @property
+    def simulated_error(self) -> float:
+        """By how much of the measured cycles the simulator is off; negative where it says fewer."""
+        return self.simulated / self.measured - 1
+
+    @property
+    def corrected_error(self) -> float:
+        return self.corrected / self.measured - 1
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCycles:
+    """An engine's round: `utilisation` is the share of cycles between a tile's start and its end."""
+
+    engine: int
+    busy: float
+    waits: float
+    utilisation: float
+
+
+@dataclass(frozen=True)
+class CycleReport:
+    """Layers, engines, and cycles per round in steady state: measured, simulated, corrected.
+
+    `first_round` counts from the first tile's start until the first round's last result has left the engine.
+    """
+
+    layers: tuple[LayerCycles, ...]
+    engines: tuple[EngineCycles, ...]
+    frames_per_round: int
+    steady_rounds: int
+    first_round: int
+    measured: float
+    simulated: int
+    corrected: float
+
+    @property
+    def cycles_per_frame(self) -> float:
+        return self.measured / self.frames_per_round
+
+    @property
+    def simulated_error(self) -> float:
+        return self.simulated / self.measured - 1
+
+    @property
+    def corrected_error(self) -> float:
+        return self.corrected / self.measured - 1
+
+    @property
+    def worst_layer_error(self) -> float:
+        """The simulator's largest error of a layer, without its sign."""
+        return max(abs(layer.simulated_error) for layer in self.layers)
+
+    @property
+    def mean_layer_error(self) -> float:
+        return sum(abs(layer.simulated_error) for layer in self.layers) / len(self.layers)
+
+    @property
+    def worst_corrected_error(self) -> float:
+        return max(abs(layer.corrected_error) for layer in self.layers)
+
+    def frames_per_second(self, clock_mhz: float) -> float:
+        return clock_mhz * 1e6 / self.cycles_per_frame
+
+
+def schedule_of(layout: AcceleratorLayout, part: Part) -> Schedule:
+    """Returns the simulator's schedule for what a layout does.
+
+    All weights are pinned, every tensor between layers stays on chip, and only the first layer has tiles of rows.
+    """
+    tables, choices = _decided(layout, part)
+    return build_schedule(layout.network.workload, tables, choices)[0]
+
+
+def _decided(layout: AcceleratorLayout, part: Part) -> tuple[NetworkTables, Int64s]:
+    """Returns the tables, every layer's first tile the layout's, and the choices."""
+    tables = network_tables(layout.network.workload, layout.datapath, part, part.budget.bram36)
+    layers, engines, mappings, assignment, widths, geometries, tiles, numbers = tables
+    tiles, choices = tiles.copy(), np.zeros(DECISIONS * len(layers), dtype=np.int64)
+    for i, layer in enumerate(layout.layers):
+        tiles[i, 0] = (
+            mappings[i, M_BLOCKS],
+            min(layer.tile_rows, int(mappings[i, M_ROWS])),
+            ORDER_WEIGHTS,
+        )
+        output = OUTPUT_DRAM if layer.consumer < 0 else OUTPUT_CHIP
+        choices[DECISIONS * i : DECISIONS * (i + 1)] = (WEIGHTS_PINNED_AHEAD, output, 0)
+    return (layers, engines, mappings, assignment, widths, geometries, tiles, numbers), choices
+
+
+def _simulated_layers(layout: AcceleratorLayout, part: Part) -> list[int]:
+    """Returns the simulator's cycles of each layer in a round, tile latencies included."""
+    tables, choices = _decided(layout, part)
+    out = []
+    for plan in expand(*tables, choices):
+        tiles = -(-plan[P_ROWS] // plan[P_TILE_ROWS])
+        compute = plan[P_BLOCKS] * plan[P_ROWS] * plan[P_CYCLES_PER_BLOCK_ROW]
+        out.append(int(compute + tiles * plan[P_LATENCY]))
+    return out
+
+
+def cycle_report(
+    package: Package,
+    traces: Sequence[npt.NDArray[Any]],
+    frames: int,
+    part: Part,
+    dram: DramModel | None = None,
+) -> CycleReport:
+    """Measures a run of `frames` frames and puts the predictions beside it.
+
+    Args:
+        part: what the simulator's schedule is made for.
+        dram: what the run had; for the corrected prediction.
+
+    Raises:
+        VerificationError: the traces do not fit the program.
+    """
+    layout, batch = package.layout, package.batch_frames
+    rounds = -(-frames // batch)
+    spans = tile_spans(layout, traces, rounds)
+    ends = [
+        x.end_cycle for x in spans[layout.layers[-1].engine] if x.run.layer.consumer < 0 and x.run.is_last
+    ]
+    steady = _steady_rounds(rounds, len(spans))
+    waits = _Waits(package, spans)
+    simulated = _simulated_layers(layout, part)
+    layers = tuple(
+        _layer_cycles(package, layer, spans[layer.engine], steady, waits, simulated[layer.index])
+        for layer in layout.layers
+    )
+    model = expected_ends(package, max(rounds, _CORRECTED_ROUNDS), dram)
+    return CycleReport(
+        layers=layers,
+        engines=tuple(_engine_cycles(e, layers) for e in range(len(spans))),
+        frames_per_round=batch,
+        steady_rounds=len(steady),
+        first_round=ends[0] - min(x[0].start_cycle for x in spans),
+        measured=_distance(ends),
+        simulated=schedule_of(layout, part).cycles_per_round,
+        corrected=_distance(model),
+    )
+
+
+def _steady_rounds(rounds: int, engines: int) -> range:
+    """Returns the rounds behind those that fill the pipeline, an even number where there are enough."""
+    first = min(engines + 1, rounds - 1)  # two copies of what is handed over fill first
+    return range(first + ((rounds - first) % 2 if rounds - first > 1 else 0), rounds)
+
+
+def _distance(ends: Sequence[int]) -> float:
+    """Returns the cycles from round to round: the median over two rounds, since a program covers two."""
+    if len(ends) < 2:
+        return float(ends[0])
+    later = np.array(ends[len(ends) // 4 :] if len(ends) >= 8 else ends)
+    if len(later) < 4:
+        return float(later[-1] - later[-2])
+    return float(np.median(later[2:] - later[:-2])) / 2
+
+
+def _layer_cycles(
+    package: Package, layer: LayerLayout, spans: list[TileSpan], steady: range, waits: _Waits, simulated: int
+) -> LayerCycles:
+    """Returns the means over the steady rounds."""
+    mine = [(k, x) for k, x in enumerate(spans) if x.layer == layer.index and x.round in steady]
+    measured = sum(x.cycles for _, x in mine) / len(steady)
+    runs = [run for run in run_tiles(package.layout, layer.engine) if run.layer is layer and run.round == 0]
+    times = [tile_time(package, run) for run in runs]
+    engine, compute = layer.encoding.engine, sum(t.compute for t in times)
+    work = layer.entry.layer.bit_macs * package.batch_frames
+    ideal = work / (engine.dm * engine.dk * engine.dn)
+    corrected = sum(t.total for t in times)
+    waited = [waits.of(layer.engine, k) for k, _ in mine]
+    water = Waterfall(
+        ideal=ideal,
+        shape=compute - ideal,
+        fill_drain=float(sum(t.fill_drain for t in times)),
+        window=float(sum(t.window for t in times)),
+        rest=measured - corrected,
+        program_wait=sum(w.program_wait for w in waited) / len(steady),
+        token_wait=sum(w.token_wait for w in waited) / len(steady),
+        dram_wait=sum(w.dram_wait for w in waited) / len(steady),
+    )
+    return LayerCycles(layer.name, layer.engine, len(runs), measured, simulated, corrected, water)
+
+
+def _engine_cycles(engine: int, layers: Sequence[LayerCycles]) -> EngineCycles:
+    mine = [layer for layer in layers if layer.engine == engine]
+    busy, waits = sum(layer.measured for layer in mine), sum(layer.waterfall.waits for layer in mine)
+    return EngineCycles(engine, busy, waits, busy / (busy + waits))
+
+
+class _Waits:
+    """Why an engine stood still in front of each of its tiles."""
+
+    def __init__(self, package: Package, spans: list[list[TileSpan]]) -> None:
+        self.package, self.spans = package, spans
+        self.programs = [program_tiles(package, e) for e in range(len(spans))]
+        self.given: dict[int, list[int]] = {}
+        self.takes: dict[tuple[int, int, int], int] = {}
+        counts: dict[int, int] = {}
+        for e, mine in enumerate(spans):
+            for k, span in enumerate(mine):
+                tile = self._tile(e, k)
+                for token in tile.gives:
+                    self.given.setdefault(token, []).append(span.end_cycle)
+                for token in tile.waits:
+                    self.takes[e, k, token] = counts.get(token, 0)
+                    counts[token] = counts.get(token, 0) + 1
+
+    def _tile(self, engine: int, place: int) -> ProgramTile:
+        tiles = self.programs[engine]
+        return tiles[place % len(tiles)]
+
+    def of(self, engine: int, place: int) -> Waterfall:
+        """Returns the waits in front of an engine's tile number `place`."""
+        if place == 0:
+            return Waterfall()
+        before, span, tile = (
+            self.spans[engine][place - 1],
+            self.spans[engine][place],
+            self._tile(engine, place),
+        )
+        begin = before.end_cycle
+        read = min(max(begin, before.start_cycle + 1 + tile.words), span.start_cycle)
+        granted = read
+        if tile.waits:
+            handed = max((self._handed(engine, place, token) for token in tile.waits), default=0)
+            granted = min(max(read, handed) + _GRANT_CYCLES * len(tile.waits), span.start_cycle)
+        outer = {self.package.tokens.full[0], self.package.tokens.results_free}
+        if not outer & set(tile.waits):
+            granted = span.start_cycle
+        parts = (read - begin, granted - read, span.start_cycle - granted)
+        return replace(Waterfall(), program_wait=parts[0], token_wait=parts[1], dram_wait=parts[2])
+
+    def _handed(self, engine: int, place: int, token: int) -> int:
+        """Returns when an engine gave the token that a tile took; 0 for those of the start, of loader and storer."""
+        k = self.takes[engine, place, token] - self.package.tokens.initial.get(token, 0)
+        given = self.given.get(token, [])
+        return given[k] if 0 <= k < len(given) else 0
