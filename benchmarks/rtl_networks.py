@@ -84,7 +84,15 @@ def _cnv(first_bits: int, acc_bits: int, levels: int) -> Datapath:
     return Datapath((first, rest), (0, *[1] * 8), batch_frames=9)
 
 
-DOREFA = Datapath((Engine(18, 72, 9, planes_per_word=(2,), levels=3, acc_bits=14),), (0,) * 4, batch_frames=1)
+def _cnv_two_bits(first_rows: int, acc_bits: int) -> Datapath:
+    first = Engine(first_rows, 28, 5, lanes=BATCH, acc_bits=acc_bits, levels=3, window_bits=216, line_bits=24)
+    rest = Engine(32, 128, 5, lanes=BATCH, planes_per_word=(2,), acc_bits=acc_bits, levels=3)
+    return Datapath((first, rest), (0, *[1] * 8), batch_frames=5)
+
+
+DOREFA = Datapath(
+    (Engine(18, 72, 18, planes_per_word=(2,), levels=3, acc_bits=15),), (0,) * 4, batch_frames=1
+)
 
 
 @dataclass(frozen=True)
@@ -102,10 +110,10 @@ RUNS = {
     "digits_w1a2": Setting(OWN, DIGITS, 0, 40),
     "digits_w2a2_balanced": Setting(OWN, DIGITS, 0, 40),
     "TFC_1W1A": Setting(SHARED, TFC, 0, 64),
-    "cnv_w1a1_cifar10": Setting(SHARED, _cnv(14, 13, 1), 6, 27),
-    "cnv_w1a2_cifar10": Setting(SHARED, _cnv(14, 15, 3), 6, 27),
-    "cnv_w2a2_cifar10": Setting(SHARED, _cnv(15, 15, 3), 6, 27),
-    "dorefanet_w1a2_offload": Setting(SHARED, DOREFA, 6, 4),
+    "cnv_w1a1_cifar10": Setting(SHARED, _cnv(14, 13, 1), 6, 45),
+    "cnv_w1a2_cifar10": Setting(SHARED, _cnv_two_bits(16, 14), 6, 25),
+    "cnv_w2a2_cifar10": Setting(SHARED, _cnv_two_bits(32, 15), 6, 25),
+    "dorefanet_w1a2_offload": Setting(SHARED, DOREFA, 9, 4),
 }
 
 
