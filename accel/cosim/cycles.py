@@ -14,8 +14,7 @@ What the simulator does not say, or says differently (`docs/accelerator.md` has 
 
 - A packed layer's window: its first fill of a tile, and that of every row (`accel.window_time`); the largest difference.
 - `mapping.tile_latency` takes the longer of the flush and of reading the next tile's program. The RTL reads it while the
-  tile runs, so only what a short tile leaves of it shows, as `program_wait`; the flush itself is 3 cycles longer, and with
-  pooling, 3 more.
+  tile runs, so only what a short tile leaves of it shows, as `program_wait`; the flush is 3 cycles longer on engines that pool.
 - Blocks that parts of channels add (`layout`), which the simulator's mapping does not count, show in `shape`.
 - An engine that runs the first layer alone loads it behind its own round there; the RTL has two copies and loads ahead.
 - Pixels and words are padded to whole beats in DRAM, and a transfer costs some cycles; there, bits are counted.

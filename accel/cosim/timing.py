@@ -8,8 +8,9 @@ A tile lasts from its `go` to the cycle in which its results are in memory. Its 
 
 A program is read a word a cycle while the tile before runs, from its `go` on; a tile starts when the one before has left
 and its own words are read. Of tokens, only how long after a tile's end another engine can have them is modelled, as a
-constant; the turn of a taker may differ by as many cycles as there are takers. Of DRAM: one transfer after the
-other, a beat a cycle or what the DRAM gives, and a latency that a transfer before hides. Left out: contention of loads with results.
+constant; the turn of a taker may differ by as many cycles as there are takers. Of DRAM: one
+transfer after the other, a beat a cycle or what the DRAM gives, and a latency that a transfer before hides. Left out:
+contention of loads with results.
 """
 
 from __future__ import annotations

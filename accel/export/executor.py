@@ -32,8 +32,11 @@ __all__ = [
     "ROUNDS_OF_PROGRAM",
     "RunTile",
     "Tokens",
+    "beat_interval",
     "code_offset",
+    "core_program",
     "executor_words",
+    "extra_fields",
     "run_tiles",
     "tokens_of",
 ]
