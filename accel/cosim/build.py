@@ -30,9 +30,13 @@ from foldwright.accel.cosim.binding import Binding, TracePort, bind, sharing
 from foldwright.accel.cosim.tools import REMEDIES, Tools, find_tools
 from foldwright.errors import ConfigError, ToolMissingError
 
-__all__ = ["BuildParams", "Simulator", "Speed", "Waves", "build_simulator", "default_cache"]
+__all__ = ["XC7_CELLS", "BuildParams", "Simulator", "Speed", "Waves", "build_simulator", "default_cache"]
 
 _HARNESS = [Path(__file__).with_name(name) for name in ("harness.cpp", "models.hpp")]
+
+XC7_CELLS = Path(__file__).with_name("xc7_cells.v")
+"""Behaviour of the primitives that designs for 7-series instantiate; a further source for them."""
+
 _OLDEST = (5, 40)
 _TRANSLATE = (
     *("--cc", "--exe", "--prefix", "Vdut", "-O3", "--x-assign", "fast", "--x-initial", "fast"),

@@ -88,7 +88,7 @@ class BeatCounter(Component):  # type: ignore[misc,unused-ignore]
         close_x, close_y = self._windows(m, ends, group) if self.shape.pool_words else (Const(1), Const(1))
         values = {
             "live": self.live,
-            "emit": self.live & close_x & close_y,
+            "emit": self.live & close_x & close_y & ~self.fields.raw,
             "pixel_end": ends.pixel,
             "column_step": ends.pixel & close_x,
             "row_end": ends.row,

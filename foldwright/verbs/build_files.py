@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from foldwright.accel.cosim.build import BuildParams, Waves, build_simulator
+from foldwright.accel.cosim.build import XC7_CELLS, BuildParams, Waves, build_simulator
 from foldwright.accel.cosim.frames import FramesReport, dram_bytes, random_images, run_frames
 from foldwright.accel.cosim.run import DramModel
 from foldwright.accel.export.accelerator import FilesOfDesign, accelerator_files, read_accelerator
@@ -107,13 +107,16 @@ def simulate_run(
     """
     run, plan, network = _opened(folder, model)
     package = _package(run, plan, network)
-    saved = read_accelerator(run.path / "build", package, plan.technology or _technology(plan))
+    technology = plan.technology or _technology(plan)
+    saved = read_accelerator(run.path / "build", package, technology)
     if saved.design.suffix != ".v":
         raise ToolMissingError(
             f"{saved.design}: is RTLIL; install yosys (pip install 'foldwright[build]') and export again"
         )
     params = BuildParams(waves=Waves.VCD if waves is not None else Waves.NONE)
-    simulator = build_simulator([saved.design], TOP, params=params)
+    simulator = build_simulator(
+        [saved.design, *([XC7_CELLS] if technology == "xc7" else [])], TOP, params=params
+    )
     frames = random_images(network, images or 2 * package.batch_frames, np.random.default_rng(seed))
     dram = DramModel(size_bytes=dram_bytes(package, len(frames)), stall_percent=stall_percent, seed=seed)
     ran = run_frames(package, simulator, frames, dram=dram, waves=waves, constants=saved.constants)
