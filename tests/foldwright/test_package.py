@@ -47,7 +47,16 @@ def shipped_files() -> Iterator[str]:
     """Yields the files of the packages as a wheel names them."""
     for room in ROOMS:
         for path in (ROOT / room).rglob("*"):
-            if path.is_file() and path.suffix in (".py", ".toml", ".onnx", ".npz", ".json", ".cpp", ".hpp", ".v"):
+            if path.is_file() and path.suffix in (
+                ".py",
+                ".toml",
+                ".onnx",
+                ".npz",
+                ".json",
+                ".cpp",
+                ".hpp",
+                ".v",
+            ):
                 yield f"foldwright/{path.relative_to(ROOT).as_posix()}"
     for path in (ROOT / "foldwright").glob("**/*"):
         if path.suffix in (".py", ".jinja", ".css", ".js", ".typed") and path.is_file():
