@@ -282,8 +282,9 @@ def rtl_random_layers(body: dict[str, Any]) -> str:
         for v in body["variants"]
     ]
     text = (
-        f"**{totals['layers']:,} random layers through generated accelerators** (kernels 1 to 7, strides, paddings, groups, bits, "
-        f"pooling, tiles of rows, random stalls on every port): {totals['values']:,} results, {totals['mismatches']} mismatches; "
+        f"**{totals['layers']:,} random layers through generated accelerators** (kernels 1 to 7, strides, paddings, groups, "
+        f"bits, pooling, tiles of rows, random stalls on every port): {totals['values']:,} results, "
+        f"{totals['mismatches']} mismatches; "
         f"{right} of {len(errors)} injected faults were reported by the error register with the right cause:"
     )
     header = ("hardware", "networks", "layers", "results compared", "mismatches", "cycles")

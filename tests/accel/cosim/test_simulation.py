@@ -253,12 +253,19 @@ def test_a_killed_parent_leaves_no_simulation(build: Builder, tmp_path: Path) ->
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
+        while _alive(child) and not _cpu_ticks(child):  # it must have begun to ask for the signal
+            time.sleep(0.01)
         parent.kill()
     for _ in range(100):
         if not _alive(child):
             return
         time.sleep(0.05)
     pytest.fail("the simulation is still at work")
+
+
+def _cpu_ticks(pid: int) -> int:
+    """Returns what a process has computed, user time in ticks."""
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[11])
 
 
 def _alive(pid: int) -> bool:
