@@ -24,7 +24,7 @@ from foldwright.accel.quantops import Grid
 from foldwright.accel.tensorfile import read_array, write_array
 from foldwright.accel.view import View
 from foldwright.accel.walk import Walk
-from foldwright.accel.workload import IMAGE, Workload
+from foldwright.accel.workload import IMAGE, ActKind, Workload
 from foldwright.errors import ConfigError, InputError, ModelError, nearest
 
 __all__ = ["REQUANT", "IntegerLayer", "LayerTrace", "Network", "load_network", "run_model"]
@@ -71,6 +71,14 @@ class Network:
             )
         grid = self.image_grid
         return np.clip(grid.encode(self.image_view.encoded(real)), grid.low, grid.high)
+
+    def random_image(self, frames: int, rng: np.random.Generator) -> np.ndarray:
+        """Returns random stored images, int64 (frames, C, H, W)."""
+        w = self.workload
+        shape = (frames, w.image_channels, w.image_height, w.image_width)
+        if w.image_kind is ActKind.BIPOLAR:
+            return rng.integers(0, 2, shape) * 2 - 1
+        return rng.integers(int(self.image_grid.low), int(self.image_grid.high) + 1, shape)
 
     def integer_tensors(self, image: np.ndarray) -> dict[str, LayerTrace]:
         """Runs the accelerator's part on an encoded image; returns what every layer read and made."""

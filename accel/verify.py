@@ -35,7 +35,7 @@ from foldwright.accel.rtl.playback import Images, Playback, play_tile
 from foldwright.accel.rtl.program import words_of
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.windows import Geometry, pool_windows
-from foldwright.accel.workload import ActKind, Layer, LayerKind
+from foldwright.accel.workload import Layer, LayerKind
 from foldwright.errors import ConfigError, VerificationError
 from foldwright.jsonform import STRICT
 
@@ -122,7 +122,11 @@ def verify_network(
         raise ConfigError(
             f"the datapath assigns {len(datapath.assignment)} layers, {network.name!r} has {len(layers)}"
         )
-    traces = network.integer_tensors(_image(network, rng)) if inputs is None else network.trace(inputs)
+    traces = (
+        network.integer_tensors(network.random_image(_FRAMES, rng))
+        if inputs is None
+        else network.trace(inputs)
+    )
     small = tuple(scaled_down(engine) for engine in datapath.engines)
     mappings = [_mappings(network, engines, datapath) for engines in (small, datapath.engines)]
     rows, played = [], set()
@@ -141,15 +145,6 @@ def verify_network(
 def _mappings(network: Network, engines: tuple[Engine, ...], datapath: Datapath) -> Int64s:
     assignment = np.array(datapath.assignment, dtype=np.int64)
     return map_layers(layer_table(network.workload), engine_table(engines), assignment, datapath.batch_frames)
-
-
-def _image(network: Network, rng: np.random.Generator) -> Int64s:
-    """Returns random frames as the accelerator stores them."""
-    w = network.workload
-    shape = (_FRAMES, w.image_channels, w.image_height, w.image_width)
-    if w.image_kind is ActKind.BIPOLAR:
-        return np.asarray(rng.integers(0, 2, shape) * 2 - 1)
-    return np.asarray(rng.integers(int(network.image_grid.low), int(network.image_grid.high) + 1, shape))
 
 
 def scaled_down(engine: Engine) -> Engine:

@@ -16,14 +16,12 @@ from foldwright.accel.cosim.build import Simulator
 from foldwright.accel.cosim.run import DramModel, Limits, SimulationResult, simulate
 from foldwright.accel.cosim.script import Command, Dump, Load, Poll, Read, Trace, Write
 from foldwright.accel.export.package import Package
-from foldwright.accel.network import Network
 from foldwright.accel.rtl.registers import Command as HostCommand
 from foldwright.accel.rtl.registers import ErrorCause, Register, Status
-from foldwright.accel.workload import ActKind
 from foldwright.errors import VerificationError
 from foldwright.jsonform import STRICT
 
-__all__ = ["FramesReport", "FramesRun", "dram_bytes", "random_images", "run_frames"]
+__all__ = ["FramesReport", "FramesRun", "dram_bytes", "run_frames"]
 
 _POLL_CYCLES = 1 << 31
 
@@ -51,15 +49,6 @@ class FramesReport:
     values: int
     mismatches: int
     busy_cycles: int
-
-
-def random_images(network: Network, frames: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Returns random stored images, int64 (frames, C, H, W)."""
-    w = network.workload
-    shape = (frames, w.image_channels, w.image_height, w.image_width)
-    if w.image_kind is ActKind.BIPOLAR:
-        return rng.integers(0, 2, shape) * 2 - 1
-    return rng.integers(int(network.image_grid.low), int(network.image_grid.high) + 1, shape)
 
 
 def dram_bytes(package: Package, frames: int) -> int:

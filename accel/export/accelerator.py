@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foldwright.accel.export.design import TOP, accelerator_rtlil, verilog_of
+from foldwright.accel.export.design import TOP, accelerator_rtlil, design_file
 from foldwright.accel.export.package import Package
 from foldwright.accel.rtl.loader_program import text_of as loader_text
 from foldwright.accel.rtl.program import text_of as engine_text
 from foldwright.accel.rtl.registers import VERSION, Register
-from foldwright.errors import InputError, ToolMissingError
+from foldwright.errors import InputError
 from foldwright.jsonform import plain
 
 __all__ = [
@@ -55,15 +55,11 @@ def accelerator_files(
     The design is Verilog where yosys is installed, else RTLIL. With `trace` it has outputs for co-simulation.
     """
     text = accelerator_rtlil(package.hardware, technology, trace=trace)
-    try:
-        design = {f"{TOP}.v": verilog_of(text).encode()}
-    except ToolMissingError:
-        design = {f"{TOP}.il": text.encode()}
-    files = design | {CONSTANTS: package.constants, PROGRAMS: _programs(package).encode()}
+    design, body = design_file(text)
+    files = {design: body.encode(), CONSTANTS: package.constants, PROGRAMS: _programs(package).encode()}
     files[README] = _readme(package, technology, sorted(files)).encode()
     if extra is not None:
-        [(name, body)] = design.items()
-        more = extra(name, body.decode())
+        more = extra(design, body)
         files |= {k: v.encode() if isinstance(v, str) else v for k, v in more.items()}
     manifest = manifest_of(package, technology)
     manifest["files"] = [

@@ -14,7 +14,7 @@ from foldwright.accel.rtl.accelerator import Accelerator, AcceleratorShape
 from foldwright.accel.synthesis import yosys_command
 from foldwright.errors import ToolMissingError
 
-__all__ = ["TOP", "accelerator_rtlil", "verilog_of"]
+__all__ = ["TOP", "accelerator_rtlil", "design_file", "verilog_of"]
 
 TOP = "accelerator"
 _TOP_ATTRIBUTE = re.compile(r"^attribute \\top 1\n", re.MULTILINE)
@@ -34,6 +34,15 @@ def accelerator_rtlil(shape: AcceleratorShape, technology: str = "generic", *, t
     for e, unit in enumerate(units):
         text += _TOP_ATTRIBUTE.sub("", str(rtlil.convert(unit, name=modules[e], emit_src=False)))
     return text
+
+
+def design_file(text: str, name: str = TOP) -> tuple[str, str]:
+    """Returns the file of a design given as RTLIL, name and text: Verilog, or RTLIL where no yosys is installed."""
+    try:
+        yosys_command()
+    except ToolMissingError:
+        return f"{name}.il", text
+    return f"{name}.v", verilog_of(text, name)
 
 
 def verilog_of(text: str, name: str = TOP) -> str:

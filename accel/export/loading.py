@@ -15,6 +15,7 @@ from foldwright.accel.export.dram import packed_words, pixel_bytes
 from foldwright.accel.export.executor import ROUNDS_OF_PROGRAM, Tokens, code_offset
 from foldwright.accel.images import Tile, block_channels, weight_image
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
+from foldwright.accel.rtl.complete import DESTS_OF_ENGINE, LoadKind
 from foldwright.accel.rtl.loader_program import (
     NO_TOKEN,
     Instruction,
@@ -26,10 +27,8 @@ from foldwright.accel.rtl.loader_program import (
 )
 from foldwright.accel.rtl.program import WORD_BITS, threshold_bits
 
-__all__ = ["DESTS_OF_ENGINE", "Section", "constants_of", "image_frame_bytes", "loading_words"]
+__all__ = ["Section", "constants_of", "image_frame_bytes", "loading_words"]
 
-DESTS_OF_ENGINE = 4
-_PROGRAM, _WEIGHTS, _THRESHOLDS, _INPUT = range(DESTS_OF_ENGINE)
 _ALIGN_BYTES = 64
 
 
@@ -53,11 +52,11 @@ def constants_of(
     for e, engine in enumerate(layout.engines):
         weights, thresholds = _images(layout, e)
         contents = {
-            _PROGRAM: ("program", programs[e], WORD_BITS),
-            _WEIGHTS: ("weights", weights, engine.weight_width_bits),
+            LoadKind.PROGRAM: ("program", programs[e], WORD_BITS),
+            LoadKind.WEIGHTS: ("weights", weights, engine.weight_width_bits),
         }
         if engine.levels:
-            contents[_THRESHOLDS] = ("thresholds", thresholds, engine.dm * threshold_bits(engine))
+            contents[LoadKind.THRESHOLDS] = ("thresholds", thresholds, engine.dm * threshold_bits(engine))
         for kind, (name, words, bits) in contents.items():
             body = packed_words(words, bits, dram_bits)
             sections.append(
@@ -139,7 +138,7 @@ def _image_transfer(
     group, lane = divmod(lane, engine.dn)
     return Transfer(
         source=low * true.in_width * pixel,
-        dest=layer.engine * DESTS_OF_ENGINE + _INPUT,
+        dest=layer.engine * DESTS_OF_ENGINE + LoadKind.INPUT,
         image=True,
         address=layer.copies[copy] + phase * words + (0 if batch else group * stride * words),
         frames=layout.datapath.batch_frames,

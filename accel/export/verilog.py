@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,25 +17,20 @@ import numpy as np
 
 from foldwright.accel.datapath import Datapath, Engine, LaneMode
 from foldwright.accel.encoding import Encoding, fold_thresholds
+from foldwright.accel.export.design import design_file
 from foldwright.accel.export.rtlil import engine_text
 from foldwright.accel.images import Tile, block_channels, weight_image
 from foldwright.accel.layers import IntegerLayer
 from foldwright.accel.mapping import M_PA, M_PACKED, map_layers
 from foldwright.accel.network import Network
-from foldwright.accel.synthesis import yosys_command
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.verify import packed_layer
-from foldwright.errors import ConfigError, RunFolderError, ToolMissingError
+from foldwright.errors import ConfigError, RunFolderError
 from foldwright.jsonform import plain
 
 __all__ = ["ExportedFile", "export_verilog", "layer_reach"]
 
 FORMAT = "foldwright.build/1"
-_VERILOG = (
-    "read_rtlil {0}.il; proc -nomux -norom; memory_collect; "
-    "attrmap -remove generator -remove src; write_verilog -norename {0}.v"
-)
-_YOSYS_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +62,7 @@ def export_verilog(
     for index, engine in enumerate(datapath.engines):
         reach = layer_reach(network, datapath, index) if network is not None else 3
         name = f"engine{index}"
-        texts |= _design_files(engine_text(engine, technology, name, reach=reach), name)
+        texts |= [design_file(engine_text(engine, technology, name, reach=reach), name)]
     layers: list[dict[str, Any]] = []
     if network is not None and mapping is not None:
         for index in range(len(datapath.engines)):
@@ -106,30 +99,6 @@ def _mapping(network: Network, datapath: Datapath) -> Any:
         )
     table, engines = layer_table(network.workload), engine_table(datapath.engines)
     return map_layers(table, engines, np.array(datapath.assignment, dtype=np.int64), datapath.batch_frames)
-
-
-def _design_files(text: str, name: str) -> dict[str, str]:
-    """Returns the design as Verilog, or as RTLIL where no yosys is installed."""
-    try:
-        command = yosys_command()
-    except ToolMissingError:
-        return {f"{name}.il": text}
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / f"{name}.il").write_text(text, encoding="utf-8")
-        done = subprocess.run(
-            [*command, "-q", "-p", _VERILOG.format(name)],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=_YOSYS_SECONDS,
-            check=False,
-        )
-        result = Path(folder) / f"{name}.v"
-        if done.returncode or not result.exists():
-            raise ToolMissingError(
-                f"yosys cannot convert {name}: {(done.stderr or done.stdout).strip()[-300:]}"
-            )
-        return {f"{name}.v": result.read_text(encoding="utf-8")}
 
 
 def _memory_images(

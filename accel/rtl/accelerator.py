@@ -13,15 +13,13 @@ from typing import Any
 from amaranth.hdl import Cat, Module, ResetInserter
 from amaranth.lib.wiring import Component, Out
 
-from foldwright.accel.rtl.complete import CompleteEngine, EngineShape
+from foldwright.accel.rtl.complete import DESTS_OF_ENGINE, CompleteEngine, EngineShape
 from foldwright.accel.rtl.loader_program import TOKEN_BITS
 from foldwright.accel.rtl.memory_side import MemorySide, MemorySideParams
 from foldwright.accel.rtl.program import GIVES
 from foldwright.accel.rtl.program import TOKEN_BITS as PROGRAM_TOKEN_BITS
 
 __all__ = ["Accelerator", "AcceleratorShape"]
-
-DESTS_OF_ENGINE = 4
 
 
 @dataclass(frozen=True)

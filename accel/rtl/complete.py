@@ -28,7 +28,7 @@ from foldwright.accel.rtl.writer_layout import writer_layout
 from foldwright.accel.slots import byte_runs
 from foldwright.accel.writer_shape import WriterShape
 
-__all__ = ["CompleteEngine", "EngineShape", "LoadKind"]
+__all__ = ["DESTS_OF_ENGINE", "CompleteEngine", "EngineShape", "LoadKind"]
 
 
 class LoadKind(IntEnum):
@@ -38,6 +38,10 @@ class LoadKind(IntEnum):
     WEIGHTS = 1
     THRESHOLDS = 2
     INPUT = 3  # inbox, or line memory of the window
+
+
+DESTS_OF_ENGINE = len(LoadKind)
+"""Memories of an engine; those of engine e begin at number `e * DESTS_OF_ENGINE`."""
 
 
 @dataclass(frozen=True)

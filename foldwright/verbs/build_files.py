@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from foldwright.accel.cosim.build import XC7_CELLS, BuildParams, Waves, build_simulator
-from foldwright.accel.cosim.frames import FramesReport, dram_bytes, random_images, run_frames
+from foldwright.accel.cosim.frames import FramesReport, dram_bytes, run_frames
 from foldwright.accel.cosim.run import DramModel
 from foldwright.accel.export.accelerator import FilesOfDesign, accelerator_files, read_accelerator
 from foldwright.accel.export.design import TOP
@@ -117,7 +117,7 @@ def simulate_run(
     simulator = build_simulator(
         [saved.design, *([XC7_CELLS] if technology == "xc7" else [])], TOP, params=params
     )
-    frames = random_images(network, images or 2 * package.batch_frames, np.random.default_rng(seed))
+    frames = network.random_image(images or 2 * package.batch_frames, np.random.default_rng(seed))
     dram = DramModel(size_bytes=dram_bytes(package, len(frames)), stall_percent=stall_percent, seed=seed)
     ran = run_frames(package, simulator, frames, dram=dram, waves=waves, constants=saved.constants)
     last = network.workload.layers[-1].name

@@ -21,7 +21,7 @@ from foldwright.accel.cosim.build import BuildParams, Simulator, Waves, build_si
 from foldwright.accel.cosim.run import DramModel, Limits, SimulationResult, simulate
 from foldwright.accel.cosim.script import Command, Dump, Load, Poll, Read, Run, Trace, Write
 from foldwright.accel.cosim.tools import find_tools
-from foldwright.accel.export.verilog import _design_files
+from foldwright.accel.export.design import verilog_of
 from foldwright.accel.synthesis import yosys_command
 from foldwright.errors import ConfigError, ToolMissingError, VerificationError
 from tests.accel.cosim.copier import BURST_BEATS, Fault, copier_text
@@ -41,7 +41,7 @@ def _sources(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     folder = tmp_path_factory.mktemp("copier")
     files = {bits: folder / f"copier{bits}.v" for bits in (32, 64)}
     for bits, file in files.items():
-        file.write_text(_design_files(copier_text(bits), "copier")["copier.v"], encoding="utf-8")
+        file.write_text(verilog_of(copier_text(bits), "copier"), encoding="utf-8")
     return files
 
 

@@ -10,7 +10,7 @@ import pytest
 from amaranth.back import rtlil
 
 from foldwright.accel.datapath import Datapath, Engine
-from foldwright.accel.export import verilog
+from foldwright.accel.export import design
 from foldwright.accel.export.rtlil import engine_text
 from foldwright.accel.export.verilog import export_verilog, layer_reach
 from foldwright.accel.network import Network, load_network
@@ -33,7 +33,7 @@ def _without_yosys(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> list[str]:
         raise ToolMissingError("yosys is not installed")
 
-    monkeypatch.setattr(verilog, "yosys_command", missing)
+    monkeypatch.setattr(design, "yosys_command", missing)
 
 
 @pytest.mark.usefixtures("without_yosys")
