@@ -122,6 +122,13 @@ class AcceleratorLayout:
     def of_engine(self, engine: int) -> list[LayerLayout]:
         return [layer for layer in self.layers if layer.engine == engine]
 
+    def beat_interval(self, layer: LayerLayout) -> int:
+        """Returns the least cycles from block to block in which all lanes leave: a beat for each word of a pixel."""
+        engine, writes = layer.encoding.engine, 1
+        if layer.consumer >= 0:
+            writes = ceil_div(layer.entry.layer.out_bits, self.layers[layer.consumer].encoding.pa)
+        return ceil_div(engine.dn, engine.drain_lanes) * writes
+
     @cached_property
     def engines(self) -> tuple[Engine, ...]:
         """The engines with memories as deep as this network needs them."""

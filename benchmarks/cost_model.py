@@ -19,12 +19,12 @@ from typing import Any
 
 from amaranth.back import rtlil
 
-from foldwright.accel.buildable import bram36_of_layout
 from foldwright.accel.cost import FIXED_BRAM36, cost
 from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
 from foldwright.accel.export.design import TOP, accelerator_rtlil
 from foldwright.accel.export.package import package
 from foldwright.accel.layout import lay_out
+from foldwright.accel.layout_cost import bram36_of_layout
 from foldwright.accel.network import load_network
 from foldwright.accel.rtl.unit import Unit
 from foldwright.accel.synthesis import synthesise

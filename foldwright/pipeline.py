@@ -13,17 +13,19 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foldwright.accel.buildable import nearest_buildable
 from foldwright.accel.evaluate import resident_choices
+from foldwright.accel.layout import lay_out
+from foldwright.accel.layout_cost import datapath_of_layout
 from foldwright.accel.network import Network, load_network
 from foldwright.accel.plan import Plan
 from foldwright.accel.schedule import Schedule
+from foldwright.agents.buildable import nearest_buildable
 from foldwright.agents.params import NoParams, parse_settings
 from foldwright.agents.registry import Solver, get_solver
 from foldwright.agents.result import Result
@@ -182,6 +184,10 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
     else:
         datapath_problem, tiling, allocation, lut_bound = found(problem, options, solvers, budget)
     plan = _plan(model, options, problem, datapath_problem, tiling)
+    if is_buildable:
+        tile_rows = tiling.solution.decisions[0].tile_rows
+        layout = lay_out(network, plan.datapath, image_tile_rows=tile_rows)
+        plan = replace(plan, datapath=datapath_of_layout(layout))
     placed, placement = _place(plan, options, solvers, budget)
     with budget.stage("check"):
         schedule = datapath_problem.schedule(tiling.solution)

@@ -24,7 +24,6 @@ from foldwright.accel.export.dram import pixel_bytes
 from foldwright.accel.export.executor import (
     ROUNDS_OF_PROGRAM,
     RunTile,
-    beat_interval,
     core_program,
     run_tiles,
 )
@@ -83,7 +82,7 @@ def tile_time(package: Package, run: RunTile) -> TileTime:
     fields, cycles = program.fields, program.block_cycles
     rows = fields[Field.GROUPS] * fields[Field.BLOCKS] * fields[Field.FRAMES] * fields[Field.ROWS]
     compute = rows * fields[Field.COLUMNS] * cycles
-    hold = beat_interval(layout, layer) // ceil_div(engine.dn, engine.drain_lanes)
+    hold = layout.beat_interval(layer) // ceil_div(engine.dn, engine.drain_lanes)
     behind = latency_cycles(shape.writer) - 1 + hold
     search = engine.levels.bit_length()
     if layer.entry.layer.result is ResultKind.RAW and engine.levels:

@@ -139,7 +139,8 @@ def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {error}; export the plan with --to accelerator") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read: {why}; export the plan with --to accelerator") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
         raise InputError(

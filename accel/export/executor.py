@@ -32,7 +32,6 @@ __all__ = [
     "ROUNDS_OF_PROGRAM",
     "RunTile",
     "Tokens",
-    "beat_interval",
     "code_offset",
     "core_program",
     "executor_words",
@@ -168,7 +167,7 @@ def core_program(layout: AcceleratorLayout, run: RunTile) -> TileProgram:
         map_base=layer.copies[run.copy],
         weight_base=layer.weight_base,
         threshold_base=layer.threshold_base,
-        interval=beat_interval(layout, layer),
+        interval=layout.beat_interval(layer),
     )
     changes = {
         Field.FRAMES: layer.frames,
@@ -182,14 +181,6 @@ def core_program(layout: AcceleratorLayout, run: RunTile) -> TileProgram:
         )  # fmt: skip
         changes |= dict.fromkeys(still, 0)
     return replace(program, fields=program.fields | changes)
-
-
-def beat_interval(layout: AcceleratorLayout, layer: LayerLayout) -> int:
-    """Returns the least cycles from block to block in which all lanes leave: one beat each `writes` cycles."""
-    engine, writes = layer.encoding.engine, 1
-    if layer.consumer >= 0:
-        writes = -(-layer.entry.layer.out_bits // layout.layers[layer.consumer].encoding.pa)
-    return -(-engine.dn // engine.drain_lanes) * writes
 
 
 def extra_fields(layout: AcceleratorLayout, run: RunTile, shape: EngineShape) -> dict[int, int]:

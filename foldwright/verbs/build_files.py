@@ -167,8 +167,11 @@ def _vivado(run: RunFolder, plan: Plan, package: Package, technology: str) -> Fi
 def _package(run: RunFolder, plan: Plan, network: Network) -> Package:
     """Returns the accelerator of a plan: its datapath, everything resident, the image in tiles of rows as scheduled."""
     _, schedule = open_plan(run)
-    layout = lay_out(network, plan.datapath, image_tile_rows=schedule.decisions[0].tile_rows)
-    return package_of(layout, DRAM_PORT_BITS)
+    try:
+        layout = lay_out(network, plan.datapath, image_tile_rows=schedule.decisions[0].tile_rows)
+        return package_of(layout, DRAM_PORT_BITS)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; plan it with 'foldwright optimize ... --set buildable=true'") from None
 
 
 def _technology(plan: Plan) -> str:

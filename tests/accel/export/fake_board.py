@@ -32,6 +32,7 @@ WRITABLE = {info.register for info in REGISTERS if info.writable}
 def driver_of(packed: Package) -> types.ModuleType:
     """Returns the driver's text as a module."""
     module = types.ModuleType("foldwright_host")
+    # The text is the exporter's own, just written: running it is the test.
     exec(compile(driver_source(packed), "foldwright_host.py", "exec"), module.__dict__)
     return module
 

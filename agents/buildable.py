@@ -14,16 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from foldwright.accel.cost import FIXED_BRAM36, block_rams_of, cost, geometry_table
-from foldwright.accel.datapath import BYTE_BITS, Datapath, Engine, LaneMode
-from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source, lay_out
+from foldwright.accel.cost import FIXED_BRAM36, cost
+from foldwright.accel.datapath import Datapath, Engine, LaneMode
+from foldwright.accel.layout import AcceleratorLayout, lay_out
+from foldwright.accel.layout_cost import bram36_of_layout, engine_cycles
 from foldwright.accel.network import Network
-from foldwright.accel.slots import byte_runs
-from foldwright.accel.window_time import row_stall, window_interval
 from foldwright.errors import ConfigError, InfeasibleError
 from foldwright.netlists.part import Part
 
-__all__ = ["Buildable", "bram36_of_layout", "engine_cycles", "nearest_buildable"]
+__all__ = ["Buildable", "nearest_buildable"]
 
 _ROWS = (0, 16, 8, 4, 2, 1)
 """Rows of a tile of the image, the whole first, until the block RAMs suffice."""
@@ -40,56 +39,6 @@ class Buildable:
     layout: AcceleratorLayout
     image_tile_rows: int
     cycles_per_1000_frames: int
-
-
-def engine_cycles(layout: AcceleratorLayout, engine: int) -> int:
-    """Returns the cycles that an engine computes in a round, tile latencies left out."""
-    return sum(_layer_cycles(layout, layer) for layer in layout.of_engine(engine))
-
-
-def _layer_cycles(layout: AcceleratorLayout, layer: LayerLayout) -> int:
-    encoding, seen = layer.encoding, layer.seen.layer
-    engine = encoding.engine
-    inner = seen.taps * encoding.channel_words
-    cycles = sum(step.duration if step.idle else inner for step in encoding.steps)
-    writes = 1
-    if layer.consumer >= 0:
-        writes = -(-layer.entry.layer.out_bits // layout.layers[layer.consumer].encoding.pa)
-    cycles = max(cycles, -(-engine.dn // engine.drain_lanes) * writes)
-    batch = engine.lanes is LaneMode.BATCH
-    columns = seen.out_width if batch else -(-seen.out_width // engine.dn)
-    rows = layer.blocks * layer.frames * seen.out_height
-    stalls = 0
-    if layer.source is Source.WINDOW:
-        true, lanes = layer.entry.layer, 1 if batch else engine.dn
-        stalls = rows * row_stall(true.kernel, true.stride[1], lanes, cycles)
-        cycles = window_interval(true.kernel, true.stride[1], lanes, cycles)
-    return rows * columns * cycles + stalls
-
-
-def bram36_of_layout(layout: AcceleratorLayout, part: Part) -> int:
-    """Returns the block RAMs of all memories of the engines."""
-    table = geometry_table(part.block_ram)
-    total = 0
-    for e, engine in enumerate(layout.engines):
-        reads = [
-            layer for layer in layout.of_engine(e) if layer.source is Source.INBOX and layer.form is not None
-        ]
-        inbox_bytes = reads[0].form.target.byte_bits if reads and reads[0].form else engine.byte_bits
-        line = [layer.entry.layer for layer in layout.of_engine(e) if layer.source is Source.WINDOW]
-        line_bits = line[0].in_channels * line[0].act_bits * engine.dn if line else 0
-        memories = (
-            (engine.weight_width_bits, layout.weight_words[e]),
-            (_map_bits(engine, engine.byte_bits), layout.own_words[e]),
-            (_map_bits(engine, inbox_bytes), layout.inbox_words[e]),
-            (line_bits, layout.line_words[e]),
-        )
-        total += sum(int(block_rams_of(width, words, table)) for width, words in memories)
-    return total
-
-
-def _map_bits(engine: Engine, byte_bits: int) -> int:
-    return engine.dn * len(byte_runs(engine.dk, engine.planes_per_word, byte_bits)) * BYTE_BITS
 
 
 def nearest_buildable(
