@@ -1,8 +1,9 @@
 """Fits the coefficients of `cost.py` to what yosys makes of the RTL.
 
-A *sample* is a piece of an engine: one unit, the array with its shadow chain, the aligner, the result path, the
-sequencer, or the whole engine. `measure` generates its RTL and has yosys map it, `fit` finds non-negative coefficients of least
-relative error over all samples of one (technology, family), each sample explained only by the terms it contains.
+A *sample* is a piece of an accelerator: one unit, the array with its shadow chain, the aligner, the result path, the
+sequencer, the writer, the window, what stands between engines and DRAM, or a whole accelerator of one engine. `measure`
+generates its RTL and has yosys map it, `fit` finds non-negative coefficients of least relative error over all samples of one
+(technology, family), each sample explained only by the terms it contains.
 
 Samples that are `held_out` are measured and reported, never fitted.
 """
@@ -12,22 +13,29 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.cost import ASSUMED_TERMS, TERMS, cost_row, features_of
-from foldwright.accel.datapath import Engine
+from foldwright.accel.cost import TERMS, cost_row, features_of
+from foldwright.accel.datapath import Engine, LaneMode
 from foldwright.accel.synthesis import CellCounts, synthesise
 from foldwright.errors import ConfigError, nearest
 from foldwright.jsonform import from_json, plain
 
+if TYPE_CHECKING:
+    from foldwright.accel.rtl.accelerator import AcceleratorShape
+    from foldwright.accel.rtl.window import WindowShape
+
 __all__ = [
+    "FITTED_TERMS",
     "TERMS_OF_KIND",
     "Row",
     "Sample",
+    "accelerator_of",
     "features_of_sample",
     "fit",
     "measure",
@@ -45,19 +53,29 @@ _ALIGNER = ("aligner.bits", "aligner.lane")
 _RESULT = (
     "result.acc", "result.choice", "result", "threshold.bits", "threshold.ram64", "threshold.ram16", "threshold.select",
 )  # fmt: skip
-_BUILT = tuple(term for term in TERMS if term not in ASSUMED_TERMS)
+_WRITER = ("writer.word", "writer.code", "writer", "writer.item")
+FITTED_TERMS = (*TERMS, "fixed")
+"""The terms of an engine, then what an accelerator needs once."""
 TERMS_OF_KIND = {
     "unit": _UNIT,
     "array": _ARRAY,
     "aligner": _ALIGNER,
     "result": _RESULT,
     "control": ("control.lane", "control"),
-    "engine": _BUILT,
+    "writer": _WRITER,
+    "window": ("window.bits", "window"),
+    "memory": ("store.bits", "tokens", "fixed"),
+    "accelerator": FITTED_TERMS,
 }
 """Which terms a kind of sample contains."""
 
-_WEIGHT_OF_KIND = {"engine": 4.0}
-"""Whole engines are what the model is for, so they weigh more than their pieces."""
+_WEIGHT_OF_KIND = {"accelerator": 4.0}
+"""Whole accelerators are what the model is for, so they weigh more than their pieces."""
+
+_DRAM_BITS = 32
+_PIXEL_BITS = 8
+_OWN_WORDS, _INBOX_WORDS, _POOL_WORDS, _PROGRAM_WORDS = 512, 1024, 128, 512
+_ITEM_WORDS, _TOKENS, _REACH = 512, 12, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,29 +112,76 @@ class Row:
 
 
 def features_of_sample(sample: Sample) -> npt.NDArray[np.int64]:
-    """Returns the features of a sample, int64 (TERMS,), zero for terms it does not contain."""
-    features = np.zeros(len(TERMS), dtype=np.int64)
-    engine = sample.engine
-    features_of(cost_row(engine), features)
-    contained = [term in TERMS_OF_KIND[sample.kind] for term in TERMS]
+    """Returns the features of a sample, int64 (FITTED_TERMS,), zero for terms it does not contain."""
+    features = np.ones(len(FITTED_TERMS), dtype=np.int64)
+    features_of(cost_row(sample.engine, stores=True), features[:-1])
+    contained = [term in TERMS_OF_KIND[sample.kind] for term in FITTED_TERMS]
     return np.where(contained, features, 0)
 
 
-def measure(sample: Sample, cache: Path | None = None, timeout_s: int = 600) -> CellCounts:
+def measure(sample: Sample, cache: Path | None = None, timeout_s: int = 1800) -> CellCounts:
     """Returns what yosys maps a sample to."""
     from amaranth.back import rtlil
 
-    text = rtlil.convert(_component(sample), name="top", emit_src=False)
+    if sample.kind == "accelerator":
+        from foldwright.accel.export.design import accelerator_rtlil
+
+        text = accelerator_rtlil(accelerator_of(sample.engine), sample.technology, name="top")
+    else:
+        text = rtlil.convert(_component(sample), name="top", emit_src=False)
     return synthesise(text, sample.family, cache=cache, timeout_s=timeout_s)
+
+
+def accelerator_of(engine: Engine) -> AcceleratorShape:
+    """Returns the accelerator of one engine that is measured: both maps, pooling, a window where the engine has one."""
+    from foldwright.accel.export.fitting import FROM_LOADER, Room, roomy_hardware
+
+    room = Room(
+        own_words=_OWN_WORDS,
+        inbox_words=_INBOX_WORDS,
+        line_words=max(1, engine.line_words),
+        weight_words=engine.weight_words,
+        threshold_words=engine.threshold_words,
+        pool_words=_POOL_WORDS,
+        program_words=_PROGRAM_WORDS,
+        item_depth=_ITEM_WORDS,
+        tokens=_TOKENS,
+        reach=_REACH,
+    )
+    filler = None if engine.window_bits else FROM_LOADER
+    window = _window_of(engine) if engine.window_bits else None
+    return roomy_hardware((engine,), (filler,), storing=0, window=window, dram_bits=_DRAM_BITS, room=room)
+
+
+def _window_of(engine: Engine) -> WindowShape:
+    """Returns a window of square kernels, stride 1, of the engine's bits; pixels have 8-bit channels where they can."""
+    from foldwright.accel.rtl.window import WindowShape
+
+    side = isqrt(engine.window_bits // engine.line_bits)
+    act_bits = _PIXEL_BITS if engine.line_bits % _PIXEL_BITS == 0 else engine.line_bits
+    return WindowShape(
+        channels=engine.line_bits // act_bits,
+        act_bits=act_bits,
+        kernel=(side, side),
+        stride=(1, 1),
+        pad_left=side // 2,
+        dk=engine.dk,
+        pa=max(engine.planes_per_word),
+        dn=engine.dn,
+        is_batch=engine.lanes is LaneMode.BATCH,
+        line_words=engine.line_words,
+    )
 
 
 def _component(sample: Sample) -> Any:
     from foldwright.accel.rtl.aligner import Aligner
     from foldwright.accel.rtl.array import UnitArray
-    from foldwright.accel.rtl.engine import PlanesEngine
+    from foldwright.accel.rtl.memory_side import MemorySide
     from foldwright.accel.rtl.result import ResultPath
     from foldwright.accel.rtl.sequencer import Sequencer
     from foldwright.accel.rtl.unit import Unit
+    from foldwright.accel.rtl.window import Window
+    from foldwright.accel.rtl.writer import Writer
 
     e, technology = sample.engine, sample.technology
     if sample.kind == "unit":
@@ -133,13 +198,18 @@ def _component(sample: Sample) -> Any:
         return Aligner(e.dn, e.dk, technology=technology)
     if sample.kind == "result":
         return ResultPath(e, technology)
-    if sample.kind == "control":
-        return Sequencer(e)
-    return PlanesEngine(e, technology=technology)
+    if sample.kind == "window":
+        return Window(_window_of(e))
+    shape = accelerator_of(e)
+    if sample.kind == "writer":
+        return Writer(shape.engines[0].writer)
+    if sample.kind == "memory":
+        return MemorySide(shape.memory)
+    return Sequencer(shape.engines[0].engine, _PROGRAM_WORDS, shape.engines[0].extra_widths)
 
 
 def fit(samples: Sequence[Sample], measured: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Returns the coefficients, int64 (TERMS,) in thousandths, of least relative error over the samples."""
+    """Returns the coefficients, int64 (FITTED_TERMS,) in thousandths, of least relative error over the samples."""
     features = np.array([features_of_sample(s) for s in samples], dtype=np.float64)
     counts = np.array(measured, dtype=np.float64)
     weights = np.array([_WEIGHT_OF_KIND.get(s.kind, 1.0) for s in samples]) / np.maximum(counts, 1.0)
@@ -151,7 +221,7 @@ def predict(sample: Sample, counts: CellCounts, coefficients: Mapping[str, Mappi
     """Returns the row of a sample under coefficients in thousandths: `lut` and `ff`, each by term."""
     features = features_of_sample(sample)
     sums = {
-        name: sum(int(f) * terms[t] for f, t in zip(features, TERMS, strict=True))
+        name: sum(int(f) * terms[t] for f, t in zip(features, FITTED_TERMS, strict=True))
         for name, terms in coefficients.items()
     }
     return Row(sample, counts, lut=(sums["lut"] + 500) // 1000, ff=(sums["ff"] + 500) // 1000)

@@ -20,19 +20,27 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | threshold.select | bits read * ceil((n - 1) / 3), n of 64 words each | choosing among deep threshold memories |
 | threshold.ram16 | 4 bits x 16 words | threshold memories in LUTs, ECP5 |
 | select.bits | dm dk / pa0 * log2(pa / pa0) | multiplexer of the weights between word layouts |
-| weight.bits | dm dk | registers behind the weight memory |
-| map.bits | dn dk | register behind the feature-map memory |
+| weight.bits | dm dk / pa0 | registers before and behind the weight memory |
+| map.bits | dn dk | registers behind the feature maps, choice between them |
 | control.lane | dn | padding masks |
 | control | 1 | program reader, loops, address generators |
-| window.bits | dn window_bits | window registers of the tap-packing line buffer: assumed, not built yet |
-| pack | r dm A | packing of codes, pooling: assumed, not built yet |
-| fixed | 1 per datapath | DMA, AXI and clocks: assumed, not built yet |
+| window.bits | dn window_bits | window and staging registers of the tap-packing line buffer |
+| window | 1 with a window | its walk and its handshake |
+| writer.word | r dk | packing of codes into words |
+| writer.code | r dm A | pooling and planes of codes |
+| writer | 1 | counters of beats and places |
+| writer.item | r dm acc_bits, the engine whose results go to DRAM | register of its results |
+| store.bits | as writer.item | cutting results into beats of DRAM |
+| tokens | 1 | an engine's share of the token counters |
+| fixed | 1 per datapath | loader, storer, AXI and registers of control |
 
 r is drain_lanes, pa and pa0 the largest and smallest planes_per_word, A = bits(levels) the stages of the search.
-The control term holds for memories of about 1,000 words; a bit of address more or less is ten LUTs.
+The terms of control and writer hold for memories of about 1,000 words; a bit of address more or less is ten LUTs.
 Coefficients are thousandths, one set per (technology of the RTL, family of the part), in
-`cost_coefficients.json`; `source` there says where they come from. Block RAMs are exact: the best geometry of
-the part for each memory of an engine. LUTs are LUT6 on 7-series and LUT4 on ECP5.
+`cost_coefficients.json`; `source` there says where they come from. Block RAMs take the best geometry of the part for each
+memory of an engine, whole blocks each, and a *reserve*: one for the loader's program, one per engine for its program and the
+rows of its pooling, and the store of results on their way to DRAM. What a layout really takes, halves of blocks shared, is
+counted by `foldwright.accel.layout_cost`. LUTs are LUT6 on 7-series and LUT4 on ECP5.
 
 What it leaves out: DSPs (no engine uses them), routing, the packing of LUTs into slices.
 """
@@ -54,7 +62,6 @@ from foldwright.kernels import njit
 from foldwright.netlists.part import BlockRam, Part
 
 __all__ = [
-    "ASSUMED_TERMS",
     "COMPONENTS",
     "COST_FIELDS",
     "C_ACC",
@@ -66,9 +73,11 @@ __all__ = [
     "C_DRAIN",
     "C_LEVELS",
     "C_PA_MASK",
+    "C_STORES",
     "C_THRESHOLD_WORDS",
     "C_WINDOW",
-    "FIXED_BRAM36",
+    "ENGINE_RESERVE_BRAM36",
+    "LOADER_BRAM36",
     "TERMS",
     "Breakdown",
     "CostCoefficients",
@@ -79,9 +88,13 @@ __all__ = [
     "cost",
     "cost_breakdown",
     "cost_row",
+    "cost_rows",
     "features_of",
     "geometry_table",
+    "half_blocks_of",
     "lut_of_engine",
+    "reserve_bram36",
+    "store_bram36",
     "sum_of_terms",
 ]
 
@@ -90,30 +103,61 @@ _IntArray = npt.NDArray[np.int64]
 TERMS = (
     "unit.dk", "unit.acc", "unit", "unit.planes", "shadow.acc", "shadow.select", "aligner.bits", "aligner.lane",
     "result.acc", "result.choice", "result", "threshold.bits", "threshold.ram64", "threshold.ram16", "threshold.select",
-    "select.bits", "weight.bits", "map.bits", "control.lane", "control", "window.bits", "pack",
+    "select.bits", "weight.bits", "map.bits", "control.lane", "control", "window.bits", "window",
+    "writer.word", "writer.code", "writer", "writer.item", "store.bits", "tokens",
 )  # fmt: skip
 """Terms of one engine, in the order of a coefficient array; `fixed` follows once per datapath."""
 
-ASSUMED_TERMS = ("window.bits", "pack")
-"""Terms of RTL that is not built yet: their coefficients are no measurement."""
-
 COMPONENTS = (
-    "units", "shadow", "aligner", "results", "thresholds", "operands", "control", "window", "packing", "fixed",
+    "units", "shadow", "aligner", "results", "thresholds", "operands", "control", "window", "writer", "fixed",
 )  # fmt: skip
-_COMPONENT_OF = (0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 7, 8)  # of each term
+_COMPONENT_OF = (
+    0,
+    0,
+    0,
+    0,
+    1,
+    1,
+    2,
+    2,
+    3,
+    3,
+    3,
+    4,
+    4,
+    4,
+    4,
+    5,
+    5,
+    5,
+    6,
+    6,
+    7,
+    7,
+    8,
+    8,
+    8,
+    8,
+    8,
+    6,
+)  # of each term
 
-FIXED_BRAM36 = 8
-"""Block RAMs of DMA and program memory: assumed, nothing of it is built yet."""
+LOADER_BRAM36 = 1
+"""Of the loader's program, once for a datapath."""
+ENGINE_RESERVE_BRAM36 = 1
+"""Of an engine's program and the rows of its pooling."""
 
 _MILLI = 1000
 
-# Entries of a cost row.
-C_DM, C_DK, C_DN, C_AND, C_BATCH, C_PA_MASK, C_DRAIN, C_ACC, C_LEVELS, C_WINDOW, C_THRESHOLD_WORDS = range(11)
-COST_FIELDS = 11
+# Entries of a cost row. C_STORES: whether results of the engine go to DRAM.
+(
+    C_DM, C_DK, C_DN, C_AND, C_BATCH, C_PA_MASK, C_DRAIN, C_ACC, C_LEVELS, C_WINDOW, C_THRESHOLD_WORDS, C_STORES,
+) = range(12)  # fmt: skip
+COST_FIELDS = 12
 
 
-def cost_row(engine: Engine) -> _IntArray:
-    """Returns what the cost of an engine's logic depends on, int64 (COST_FIELDS,)."""
+def cost_row(engine: Engine, stores: bool) -> _IntArray:
+    """Returns what the cost of an engine's logic depends on, int64 (COST_FIELDS,); `stores`: its results go to DRAM."""
     return np.array(
         [
             engine.dm,
@@ -127,9 +171,16 @@ def cost_row(engine: Engine) -> _IntArray:
             engine.levels,
             engine.window_bits,
             engine.threshold_words,
+            stores,
         ],
         dtype=np.int64,
     )
+
+
+def cost_rows(datapath: Datapath) -> _IntArray:
+    """Returns the cost rows of all engines, int64 (engines, COST_FIELDS); the last layer's engine stores results."""
+    storing = datapath.assignment[-1]
+    return np.stack([cost_row(engine, e == storing) for e, engine in enumerate(datapath.engines)])
 
 
 @njit(cache=True)
@@ -172,10 +223,13 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
         out[13] += _ceil_div(width, 4) * _ceil_div(row[C_THRESHOLD_WORDS], 16)
     out[14] = out[11] * _ceil_div(_ceil_div(row[C_THRESHOLD_WORDS], 64) - 1, 3)
     out[15] = dm * dk // lowest * (log_most - log_lowest)
-    out[16], out[17] = dm * dk, dn * dk
+    out[16], out[17] = dm * dk // lowest, dn * dk
     out[18], out[19] = dn, 1
-    out[20] = dn * row[C_WINDOW]
-    out[21] = drain * dm * stages
+    out[20], out[21] = dn * row[C_WINDOW], row[C_WINDOW] > 0
+    out[22], out[23], out[24] = drain * dk, drain * dm * stages, 1
+    if row[C_STORES]:
+        out[25] = out[26] = drain * dm * acc
+    out[27] = 1
 
 
 @njit(cache=True)
@@ -210,6 +264,12 @@ def block_rams_of(width_bits: int, depth_words: int, geometries: _IntArray) -> i
     Args:
         geometries: int64 (n, 3), rows of (width, depth, halves of a block it takes), see `geometry_table`.
     """
+    return int((half_blocks_of(width_bits, depth_words, geometries) + 1) // 2)
+
+
+@njit(cache=True)
+def half_blocks_of(width_bits: int, depth_words: int, geometries: _IntArray) -> int:
+    """Returns the halves of blocks of a memory in the geometry that takes fewest, see `block_rams_of`."""
     if width_bits <= 0 or depth_words <= 0:
         return 0
     best = np.int64(2**62)
@@ -220,7 +280,7 @@ def block_rams_of(width_bits: int, depth_words: int, geometries: _IntArray) -> i
             * geometries[i, 2]
         )
         best = min(best, halves)
-    return int((best + 1) // 2)
+    return int(best)
 
 
 @lru_cache(maxsize=64)
@@ -242,6 +302,17 @@ def bram36_of_engine(engine: Engine, part: Part) -> int:
         (engine.line_width_bits, engine.line_words),
     )
     return sum(int(block_rams_of(width, depth, table)) for width, depth in memories)
+
+
+def store_bram36(datapath: Datapath, part: Part) -> int:
+    """Returns the block RAMs of the store of results on their way to DRAM."""
+    storing = datapath.engines[datapath.assignment[-1]]
+    return int(block_rams_of(storing.item_bits, datapath.store_words, geometry_table(part.block_ram)))
+
+
+def reserve_bram36(datapath: Datapath, part: Part) -> int:
+    """Returns the block RAMs that no schedule can use: programs, rows of pooling, and the store of results."""
+    return LOADER_BRAM36 + ENGINE_RESERVE_BRAM36 * len(datapath.engines) + store_bram36(datapath, part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +383,7 @@ def coefficients_for(part: Part, technology: str = "") -> CostCoefficients:
 
 
 def cost(datapath: Datapath, part: Part, technology: str = "") -> Utilization:
-    """Returns what a datapath takes of a part, the fixed share of DMA and AXI included."""
+    """Returns what a datapath takes of a part, loader, storer and control included."""
     rows = cost_breakdown(datapath, part, technology)
     lut, ff, bram36 = (sum(getattr(row, name) for row in rows) for name in ("lut", "ff", "bram36"))
     return Utilization(lut, ff, bram36, dsp=0)
@@ -322,14 +393,16 @@ def cost_breakdown(datapath: Datapath, part: Part, technology: str = "") -> list
     """Returns the cost by engine and component; the lines sum up to `cost`."""
     coefficients = coefficients_for(part, technology)
     lines = []
-    for i, engine in enumerate(datapath.engines):
-        lines += _engine_lines(f"engine {i}", engine, part, coefficients)
-    lines.append(Breakdown("datapath", "fixed", coefficients.fixed_lut, coefficients.fixed_ff, FIXED_BRAM36))
+    for i, row in enumerate(cost_rows(datapath)):
+        lines += _engine_lines(f"engine {i}", datapath.engines[i], row, part, coefficients)
+    reserve = reserve_bram36(datapath, part)
+    lines.append(Breakdown("datapath", "fixed", coefficients.fixed_lut, coefficients.fixed_ff, reserve))
     return lines
 
 
-def _engine_lines(owner: str, engine: Engine, part: Part, coefficients: CostCoefficients) -> list[Breakdown]:
-    row = cost_row(engine)
+def _engine_lines(
+    owner: str, engine: Engine, row: _IntArray, part: Part, coefficients: CostCoefficients
+) -> list[Breakdown]:
     lut, ff = (_by_component(row, c) for c in (coefficients.lut, coefficients.ff))
     lines = [
         Breakdown(owner, name, lut[c], ff[c], 0) for c, name in enumerate(COMPONENTS[:-1]) if lut[c] or ff[c]

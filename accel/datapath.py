@@ -127,6 +127,11 @@ class Engine:
         return self.dn * -(-self.dk // BYTE_BITS) * BYTE_BITS
 
     @property
+    def item_bits(self) -> int:
+        """Width of a result for DRAM: the lanes of a beat, all channels of a block, raw or as codes."""
+        return self.drain_lanes * self.dm * max(self.acc_bits, self.levels.bit_length())
+
+    @property
     def line_width_bits(self) -> int:
         """Width of a line-memory word: one pixel for every lane."""
         return self.dn * self.line_bits
@@ -137,7 +142,8 @@ class Datapath:
     """Engines, which layer runs on which, frames per round, and the DRAM port.
 
     A *round* is `batch_frames` frames that pass together; an engine with batch lanes carries them side by side,
-    one with column lanes one after another. `assignment[i]` is the engine of layer `i`.
+    one with column lanes one after another. `assignment[i]` is the engine of layer `i`. `store_words` results of the last
+    layer's engine wait for DRAM at most.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -147,6 +153,7 @@ class Datapath:
     assignment: tuple[int, ...]
     batch_frames: int = 1
     dram_bits_per_cycle: int = 32
+    store_words: int = 512
 
     def __post_init__(self) -> None:
         wrong = []
@@ -160,5 +167,7 @@ class Datapath:
             wrong.append(f"batch_frames is {self.batch_frames}, allowed 1..1024")
         if not 1 <= self.dram_bits_per_cycle <= 1024:
             wrong.append(f"dram_bits_per_cycle is {self.dram_bits_per_cycle}, allowed 1..1024")
+        if not 1 <= self.store_words <= 2**20:
+            wrong.append(f"store_words is {self.store_words}, allowed 1..{2**20}")
         if wrong:
             raise ConfigError("datapath: " + "; ".join(wrong))

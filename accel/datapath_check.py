@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from foldwright.accel.cost import cost_breakdown
-from foldwright.accel.datapath import Arithmetic, Datapath, Engine
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
 from foldwright.accel.workload import IMAGE, Layer, ResultKind, WeightKind, Workload
 from foldwright.netlists.part import Part
 
@@ -21,6 +21,9 @@ def datapath_mistakes(
         wrong.append(f"{len(datapath.assignment)} layers assigned, the workload has {len(workload.layers)}")
     for layer, e in zip(workload.layers, datapath.assignment, strict=False):
         wrong += [f"engine {e}: {mistake}" for mistake in _layer_mistakes(layer, datapath.engines[e])]
+    needs = _store_words(workload, datapath)
+    if datapath.store_words < needs:
+        wrong.append(f"the store holds {datapath.store_words} results, two rounds need {needs}")
     lines = cost_breakdown(datapath, part, technology)
     lut, ff = sum(line.lut for line in lines), sum(line.ff for line in lines)
     if lut > lut_budget:
@@ -28,6 +31,17 @@ def datapath_mistakes(
     if ff > part.budget.ff:
         wrong.append(f"{ff} flip-flops, the part has {part.budget.ff}")
     return wrong
+
+
+def _store_words(workload: Workload, datapath: Datapath) -> int:
+    """Returns the results of two rounds on their way to DRAM; a result is a block of the lanes that leave together."""
+    layer, engine = workload.layers[-1], datapath.engines[datapath.assignment[-1]]
+    blocks = layer.groups * -(-layer.out_channels // layer.groups // engine.dm)
+    lanes = engine.drain_lanes if engine.lanes is LaneMode.BATCH else 1
+    groups = datapath.batch_frames // engine.dn * -(-engine.dn // lanes)
+    groups += -(-(datapath.batch_frames % engine.dn) // lanes)
+    each = groups if engine.lanes is LaneMode.BATCH else datapath.batch_frames
+    return int(2 * blocks * layer.stored_height * layer.stored_width * each)
 
 
 def _layer_mistakes(layer: Layer, engine: Engine) -> list[str]:

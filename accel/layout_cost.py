@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from foldwright.accel.cost import block_rams_of, geometry_table
+import numpy as np
+
+from foldwright.accel.cost import block_rams_of, geometry_table, reserve_bram36
 from foldwright.accel.datapath import BYTE_BITS, Datapath, Engine, LaneMode
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
+from foldwright.accel.memory import store_words
 from foldwright.accel.slots import byte_runs
+from foldwright.accel.tables import engine_row, layer_table
 from foldwright.accel.window_time import row_stall, window_interval
 from foldwright.netlists.part import Part
 
-__all__ = ["bram36_of_layout", "datapath_of_layout", "engine_cycles"]
+__all__ = ["bram36_of_layout", "datapath_of_layout", "engine_cycles", "map_bits"]
 
 _BLOCK_WORDS = 512
 
@@ -39,9 +43,9 @@ def _layer_cycles(layout: AcceleratorLayout, layer: LayerLayout) -> int:
 
 
 def bram36_of_layout(layout: AcceleratorLayout, part: Part) -> int:
-    """Returns the block RAMs of all memories of the engines."""
+    """Returns the block RAMs of all memories, whole blocks each, programs and results on their way to DRAM included."""
     table = geometry_table(part.block_ram)
-    total = 0
+    total = reserve_bram36(datapath_of_layout(layout), part)
     for e, engine in enumerate(layout.engines):
         reads = [
             layer for layer in layout.of_engine(e) if layer.source is Source.INBOX and layer.form is not None
@@ -51,15 +55,16 @@ def bram36_of_layout(layout: AcceleratorLayout, part: Part) -> int:
         line_bits = line[0].in_channels * line[0].act_bits * engine.dn if line else 0
         memories = (
             (engine.weight_width_bits, layout.weight_words[e]),
-            (_map_bits(engine, engine.byte_bits), layout.own_words[e]),
-            (_map_bits(engine, inbox_bytes), layout.inbox_words[e]),
+            (map_bits(engine, engine.byte_bits), layout.own_words[e]),
+            (map_bits(engine, inbox_bytes), layout.inbox_words[e]),
             (line_bits, layout.line_words[e]),
         )
         total += sum(int(block_rams_of(width, words, table)) for width, words in memories)
     return total
 
 
-def _map_bits(engine: Engine, byte_bits: int) -> int:
+def map_bits(engine: Engine, byte_bits: int) -> int:
+    """Returns the width of a feature map whose writer writes bytes of `byte_bits`."""
     return engine.dn * len(byte_runs(engine.dk, engine.planes_per_word, byte_bits)) * BYTE_BITS
 
 
@@ -75,4 +80,7 @@ def datapath_of_layout(layout: AcceleratorLayout) -> Datapath:
         )
         for e, engine in enumerate(layout.datapath.engines)
     ]
-    return replace(layout.datapath, engines=tuple(engines))
+    table = layer_table(layout.network.workload)
+    storing = np.array(engine_row(layout.engines[layout.layers[-1].engine]), dtype=np.int64)
+    store = int(store_words(table[-1], storing, layout.datapath.batch_frames))
+    return replace(layout.datapath, engines=tuple(engines), store_words=store)

@@ -12,18 +12,22 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.cost import block_rams_of
+from foldwright.accel.cost import ENGINE_RESERVE_BRAM36, LOADER_BRAM36, block_rams_of
 from foldwright.accel.datapath import BYTE_BITS
-from foldwright.accel.mapping import M_PA, M_PACKED, ceil_div, map_words
+from foldwright.accel.mapping import M_PA, M_PACKED, accumulator_bits, ceil_div, map_words
 from foldwright.accel.tables import (
+    E_AND,
     E_BATCH,
     E_DK,
     E_DM,
     E_DN,
+    E_DRAIN,
     E_PA_MASK,
     L_A_BITS,
+    L_GROUPS,
     L_IN_C,
     L_INPUT,
+    L_IS_LAST,
     L_OUT_BITS,
     L_OUT_C,
     L_RESIDUAL,
@@ -48,17 +52,25 @@ __all__ = [
     "MEMORY_MAP",
     "MEMORY_WEIGHT",
     "bram36_in_use",
+    "engine_reserve",
     "first_fit",
     "largest_first",
     "live_items",
     "memory_widths",
+    "reserve",
     "slots_of",
+    "store_depth",
+    "store_words",
 ]
 
 IntArray = npt.NDArray[np.int64]
 
 MAX_SLOTS = 63
 MEMORY_WEIGHT, MEMORY_MAP, MEMORY_LINE = 0, 1, 2
+
+_LEAST_STORE_WORDS = 512
+_STORE_ROUNDS = 2
+_LEAST_ACC_BITS = 4
 
 # Entries of an item row. I_WHAT: what the words hold.
 I_ENGINE, I_MEMORY, I_WORDS, I_MASK, I_ADDRESS, I_LAYER, I_WHAT = range(7)
@@ -240,4 +252,54 @@ def bram36_in_use(widths: IntArray, depth: IntArray, geometries: IntArray) -> in
         for memory in range(3):
             if depth[e, memory] > 0:
                 total += block_rams_of(widths[e, memory], depth[e, memory], geometries)
+    return total
+
+
+@njit(cache=True)
+def store_words(layer: IntArray, engine: IntArray, batch: int) -> int:
+    """Returns how deep the store of a layer's results on their way to DRAM is: two rounds of them, a power of two.
+
+    A result is what leaves an engine in a cycle: `drain_lanes` lanes of a block, but of an engine with column lanes one.
+    """
+    groups = layer[L_GROUPS]
+    items = groups * ceil_div(layer[L_OUT_C] // groups, engine[E_DM]) * layer[L_STORED_H] * layer[L_STORED_W]
+    if engine[E_BATCH]:
+        full, rest = batch // engine[E_DN], batch % engine[E_DN]
+        items *= full * ceil_div(engine[E_DN], engine[E_DRAIN]) + ceil_div(rest, engine[E_DRAIN])
+    else:
+        items *= batch
+    return store_depth(items)
+
+
+@njit(cache=True)
+def store_depth(items: int) -> int:
+    """Returns the words of a store for a round of `items` results."""
+    words = _LEAST_STORE_WORDS
+    while words < _STORE_ROUNDS * items:
+        words *= 2
+    return words
+
+
+@njit(cache=True)
+def engine_reserve(layers: IntArray, engine: IntArray, batch: int, geometries: IntArray) -> int:
+    """Returns the block RAMs of an engine that no schedule can use: its program, rows of pooling, the store of results."""
+    acc_bits, last = _LEAST_ACC_BITS, -1
+    for i in range(len(layers)):
+        acc_bits = max(acc_bits, accumulator_bits(layers[i], engine[E_AND]))
+        if layers[i, L_IS_LAST]:
+            last = i
+    if last < 0:
+        return ENGINE_RESERVE_BRAM36
+    bits = engine[E_DRAIN] * engine[E_DM] * acc_bits
+    return ENGINE_RESERVE_BRAM36 + block_rams_of(bits, store_words(layers[last], engine, batch), geometries)
+
+
+@njit(cache=True)
+def reserve(
+    layers: IntArray, engines: IntArray, assignment: IntArray, batch: int, geometries: IntArray
+) -> int:
+    """Returns the block RAMs of a design that no schedule can use; `cost.reserve_bram36` of its datapath."""
+    total = LOADER_BRAM36
+    for e in range(len(engines)):
+        total += engine_reserve(layers[assignment == e], engines[e], batch, geometries)
     return total

@@ -28,6 +28,7 @@ __all__ = [
     "Demand",
     "Packing",
     "block_demands",
+    "datapath_demands",
     "fixed_demand",
     "memory_spans",
     "packing_for",
@@ -43,7 +44,8 @@ _BLOCK_OF = dict(
     zip(
         TERMS,
         ["unit"] * 6 + ["lane"] * 2 + ["result"] * 3 + ["threshold"] * 4
-        + ["row"] * 2 + ["lane"] * 2 + ["control", "window", "result"],
+        + ["row"] * 2 + ["lane"] * 2 + ["control"] + ["window"] * 2
+        + ["result"] * 2 + ["control"] + ["result"] * 2 + ["control"],
         strict=True,
     )
 )  # fmt: skip
@@ -93,11 +95,19 @@ class Packing:
         return max(1, min(clusters - 1, round(clusters * part / whole)))
 
 
-def block_demands(engine: Engine, part: Part, technology: str = "") -> dict[str, Demand]:
+def datapath_demands(datapath: Datapath, part: Part, technology: str = "") -> list[dict[str, Demand]]:
+    """Returns what the blocks of every engine take, see `block_demands`."""
+    storing = datapath.assignment[-1]
+    return [block_demands(e, part, technology, stores=i == storing) for i, e in enumerate(datapath.engines)]
+
+
+def block_demands(
+    engine: Engine, part: Part, technology: str = "", *, stores: bool = True
+) -> dict[str, Demand]:
     """Returns what the blocks of an engine take, by name of `BLOCKS`; all together what `cost` counts for it."""
     coefficients = coefficients_for(part, technology)
     features = np.zeros(len(TERMS), dtype=np.int64)
-    features_of(cost_row(engine), features)
+    features_of(cost_row(engine, stores), features)
     lut, ff = (
         dict(zip(TERMS, (features * c).tolist(), strict=True)) for c in (coefficients.lut, coefficients.ff)
     )
@@ -130,8 +140,8 @@ def packing_for(datapath: Datapath, part: Part, technology: str = "") -> Packing
     lut, ff = cluster_capacity(part.fabric)
     sites = len(placement_sites(part.fabric, CLUSTER_KIND))
     demands = [fixed_demand(part, technology)]
-    for engine in datapath.engines:
-        demands += block_demands(engine, part, technology).values()
+    for blocks in datapath_demands(datapath, part, technology):
+        demands += blocks.values()
     for percent in PACKING_PERCENT:
         packing = Packing(lut * percent * _MILLI // 100, ff * percent * _MILLI // 100)
         if sum(map(packing.clusters, demands)) <= sites:

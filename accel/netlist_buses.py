@@ -6,12 +6,12 @@ hold the same bits, as in the RTL, and not all clusters of a block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, pairwise
 
 from foldwright.accel.datapath import Engine, LaneMode
-from foldwright.accel.netlist_blocks import Demand, Packing, block_demands, memory_spans
+from foldwright.accel.netlist_blocks import Demand, Packing, memory_spans
 from foldwright.netlists.fabric import CLUSTER_KIND
 from foldwright.netlists.part import Part
 
@@ -76,9 +76,9 @@ class EngineCells:
 
     @staticmethod
     def of(
-        sheet: Sheet, number: int, e: Engine, part: Part, technology: str, packing: Packing
+        sheet: Sheet, number: int, e: Engine, part: Part, demands: Mapping[str, Demand], packing: Packing
     ) -> EngineCells:
-        at, demands = f"engine{number}", block_demands(e, part, technology)
+        at = f"engine{number}"
 
         def add(block: str, names: Sequence[str]) -> list[range]:
             return sheet.blocks([f"{at}/{block}{name}" for name in names], demands[block], packing)

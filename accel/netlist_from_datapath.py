@@ -17,18 +17,18 @@ buses, their weight the wires:
 | control | control | units of a row, lanes, tables, address ports | bits |
 | load | DMA | memories, thresholds, windows | bits of the DRAM port per cycle |
 
-Units, memories, result paths and their buses follow `accel.rtl`. Assumed, since no RTL is there yet or none can be told
-apart at this grain: windows feed the feature map, DMA and control are chains with a binary tree over them, the fixed
-block RAMs are one program for each engine and DMA buffers. A layer's results go to the engine of the layer after it.
+Units, memories, result paths and their buses follow `accel.rtl`. Assumed, since none can be told apart at this grain:
+windows feed the feature map, DMA and control are chains with a binary tree over them, the fixed block RAMs are one program for
+each engine, then what DMA holds. A layer's results go to the engine of the layer after it.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from foldwright.accel.cost import FIXED_BRAM36
+from foldwright.accel.cost import reserve_bram36
 from foldwright.accel.datapath import Datapath
-from foldwright.accel.netlist_blocks import fixed_demand, packing_for
+from foldwright.accel.netlist_blocks import datapath_demands, fixed_demand, packing_for
 from foldwright.accel.netlist_buses import EngineCells, Sheet, code_nets, engine_nets, load_nets, local_nets
 from foldwright.netlists.netlist import Netlist, build_netlist
 from foldwright.netlists.part import Part
@@ -48,15 +48,16 @@ def netlist_of(datapath: Datapath, part: Part, technology: str = "") -> Netlist:
     sheet = Sheet(part.block_ram.kind)
     packing = packing_for(datapath, part, technology)
     [dma] = sheet.blocks(("dma",), fixed_demand(part, technology), packing)
-    fixed_rams = sheet.rams("fixed", FIXED_BRAM36)
-    engines = [EngineCells.of(sheet, i, e, part, technology, packing) for i, e in enumerate(datapath.engines)]
+    fixed_rams = sheet.rams("fixed", reserve_bram36(datapath, part))
+    demands = datapath_demands(datapath, part, technology)
+    engines = [EngineCells.of(sheet, i, e, part, demands[i], packing) for i, e in enumerate(datapath.engines)]
     local_nets(sheet, dma)
     for i, blocks in enumerate(engines):
         sheet.net([fixed_rams[i], *blocks.control[:4]], _PROGRAM_BITS)
         engine_nets(sheet, blocks)
         load_nets(sheet, blocks, dma, datapath.dram_bits_per_cycle)
     for i, ram in enumerate(fixed_rams[len(engines) :]):
-        sheet.net([ram, dma[i * len(dma) // FIXED_BRAM36]], datapath.dram_bits_per_cycle)
+        sheet.net([ram, dma[i * len(dma) // len(fixed_rams)]], datapath.dram_bits_per_cycle)
     for reader, writer in _links(datapath):
         code_nets(sheet, engines[writer], engines[reader].maps if reader >= 0 else dma[:1])
     shapes = "+".join(engine.shape for engine in datapath.engines)

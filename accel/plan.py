@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from foldwright.accel.cost import FIXED_BRAM36, Utilization, cost
+from foldwright.accel.cost import Utilization, cost, reserve_bram36
 from foldwright.accel.datapath import Datapath
 from foldwright.accel.datapath_check import datapath_mistakes
 from foldwright.accel.schedule import Schedule
@@ -70,4 +70,5 @@ class Plan:
             wrong.append(f"{used.bram36} block RAMs, the part has {part.budget.bram36}")
         if wrong:
             raise IllegalSolutionError("plan: " + "; ".join(wrong))
-        check_schedule(self.workload, self.datapath, part, schedule, part.budget.bram36 - FIXED_BRAM36)
+        pool = part.budget.bram36 - reserve_bram36(self.datapath, part)
+        check_schedule(self.workload, self.datapath, part, schedule, pool)

@@ -31,6 +31,7 @@ from foldwright.accel.memory import (
     first_fit,
     live_items,
     memory_widths,
+    store_words,
 )
 from foldwright.accel.simulate import (
     EVENT_FIELDS,
@@ -255,4 +256,6 @@ def with_memories(datapath: Datapath, workload: Workload, tables: NetworkTables,
                 line_bits=max(packed, default=0),
             )
         )
-    return replace(datapath, engines=tuple(engines))
+    last = int(assignment[-1])
+    store = int(store_words(layers[-1], tables[1][last], datapath.batch_frames))
+    return replace(datapath, engines=tuple(engines), store_words=store)

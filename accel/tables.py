@@ -19,12 +19,13 @@ __all__ = ["ENGINE_FIELDS", "LAYER_FIELDS", "engine_row", "engine_table", "layer
 IntTable = npt.NDArray[np.int64]
 
 # Columns of a layer row. L_ONE_PLANE: signed activations with zero padding, whose words may hold one plane only.
+# L_IS_LAST: the last layer, whose results go to DRAM.
 (
     L_IN_C, L_IN_H, L_IN_W, L_OUT_C, L_OUT_H, L_OUT_W, L_KH, L_KW, L_SH, L_SW, L_PAD_T, L_PAD_L, L_GROUPS,
     L_W_BITS, L_W_KIND, L_A_BITS, L_A_BIPOLAR, L_OUT_BITS, L_RAW, L_STORED_H, L_STORED_W,
-    L_POOL_K, L_POOL_S, L_POOL_PAD, L_INPUT, L_RESIDUAL, L_ACC_BITS, L_IS_IMAGE_IN, L_ONE_PLANE,
-) = range(29)  # fmt: skip
-LAYER_FIELDS = 29
+    L_POOL_K, L_POOL_S, L_POOL_PAD, L_INPUT, L_RESIDUAL, L_ACC_BITS, L_IS_IMAGE_IN, L_ONE_PLANE, L_IS_LAST,
+) = range(30)  # fmt: skip
+LAYER_FIELDS = 30
 
 # Columns of an engine row.
 E_DM, E_DK, E_DN, E_AND, E_BATCH, E_PA_MASK, E_DRAIN, E_WINDOW = range(8)
@@ -52,6 +53,7 @@ def _layer_row(layer: Layer, index: dict[str, int]) -> list[int]:
         index[layer.inputs[0]], index[layer.inputs[1]] if len(layer.inputs) > 1 else -2,
         layer.acc_bits, int(layer.inputs[0] == IMAGE),
         int(layer.act_kind is ActKind.SIGNED and max(layer.padding) > 0),
+        int(index[layer.name] == len(index) - 1),
     ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from foldwright.accel.cost import FIXED_BRAM36, cost
+from foldwright.accel.cost import cost
 from foldwright.accel.datapath import Datapath, Engine, LaneMode
 from foldwright.accel.layout import AcceleratorLayout, lay_out
 from foldwright.accel.layout_cost import bram36_of_layout, engine_cycles
@@ -91,7 +91,7 @@ class _Judge:
                 return None
             for rows in _ROWS:
                 layout = lay_out(self._network, datapath, image_tile_rows=rows, acc_bits=self._acc_bits)
-                if bram36_of_layout(layout, self._part) <= self._part.budget.bram36 - FIXED_BRAM36:
+                if bram36_of_layout(layout, self._part) <= self._part.budget.bram36:
                     slowest = max(engine_cycles(layout, e) for e in range(len(datapath.engines)))
                     return Buildable(layout, rows, 1000 * slowest // datapath.batch_frames)
             self.last_reason = f"{bram36_of_layout(layout, self._part)} block RAMs are needed"

@@ -17,8 +17,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from foldwright.accel.calibrate import Row, Sample, fit, measure, predict, row_of_json, row_to_json
-from foldwright.accel.cost import TERMS
+from foldwright.accel.calibrate import (
+    FITTED_TERMS,
+    Row,
+    Sample,
+    fit,
+    measure,
+    predict,
+    row_of_json,
+    row_to_json,
+)
 from foldwright.accel.datapath import Arithmetic, Engine, LaneMode
 
 __all__ = ["main", "samples", "summary"]
@@ -29,14 +37,9 @@ COEFFICIENTS = ROOT / "accel" / "cost_coefficients.json"
 CACHE = ROOT / "build" / "synthesis"
 TARGETS = (("xc7", "xc7"), ("generic", "xc7"), ("generic", "ecp5"))
 
-# Thousandths. What is not built cannot be measured: a LUT and a register per window bit; four of each per bit of code
-# for packing and pooling; DMA, AXI and clocks of a whole design.
-ASSUMED = {
-    "lut": {"window.bits": 1000, "pack": 4000, "fixed": 5_000_000},
-    "ff": {"window.bits": 1000, "pack": 4000, "fixed": 6_000_000},
-}
-
 AND, BATCH = Arithmetic.AND, LaneMode.BATCH
+RGB: dict[str, Any] = {"window_bits": 216, "line_bits": 24, "line_words": 512}
+"""A window of 3x3 taps of three 8-bit channels."""
 
 XC7 = {
     "unit": (
@@ -61,26 +64,40 @@ XC7 = {
         Engine(8, 64, 4, acc_bits=14, levels=1, threshold_words=256),
     ),
     "control": (
-        Engine(4, 64, 4),
-        Engine(4, 64, 16),
-        Engine(4, 64, 4, weight_words=4096, map_words=8192),
+        Engine(8, 64, 4),
+        Engine(8, 64, 16),
+        Engine(8, 64, 4, weight_words=4096),
     ),
-    "engine": (
-        Engine(2, 36, 2, acc_bits=16, levels=1),
-        Engine(4, 36, 4, acc_bits=16, levels=3),
-        Engine(4, 64, 8, acc_bits=14, levels=3, drain_lanes=2),
-        Engine(4, 64, 4, acc_bits=16, levels=1, lanes=BATCH),
-        Engine(8, 27, 5, acc_bits=16, levels=1),
-        Engine(8, 72, 4, acc_bits=16, levels=3, planes_per_word=(2,)),
-        Engine(4, 72, 7, acc_bits=18, levels=3, planes_per_word=(1, 2)),
-        Engine(4, 128, 4, acc_bits=16, levels=3, arithmetic=AND, weight_words=1024, map_words=2048),
-        Engine(2, 256, 4, acc_bits=18, levels=15),
-        Engine(8, 64, 7, acc_bits=13, levels=1, threshold_words=128),
+    "writer": (
+        Engine(8, 16, 3, acc_bits=14, levels=3, lanes=BATCH),
+        Engine(16, 64, 4, acc_bits=14, levels=1, lanes=BATCH, drain_lanes=2),
+        Engine(8, 128, 4, acc_bits=16, levels=3),
+        Engine(18, 72, 4, acc_bits=15, levels=3, planes_per_word=(2,)),
+        Engine(8, 64, 4, acc_bits=18, levels=15),
+    ),
+    "window": (
+        Engine(8, 28, 3, lanes=BATCH, window_bits=216, line_bits=24, line_words=512),
+        Engine(8, 28, 9, lanes=BATCH, window_bits=216, line_bits=24, line_words=512),
+        Engine(8, 64, 6, window_bits=216, line_bits=24, line_words=512),
+        Engine(8, 25, 4, window_bits=25, line_bits=1, line_words=512),
+    ),
+    "memory": (Engine(8, 16, 3, acc_bits=14), Engine(18, 36, 3, acc_bits=15), Engine(32, 32, 3, acc_bits=13)),
+    "accelerator": (
+        Engine(8, 16, 3, acc_bits=14, levels=3, lanes=BATCH),
+        Engine(8, 64, 4, acc_bits=16, levels=1),
+        Engine(16, 28, 5, acc_bits=14, levels=1, lanes=BATCH, drain_lanes=2, **RGB),
+        Engine(18, 72, 4, acc_bits=15, levels=3, planes_per_word=(2,), weight_words=1024),
+        Engine(16, 64, 5, acc_bits=13, levels=1, lanes=BATCH, weight_words=1024),
+        Engine(8, 128, 4, acc_bits=16, levels=3, arithmetic=AND),
+        Engine(9, 36, 7, acc_bits=16, levels=3, threshold_words=128),
+        Engine(8, 72, 5, acc_bits=18, levels=3, planes_per_word=(1, 2)),
+        Engine(8, 256, 2, acc_bits=18, levels=15),
+        Engine(8, 64, 6, acc_bits=16, levels=3, **RGB),
     ),
     "held out": (
-        Engine(6, 72, 7, acc_bits=15, levels=3, drain_lanes=2, planes_per_word=(2,)),
-        Engine(8, 64, 8, acc_bits=13, levels=1, lanes=BATCH, weight_words=2048, map_words=1024),
-        Engine(4, 256, 4, acc_bits=17, levels=3, arithmetic=AND),
+        Engine(8, 32, 8, acc_bits=14, levels=3, lanes=BATCH),
+        Engine(9, 72, 7, acc_bits=15, levels=3, planes_per_word=(2,)),
+        Engine(8, 192, 3, acc_bits=17, levels=1, arithmetic=AND),
     ),
 }
 # Plain logic takes yosys several times as long as hand-mapped cells, hence smaller shapes.
@@ -100,32 +117,36 @@ GENERIC = {
         Engine(4, 64, 4, acc_bits=14, levels=1, threshold_words=256),
     ),
     "control": (
-        Engine(4, 64, 4),
-        Engine(4, 64, 16),
-        Engine(4, 64, 4, weight_words=4096, map_words=8192),
+        Engine(8, 64, 4),
+        Engine(8, 64, 16),
+        Engine(8, 64, 4, weight_words=4096),
     ),
-    "engine": (
-        Engine(2, 36, 2, acc_bits=16, levels=1),
-        Engine(4, 36, 4, acc_bits=16, levels=3),
-        Engine(4, 64, 3, acc_bits=16, levels=1, lanes=BATCH),
-        Engine(2, 64, 6, acc_bits=14, levels=3, drain_lanes=2),
-        Engine(3, 72, 3, acc_bits=18, levels=3, planes_per_word=(1, 2)),
-        Engine(2, 128, 3, acc_bits=16, levels=1, arithmetic=AND, weight_words=1024),
+    "writer": XC7["writer"],
+    "window": XC7["window"],
+    "memory": XC7["memory"],
+    "accelerator": (
+        Engine(8, 16, 2, acc_bits=14, levels=3, lanes=BATCH),
+        Engine(8, 32, 2, acc_bits=16, levels=1),
+        Engine(9, 36, 2, acc_bits=15, levels=3, planes_per_word=(2,)),
+        Engine(8, 28, 2, acc_bits=14, levels=1, lanes=BATCH, **RGB),
     ),
     "held out": (
-        Engine(3, 72, 5, acc_bits=15, levels=3, drain_lanes=2, planes_per_word=(2,)),
-        Engine(4, 48, 4, acc_bits=13, levels=1, lanes=BATCH, weight_words=2048),
-        Engine(2, 192, 2, acc_bits=17, levels=3, arithmetic=AND),
+        Engine(8, 24, 3, acc_bits=13, levels=3, lanes=BATCH),
+        Engine(8, 64, 2, acc_bits=15, levels=3),
     ),
 }
 SHAPES = {"xc7": XC7, "generic": GENERIC}
 
 
 def samples() -> list[Sample]:
-    """Returns every sample; those held out are whole engines."""
+    """Returns every sample; those held out are whole accelerators."""
     return [
         Sample(
-            "engine" if kind == "held out" else kind, engine, technology, family, held_out=kind == "held out"
+            "accelerator" if kind == "held out" else kind,
+            engine,
+            technology,
+            family,
+            held_out=kind == "held out",
         )
         for technology, family in TARGETS
         for kind, engines in SHAPES[technology].items()
@@ -139,9 +160,9 @@ def fitted(chosen: Sequence[Sample], counts: Sequence[Any]) -> dict[tuple[str, s
     for target, found in sets.items():
         used = [(s, c) for s, c in zip(chosen, counts, strict=True) if (s.technology, s.family) == target]
         used = [(s, c) for s, c in used if not s.held_out]
-        for name, assumed in ASSUMED.items():
+        for name in ("lut", "ff"):
             values = fit([s for s, _ in used], [getattr(c, name) for _, c in used]).tolist()
-            found[name] = {**dict(zip(TERMS, values, strict=True)), **assumed}
+            found[name] = dict(zip(FITTED_TERMS, values, strict=True))
     return sets
 
 
@@ -150,7 +171,7 @@ def coefficients_json(sets: dict[tuple[str, str], dict[str, Any]]) -> str:
     entries = []
     for (technology, family), found in sets.items():
         entries.append({"technology": technology, "family": family, **found})
-    source = "benchmarks/cost_table.json, fitted by benchmarks/calibrate_cost.py; window.bits, pack and fixed are assumed"
+    source = "benchmarks/cost_table.json, fitted by benchmarks/calibrate_cost.py"
     body = {"format": "foldwright.cost-coefficients/1", "source": source, "sets": entries}
     return json.dumps(body, indent=1) + "\n"
 
@@ -163,7 +184,9 @@ def summary(rows: Iterable[Row]) -> dict[str, Any]:
         mine = [r for r in rows if (r.sample.technology, r.sample.family) == (technology, family)]
         groups = {
             "calibration set": [r for r in mine if not r.sample.held_out],
-            "whole engines of it": [r for r in mine if r.sample.kind == "engine" and not r.sample.held_out],
+            "whole accelerators of it": [
+                r for r in mine if r.sample.kind == "accelerator" and not r.sample.held_out
+            ],
             "held out": [r for r in mine if r.sample.held_out],
         }
         entry: dict[str, Any] = {"technology": technology, "family": family}
@@ -185,7 +208,7 @@ def print_rows(rows: Iterable[Row]) -> None:
     for r in rows:
         e, s = r.sample.engine, r.sample
         extra = f"acc {e.acc_bits} levels {e.levels} r {e.drain_lanes} pa {e.planes_per_word} {e.arithmetic.value}"
-        name = f"{s.technology:8}{s.family:5}{s.kind:8}{e.shape:10}{extra:45}{e.lanes.value:7}"
+        name = f"{s.technology:8}{s.family:5}{s.kind:12}{e.shape:10}{extra:45}{e.lanes.value:7}"
         lut = f"LUT {r.counts.lut:6} model {r.lut:6} {r.lut_error_percent:+6.1f} %"
         ff = f"FF {r.counts.ff:6} model {r.ff:6} {r.ff_error_percent:+6.1f} %"
         print(f"{name}{lut}   {ff}{'   held out' if s.held_out else ''}")

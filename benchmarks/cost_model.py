@@ -19,12 +19,13 @@ from typing import Any
 
 from amaranth.back import rtlil
 
-from foldwright.accel.cost import FIXED_BRAM36, cost
+from foldwright.accel.cost import cost
 from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
-from foldwright.accel.export.design import TOP, accelerator_rtlil
+from foldwright.accel.export.design import accelerator_rtlil
+from foldwright.accel.export.hardware import bram36_of_hardware
 from foldwright.accel.export.package import package
 from foldwright.accel.layout import lay_out
-from foldwright.accel.layout_cost import bram36_of_layout
+from foldwright.accel.layout_cost import datapath_of_layout
 from foldwright.accel.network import load_network
 from foldwright.accel.rtl.unit import Unit
 from foldwright.accel.synthesis import synthesise
@@ -97,12 +98,11 @@ def accelerator_row(name: str, cache: Path) -> dict[str, Any]:
     path, datapath, tile_rows = ACCELERATORS[name]
     part = load_part("xc7z020")
     layout = lay_out(load_network(path), datapath, image_tile_rows=tile_rows)
-    text = accelerator_rtlil(package(layout, 32).hardware, "xc7").replace(
-        f"module \\{TOP}\n", "module \\top\n"
-    )
+    hardware = package(layout, 32).hardware
+    text = accelerator_rtlil(hardware, "xc7", name="top")
     began = time.process_time()
     counts = synthesise(text, "xc7", cache=cache, timeout_s=6000)
-    model = cost(datapath, part, "xc7")
+    model = cost(datapath_of_layout(layout), part, "xc7")
     bit_macs = sum(engine.bit_macs_per_cycle for engine in datapath.engines)
     return {
         "name": name,
@@ -110,7 +110,8 @@ def accelerator_row(name: str, cache: Path) -> dict[str, Any]:
         **asdict(counts),
         "model_lut": model.lut,
         "model_ff": model.ff,
-        "model_bram36": bram36_of_layout(layout, part) + FIXED_BRAM36,
+        "model_bram36": bram36_of_hardware(hardware, part),
+        "reserved_bram36": model.bram36,
         "lut_error": model.lut / counts.lut - 1,
         "ff_error": model.ff / counts.ff - 1,
         "lut_per_bit_mac": counts.lut / bit_macs,

@@ -281,7 +281,8 @@ def _buildable(
         raise reasons[0]
     best = min(found, key=lambda b: b.cycles_per_1000_frames)
     name = problem.name.replace("allocation/", "tiling/")
-    instance = TilingProblem(name, problem.workload, best.layout.datapath, problem.pool_bram36, problem.part)
+    pool = problem.pool_bram36(best.layout.datapath)
+    instance = TilingProblem(name, problem.workload, best.layout.datapath, pool, problem.part)
     choices = resident_choices(instance.tables, best.layout.layers[0].tile_rows)
     with budget.stage("tiling"):
         search = Search(
@@ -362,7 +363,8 @@ def _distinct_instances(problem: AllocationProblem, designs: list[Choices]) -> l
 def _tiling_instance(problem: AllocationProblem, choices: Choices) -> TilingProblem:
     solution: AllocationSolution = problem.decode(choices)
     name = problem.name.replace("allocation/", "tiling/")
-    return TilingProblem(name, problem.workload, solution.datapath, problem.pool_bram36, problem.part)
+    pool = problem.pool_bram36(solution.datapath)
+    return TilingProblem(name, problem.workload, solution.datapath, pool, problem.part)
 
 
 def _tile(

@@ -25,12 +25,14 @@ _VERILOG = (
 _YOSYS_SECONDS = 900
 
 
-def accelerator_rtlil(shape: AcceleratorShape, technology: str = "generic", *, trace: bool = False) -> str:
+def accelerator_rtlil(
+    shape: AcceleratorShape, technology: str = "generic", *, trace: bool = False, name: str = TOP
+) -> str:
     """Returns the RTLIL of an accelerator; every engine's unit is written once and instantiated by name."""
-    modules = {e: f"{TOP}_unit{e}" for e in range(len(shape.engines))}
+    modules = {e: f"{name}_unit{e}" for e in range(len(shape.engines))}
     design = Accelerator(shape, technology, trace=trace, unit_modules=modules)
     units: list[Any] = [engine.unit for engine in design.engines]
-    text = str(rtlil.convert(design, name=TOP, emit_src=False))
+    text = str(rtlil.convert(design, name=name, emit_src=False))
     for e, unit in enumerate(units):
         text += _TOP_ATTRIBUTE.sub("", str(rtlil.convert(unit, name=modules[e], emit_src=False)))
     return text

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from foldwright.accel.cost import geometry_table, half_blocks_of
 from foldwright.accel.datapath import Engine, LaneMode
 from foldwright.accel.export.executor import executor_words, tokens_of
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
+from foldwright.accel.layout_cost import map_bits
+from foldwright.accel.memory import store_depth
 from foldwright.accel.rtl.accelerator import AcceleratorShape
+from foldwright.accel.rtl.banks import SHALLOW_WORDS
 from foldwright.accel.rtl.complete import EngineShape
 from foldwright.accel.rtl.memory_side import MemorySideParams
+from foldwright.accel.rtl.program import WORD_BITS
 from foldwright.accel.rtl.window import WindowShape
 from foldwright.accel.workload import ActKind
 from foldwright.accel.writer_program import WriterTile, pool_entries
 from foldwright.accel.writer_shape import MapTarget, WriterShape
+from foldwright.netlists.part import Part
 
-__all__ = ["hardware_of", "items_of_round", "needed_reach", "row_memory_words", "targets_of", "window_of"]
+__all__ = [
+    "bram36_of_hardware",
+    "hardware_of",
+    "items_of_round",
+    "needed_reach",
+    "row_memory_words",
+    "targets_of",
+    "window_of",
+]
 
-_STORE_DEPTH_ROUNDS = 2
 _LEAST_WORDS = 512
 
 
@@ -38,7 +51,7 @@ def hardware_of(layout: AcceleratorLayout, dram_bits: int) -> AcceleratorShape:
             data_bits=dram_bits,
             tokens=tokens.count + 1,
             item_bits=storing.writer.store_bits,
-            item_depth=max(_LEAST_WORDS, _power_of_two(_STORE_DEPTH_ROUNDS * items_of_round(layout, last))),
+            item_depth=store_depth(items_of_round(layout, last)),
         ),
     )
 
@@ -141,3 +154,26 @@ def window_of(layout: AcceleratorLayout, layer: LayerLayout) -> WindowShape:
 
 def _power_of_two(count: int) -> int:
     return 1 << (count - 1).bit_length()
+
+
+def bram36_of_hardware(hardware: AcceleratorShape, part: Part) -> int:
+    """Returns the block RAMs that tools find in an accelerator; two halves of a block count as one."""
+    table, memory = geometry_table(part.block_ram), hardware.memory
+    memories = [(WORD_BITS, memory.program_words), (memory.item_bits, memory.item_depth)]
+    for shape in hardware.engines:
+        memories += _memories_of(shape)
+    halves = sum(int(half_blocks_of(width, words, table)) for width, words in memories)
+    return -(-halves // 2)
+
+
+def _memories_of(shape: EngineShape) -> list[tuple[int, int]]:
+    """Returns width and depth of an engine's memories in block RAM."""
+    engine, writer = shape.engine, shape.writer
+    out = [(WORD_BITS, shape.program_words), (engine.weight_width_bits, engine.weight_words)]
+    for words, byte_bits in ((shape.own_words, engine.byte_bits), (shape.inbox_words, shape.inbox_bytes)):
+        out.append((map_bits(engine, byte_bits), words))
+    if shape.window is not None:
+        out.append((shape.window.line_bits * engine.dn, shape.window.line_words))
+    if writer.pool_words > SHALLOW_WORDS:
+        out.append((writer.drain_lanes * engine.dm * writer.code_bits, writer.pool_words))
+    return out

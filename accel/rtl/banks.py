@@ -12,10 +12,12 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Value, unsigned
 from amaranth.lib import memory
 
-__all__ = ["MOST_BITS", "WideMemory"]
+__all__ = ["MOST_BITS", "SHALLOW_WORDS", "WideMemory"]
 
 MOST_BITS = 2016
 """Twenty-eight block-RAM ports of 72 bits."""
+SHALLOW_WORDS = 64
+"""What one LUT RAM holds; a small memory up to this depth lies in LUTs."""
 
 
 class WideMemory:
@@ -24,6 +26,7 @@ class WideMemory:
     Attributes:
         unit_bits: where the word may be cut: a multiple of this many bits.
         lanes: one write enable a unit instead of one for the word.
+        style: what it lies in, "block" or "distributed"; said, so that tools and the cost model agree.
     """
 
     def __init__(
@@ -36,20 +39,16 @@ class WideMemory:
         unit_bits: int,
         lanes: bool = False,
         domain: str = "sync",
+        style: str = "block",
     ) -> None:
         self._m, self._unit_bits, self._lanes, self._domain = m, unit_bits, lanes, domain
         self._slices: list[tuple[int, int, Any]] = []
         step = max(1, MOST_BITS // unit_bits) * unit_bits
         for index, low in enumerate(range(0, width, step)):
             bits = min(step, width - low)
-            ram = memory.Memory(shape=unsigned(bits), depth=depth, init=[])
+            ram = memory.Memory(shape=unsigned(bits), depth=depth, init=[], attrs={"ram_style": style})
             m.submodules[name if index == 0 else f"{name}_{index}"] = ram
             self._slices.append((low, bits, ram))
-
-    def attribute(self, key: str, value: str) -> None:
-        """Sets an attribute of every slice, such as `ram_style`."""
-        for _, _, ram in self._slices:
-            ram.attrs[key] = value
 
     def write(self, address: Value, data: Value, enable: Value) -> None:
         for low, bits, ram in self._slices:

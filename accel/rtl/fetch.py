@@ -63,7 +63,7 @@ class ProgramReader(Component):  # type: ignore[misc,unused-ignore]
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        ram = memory.Memory(shape=WORD_BITS, depth=self.depth, init=[])
+        ram = memory.Memory(shape=WORD_BITS, depth=self.depth, init=[], attrs={"ram_style": "block"})
         m.submodules.memory = ram
         write, read = ram.write_port(), ram.read_port(domain="sync")
         counter, reading = Signal(len(read.addr), name="counter"), Signal(name="reading")

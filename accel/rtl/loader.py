@@ -155,7 +155,7 @@ class Loader(Component):  # type: ignore[misc,unused-ignore]
 
     def _memory(self, m: Module, write: Value, place: Value, word: Value) -> None:
         """One port is the issuer's and writes the program, the other is the placer's."""
-        ram = memory.Memory(shape=WORD_BITS, depth=self.program_words, init=[])
+        ram = memory.Memory(shape=WORD_BITS, depth=self.program_words, init=[], attrs={"ram_style": "block"})
         m.submodules.program = ram
         filled, issue, other = ram.write_port(), ram.read_port(), ram.read_port()
         address = Signal(len(issue.addr), name="program_place")

@@ -15,7 +15,7 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
-from foldwright.accel.rtl.banks import WideMemory
+from foldwright.accel.rtl.banks import SHALLOW_WORDS, WideMemory
 from foldwright.accel.rtl.writer_layout import event_layout, pool_layout
 from foldwright.accel.writer_shape import WriterShape
 
@@ -59,9 +59,14 @@ class Pool(Component):  # type: ignore[misc,unused-ignore]
         row = Signal(self._bits, name="row", reset_less=True)
         if self.shape.is_batch and self.shape.lane_groups > 1:
             ram = WideMemory(
-                m, "best", self._bits, self.shape.lane_groups, unit_bits=self._bits, domain="comb"
+                m,
+                "best",
+                self._bits,
+                self.shape.lane_groups,
+                unit_bits=self._bits,
+                domain="comb",
+                style="distributed",
             )
-            ram.attribute("ram_style", "distributed")
             ram.write(control.group, kept, live)
             before = ram.read(control.group)
         else:
@@ -76,7 +81,9 @@ class Pool(Component):  # type: ignore[misc,unused-ignore]
 
     def _down(self, m: Module, row: Signal, events: list[Any], control: list[Any]) -> None:
         """Takes the maximum over the rows so far; the row memory was asked two stages before."""
-        ram = WideMemory(m, "rows", self._bits, self.shape.pool_words, unit_bits=self._bits)
+        words = self.shape.pool_words
+        style = "block" if words > SHALLOW_WORDS else "distributed"
+        ram = WideMemory(m, "rows", self._bits, words, unit_bits=self._bits, style=style)
         before = Signal(self._bits, name="before", reset_less=True)
         m.d.sync += before.eq(ram.read(control[0].entry))
         now, best = control[2], Signal(self._bits, name="best_rows")

@@ -93,9 +93,14 @@ class ResultPath(Component):  # type: ignore[misc,unused-ignore]
         whole = threshold_bits(e)
         row = len(order) * width + last
         ram = WideMemory(
-            m, f"thresholds_{stage}", e.dm * row, e.threshold_words, unit_bits=row, domain="comb"
+            m,
+            f"thresholds_{stage}",
+            e.dm * row,
+            e.threshold_words,
+            unit_bits=row,
+            domain="comb",
+            style="distributed",
         )
-        ram.attribute("ram_style", "distributed")
         parts: list[Value] = []
         for channel in range(e.dm):
             low = channel * whole

@@ -45,6 +45,7 @@ from foldwright.accel.tables import (
     L_GROUPS,
     L_IN_C,
     L_IS_IMAGE_IN,
+    L_IS_LAST,
     L_KH,
     L_KW,
     L_OUT_C,
@@ -248,9 +249,10 @@ def _update(
             cycles += mappings[j, M_CYCLES] + mappings[j, M_LATENCY]
             words += mappings[j, M_BLOCKS]
             signed = max(signed, needs[j, 2])
-            if needs[j, 0] > acc or needs[j, 1] > levels or (words + 63) // 64 > depth:
+            stores = layers[j, L_IS_LAST]
+            if stores or needs[j, 0] > acc or needs[j, 1] > levels or (words + 63) // 64 > depth:
                 acc, levels, depth = max(acc, needs[j, 0]), max(levels, needs[j, 1]), (words + 63) // 64
-                lut = luts_of(row, acc, levels, depth, lut_terms, memo)
+                lut = luts_of(row, acc, levels, depth, stores, lut_terms, memo)
             if lut > lut_budget:
                 break
             any_fits = True
@@ -263,13 +265,15 @@ def _update(
 
 
 @njit(cache=True)
-def luts_of(row: IntArray, acc: int, levels: int, depth: int, lut_terms: IntArray, memo: IntArray) -> int:
+def luts_of(
+    row: IntArray, acc: int, levels: int, depth: int, stores: int, lut_terms: IntArray, memo: IntArray
+) -> int:
     """Returns the LUTs of an engine whose threshold memories are `depth` times 64 words deep, or a little less."""
-    key = (acc * 256 + levels) * 65536 + depth
+    key = ((acc * 256 + levels) * 65536 + depth) * 2 + stores
     place = key % len(memo)
     if memo[place, 0] != key:
         cost_row = np.zeros(COST_FIELDS, dtype=np.int64)
-        fill_cost_row(row, acc, levels, max(1, 64 * depth - 63), cost_row)
+        fill_cost_row(row, acc, levels, max(1, 64 * depth - 63), stores, cost_row)
         memo[place, 0], memo[place, 1] = key, sum_of_terms(cost_row, lut_terms)
     return memo[place, 1]
 

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.cost import COST_FIELDS, sum_of_terms
+from foldwright.accel.cost import COST_FIELDS, LOADER_BRAM36, sum_of_terms
 from foldwright.accel.mapping import M_CYCLES, M_PA, MAPPING_FIELDS, map_layer
-from foldwright.accel.memory import bram36_in_use, first_fit, live_items, memory_widths
+from foldwright.accel.memory import bram36_in_use, engine_reserve, first_fit, live_items, memory_widths
 from foldwright.accel.tables import (
     E_BATCH,
     E_DK,
@@ -283,7 +283,7 @@ def _measure(
         lut, ff = lut + parts[e, PART_LUT], ff + parts[e, PART_FF]
     if lut > it.limits[N_LUT] or ff > it.limits[N_FF]:
         return Total(False, lut, ff, 0, 0)
-    blocks, cycles, runs = 0, 0, True
+    blocks, cycles, runs = LOADER_BRAM36, 0, True
     for e in range(count):
         if only < 0 or e == only:
             _measure_memories(it, assignment, batch, e, engines[e], parts[e])
@@ -320,6 +320,7 @@ def _measure_memories(
     # Nothing stays on chip, so no item depends on who reads what, and the layers of one engine can stand alone.
     items = live_items(layers, alone, mappings, mine, batch, plans)
     part[PART_BLOCKS] = bram36_in_use(widths, first_fit(items, 1), it.geometries)
+    part[PART_BLOCKS] += engine_reserve(layers, engine, batch, it.geometries)
     part[PART_CYCLES], part[PART_RUNS] = mappings[:, M_CYCLES].sum(), 1
 
 

@@ -49,6 +49,7 @@ from foldwright.accel.tables import (
     ENGINE_FIELDS,
     L_GROUPS,
     L_IN_W,
+    L_IS_LAST,
     L_OUT_C,
     L_OUT_W,
     L_PAD_L,
@@ -228,9 +229,10 @@ def _enter(
             cycles += mappings[j, M_CYCLES] + mappings[j, M_LATENCY]
             blocks += mappings[j, M_BLOCKS]
             signed = max(signed, needs[j, 2])
-            if needs[j, 0] > acc or needs[j, 1] > most or (blocks + 63) // 64 > depth:
+            stores = layers[j, L_IS_LAST]
+            if stores or needs[j, 0] > acc or needs[j, 1] > most or (blocks + 63) // 64 > depth:
                 acc, most, depth = max(acc, needs[j, 0]), max(most, needs[j, 1]), (blocks + 63) // 64
-                lut = luts_of(row, acc, most, depth, lut_terms, memo)
+                lut = luts_of(row, acc, most, depth, stores, lut_terms, memo)
             if lut > numbers[_LUTS]:
                 break
             # No run from here to a later layer takes fewer LUTs, nor does a larger engine; a larger one may get further.

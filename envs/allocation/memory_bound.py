@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.cost import block_rams_of
+from foldwright.accel.cost import ENGINE_RESERVE_BRAM36, block_rams_of
 from foldwright.accel.datapath import BYTE_BITS
 from foldwright.accel.mapping import (
     M_BLOCKS,
@@ -167,6 +167,6 @@ def least_block_rams(
     weight_bits = mapping[M_WEIGHT_WORD_BITS]
     weight_words = max(run[1], run[0] - max(0, spare) // weight_bits)
     map_bits = engine[E_DN] * ceil_div(engine[E_DK], BYTE_BITS) * BYTE_BITS
-    total = block_rams_of(weight_bits, weight_words, geometries)
+    total = ENGINE_RESERVE_BRAM36 + block_rams_of(weight_bits, weight_words, geometries)
     total += block_rams_of(map_bits, max(1, run[2] + run[3]), geometries)
     return total + block_rams_of(engine[E_DN] * layer[L_IN_C] * layer[L_A_BITS], line_words, geometries)

@@ -1,8 +1,8 @@
 """The allocation problem: a workload, a part and a LUT budget; the engines that take the fewest cycles a frame.
 
 See `foldwright.envs.allocation.space` for the decisions and `score` for the cost: thousandths of a cycle per frame in
-steady state, by the simulator. The pool of block RAMs is the part's less what DMA and program memory take; a design
-must fit in LUTs (a percentage of the part's), flip-flops and block RAMs. The fallback is one 1x8x1 engine.
+steady state, by the simulator. The pool of block RAMs is the part's less what programs and results on their way to DRAM
+take; a design must fit in LUTs (a percentage of the part's), flip-flops and block RAMs. The fallback is one 1x8x1 engine.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.cost import (
-    FIXED_BRAM36,
     CostCoefficients,
     coefficients_for,
     cost,
-    cost_row,
+    cost_rows,
     geometry_table,
+    reserve_bram36,
 )
 from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
+from foldwright.accel.memory import store_words
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.workload import Workload
 from foldwright.envs.allocation import space
@@ -102,17 +103,16 @@ class AllocationProblem:
     def lut_budget(self) -> int:
         return int(self._part.budget.lut * self.budget_lut_percent / 100)
 
-    @property
-    def pool_bram36(self) -> int:
-        """Block RAMs that engines may use."""
-        return self._part.budget.bram36 - FIXED_BRAM36
+    def pool_bram36(self, datapath: Datapath) -> int:
+        """Returns the block RAMs that schedules of a datapath may use."""
+        return self._part.budget.bram36 - reserve_bram36(datapath, self._part)
 
     @cached_property
     def tables(self) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:
         c = self._coefficients
         lut, ff = self.lut_budget - c.fixed_lut, self._part.budget.ff - c.fixed_ff
         limits = np.array(
-            [self.dram_bits_per_cycle, self.pool_bram36, lut, ff, self.max_engines], dtype=np.int64
+            [self.dram_bits_per_cycle, self._part.budget.bram36, lut, ff, self.max_engines], dtype=np.int64
         )
         return layer_table(self.workload), geometry_table(self._part.block_ram), c.lut, c.ff, limits
 
@@ -194,7 +194,8 @@ class AllocationProblem:
             for e, row in zip(engines, rows, strict=True)
         )
         assigned = tuple(int(a) for a in assignment)
-        return AllocationSolution(Datapath(values, assigned, int(batch), self.dram_bits_per_cycle))
+        store = int(store_words(self.tables[0][-1], engines[assignment[-1]], batch))
+        return AllocationSolution(Datapath(values, assigned, int(batch), self.dram_bits_per_cycle, store))
 
     def encode(self, solution: AllocationSolution) -> Choices:
         """Returns the choices of a datapath whose shapes are among the candidates.
@@ -230,7 +231,7 @@ class AllocationProblem:
     def evaluate(self, solution: AllocationSolution) -> Cost:
         datapath = solution.datapath
         used = cost(datapath, self._part, self.technology)
-        rows = np.array([cost_row(e) for e in datapath.engines])
+        rows = cost_rows(datapath)
         layers, geometries, lut, ff, limits = self.tables
         limits = limits.copy()
         limits[0] = datapath.dram_bits_per_cycle
@@ -251,7 +252,7 @@ class AllocationProblem:
         if value < 0:
             raise IllegalSolutionError(
                 f"allocation {self.name!r}: does not fit: {used.lut} of {self.lut_budget} LUTs, {used.ff} of "
-                f"{self._part.budget.ff} flip-flops, or not in {self.pool_bram36} block RAMs"
+                f"{self._part.budget.ff} flip-flops, or not in {self.pool_bram36(datapath)} block RAMs"
             )
         return Cost(value, self.unit, {"lut": used.lut, "ff": used.ff})
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from foldwright.accel.cost import sum_of_terms
 from foldwright.accel.evaluate import DECISIONS, bram36_of_choices, cycles_of_choices
 from foldwright.accel.mapping import M_PA, ceil_div, map_layers
-from foldwright.accel.memory import memory_widths
+from foldwright.accel.memory import memory_widths, reserve
 from foldwright.envs.allocation.space import build, is_legal
 from foldwright.envs.tiling.start import QUICK_TILES, quick_choices, quick_tiles, resident_choices
 from foldwright.kernels import njit
@@ -50,7 +50,10 @@ def score(
         return NOT_FEASIBLE
     widths = memory_widths(layers, engines, mappings, assignment)
     tiles = quick_tiles(mappings)
-    numbers = np.array([batch, limits[N_DRAM_BITS], limits[N_POOL]], dtype=np.int64)
+    pool = limits[N_POOL] - reserve(layers, engines, assignment, batch, geometries)
+    if pool < 0:
+        return NOT_FEASIBLE
+    numbers = np.array([batch, limits[N_DRAM_BITS], pool], dtype=np.int64)
     choices = quick_choices(layers, engines, mappings, assignment, widths, geometries, tiles, numbers)
     cycles = cycles_of_choices(
         layers, engines, mappings, assignment, widths, geometries, tiles, numbers, choices
@@ -91,13 +94,14 @@ def is_resident(
     if mappings[:, M_PA].min() == 0:
         return False
     widths = memory_widths(layers, engines, mappings, assignment)
-    numbers = np.array([batch, limits[N_DRAM_BITS], limits[N_POOL]], dtype=np.int64)
+    pool = limits[N_POOL] - reserve(layers, engines, assignment, batch, geometries)
+    numbers = np.array([batch, limits[N_DRAM_BITS], pool], dtype=np.int64)
     all_here = resident_choices(layers)
     tiles = quick_tiles(mappings)
     used = bram36_of_choices(
         layers, engines, mappings, assignment, widths, geometries, tiles, numbers, all_here
     )
-    return used <= limits[N_POOL]
+    return used <= pool
 
 
 @njit(cache=True)
@@ -120,10 +124,11 @@ def fits_choices(
         return False
     widths = memory_widths(layers, engines, mappings, assignment)
     tiles = quick_tiles(mappings)
-    numbers = np.array([batch, limits[N_DRAM_BITS], limits[N_POOL]], dtype=np.int64)
+    pool = limits[N_POOL] - reserve(layers, engines, assignment, batch, geometries)
+    numbers = np.array([batch, limits[N_DRAM_BITS], pool], dtype=np.int64)
     smallest = np.zeros(DECISIONS * len(layers), dtype=np.int64)
     smallest[2::DECISIONS] = QUICK_TILES - 1
     used = bram36_of_choices(
         layers, engines, mappings, assignment, widths, geometries, tiles, numbers, smallest
     )
-    return used <= limits[N_POOL]
+    return used <= pool

@@ -21,6 +21,7 @@ from foldwright.accel.cost import (
     C_DRAIN,
     C_LEVELS,
     C_PA_MASK,
+    C_STORES,
     C_THRESHOLD_WORDS,
     C_WINDOW,
     COST_FIELDS,
@@ -40,6 +41,7 @@ from foldwright.accel.tables import (
     L_GROUPS,
     L_IN_C,
     L_IS_IMAGE_IN,
+    L_IS_LAST,
     L_KH,
     L_KW,
     L_OUT_BITS,
@@ -222,7 +224,7 @@ def planes_suit(mask: int, dk: int, most_act: int) -> bool:
 @njit(cache=True)
 def derive(layers: IntArray, assignment: IntArray, e: int, row: IntArray, cost_row: IntArray) -> None:
     """Sets an engine's arithmetic by its layers and writes its cost row."""
-    acc, levels, words = 4, 0, 0
+    acc, levels, words, stores = 4, 0, 0, 0
     for i in range(len(layers)):
         if assignment[i] == e and layers[i, L_W_KIND] == W_SIGNED:
             row[E_AND] = 1
@@ -233,14 +235,15 @@ def derive(layers: IntArray, assignment: IntArray, e: int, row: IntArray, cost_r
                 levels = max(levels, levels_of(layers[i]))
             groups = layers[i, L_GROUPS]
             words += groups * ceil_div(layers[i, L_OUT_C] // groups, row[E_DM])
-    fill_cost_row(row, acc, levels, words, cost_row)
+            stores = max(stores, layers[i, L_IS_LAST])
+    fill_cost_row(row, acc, levels, words, stores, cost_row)
 
 
 @njit(cache=True)
 def fill_cost_row(
-    row: IntArray, acc_bits: int, levels: int, threshold_words: int, cost_row: IntArray
+    row: IntArray, acc_bits: int, levels: int, threshold_words: int, stores: int, cost_row: IntArray
 ) -> None:
-    """Writes the cost row of an engine row with what its layers need."""
+    """Writes the cost row of an engine row with what its layers need; `stores`: the last layer is among them."""
     cost_row[C_DM], cost_row[C_DK], cost_row[C_DN], cost_row[C_AND] = (
         row[E_DM],
         row[E_DK],
@@ -249,7 +252,7 @@ def fill_cost_row(
     )
     cost_row[C_BATCH], cost_row[C_PA_MASK], cost_row[C_DRAIN] = row[E_BATCH], row[E_PA_MASK], row[E_DRAIN]
     cost_row[C_ACC], cost_row[C_LEVELS], cost_row[C_WINDOW] = acc_bits, levels, row[E_WINDOW]
-    cost_row[C_THRESHOLD_WORDS] = threshold_words
+    cost_row[C_THRESHOLD_WORDS], cost_row[C_STORES] = threshold_words, stores
 
 
 @njit(cache=True)

@@ -273,7 +273,7 @@ def _remarks(s: dict[str, Any]) -> tuple[str, ...]:
         f"The clock of {s['clock_mhz']:g} MHz is {s['clock_status']}: no place and route has confirmed it."
     ]
     out.append(
-        f"{s['bram36_fixed']} block RAMs and the fixed LUTs for DMA and AXI are assumed, not synthesised."
+        f"{s['bram36_fixed']} block RAMs hold programs, rows of pooling and results on their way to DRAM; no schedule uses them."
     )
     if not s["reproducible"]:
         out.append(

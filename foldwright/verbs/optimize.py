@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foldwright import __version__
-from foldwright.accel.cost import FIXED_BRAM36
+from foldwright.accel.cost import reserve_bram36
 from foldwright.accel.plan import Plan
 from foldwright.accel.schedule import Schedule
 from foldwright.agents.stop import NO_COST
@@ -134,7 +134,7 @@ def summary_of(found: Optimized, options: OptimizeOptions) -> dict[str, Any]:
         "clock_status": "assumed",
         "reproducible": found.reproducible,
         "cpu_seconds": {stage: round(seconds, 3) for stage, seconds in found.cpu_seconds.items()},
-        "bram36_fixed": FIXED_BRAM36,
+        "bram36_fixed": reserve_bram36(found.plan.datapath, load_part(found.plan.part)),
         "seed": options.seed,
         "solvers": {
             "allocation": found.allocation.solver if found.allocation else "exact",

@@ -10,7 +10,8 @@ import pytest
 
 from foldwright.accel.cost import (
     COMPONENTS,
-    FIXED_BRAM36,
+    ENGINE_RESERVE_BRAM36,
+    LOADER_BRAM36,
     TERMS,
     Utilization,
     block_rams_of,
@@ -22,6 +23,7 @@ from foldwright.accel.cost import (
     features_of,
     geometry_table,
     lut_of_engine,
+    reserve_bram36,
 )
 from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
 from foldwright.errors import ConfigError
@@ -38,9 +40,9 @@ def one(engine: Engine) -> Datapath:
     return Datapath(engines=(engine,), assignment=(0,))
 
 
-def features(engine: Engine) -> dict[str, int]:
+def features(engine: Engine, stores: bool = True) -> dict[str, int]:
     out = np.zeros(len(TERMS), dtype=np.int64)
-    features_of(cost_row(engine), out)
+    features_of(cost_row(engine, stores), out)
     return dict(zip(TERMS, out.tolist(), strict=True))
 
 
@@ -111,7 +113,11 @@ def test_features_of_a_column_engine_are_those_found_by_hand() -> None:
     # 68 and 140 bits wide, 65 words deep: two layers of 23 + 47 blocks of 3x64, five of 17 + 35 of 4x16.
     assert (got["threshold.ram64"], got["threshold.ram16"]) == (2 * 70, 5 * 52)
     assert got["threshold.select"] == 68 + 140
-    assert got["window.bits"] == 600
+    assert (got["window.bits"], got["window"]) == (600, 1)
+    assert (got["writer.word"], got["writer.code"], got["writer"]) == (2 * 64, 2 * 4 * 2, 1)
+    # Two lanes of four accumulators leave together, if they leave for DRAM.
+    assert (got["writer.item"], got["store.bits"]) == (2 * 4 * 17, 2 * 4 * 17)
+    assert features(engine, stores=False)["writer.item"] == features(engine, stores=False)["store.bits"] == 0
     assert got["select.bits"] == 0
     # Two words, of 1 or 2 planes: 24 units, one segment above the first, 64 takes seven bits.
     assert features(replace(engine, planes_per_word=(1, 2)))["unit.planes"] == 24 * 7
@@ -150,15 +156,20 @@ def test_lines_of_the_report_sum_up_to_the_cost() -> None:
         )
         assert {x.owner for x in lines} == {"engine 0", "engine 1", "datapath"}
         assert {x.component for x in lines} <= {*COMPONENTS, "memories"}
-        rows = np.stack([cost_row(e) for e in engines])
+        rows = np.stack([cost_row(e, stores) for e, stores in zip(engines, (True, False), strict=True)])
         coefficients = coefficients_for(part)
         assert total.lut == lut_of_engine(rows, coefficients.lut).sum() + coefficients.fixed_lut
         assert total.ff == lut_of_engine(rows, coefficients.ff).sum() + coefficients.fixed_ff
 
 
-def test_block_rams_include_the_fixed_ones_once() -> None:
+def test_block_rams_include_programs_and_the_store_of_results() -> None:
     datapath = Datapath(engines=(SMALL, SMALL), assignment=(0, 1))
-    assert cost(datapath, XC7).bram36 == 2 * bram36_of_engine(SMALL, XC7) + FIXED_BRAM36
+    # Results of 1 x 4 x 16 bits, 512 deep: one block of 72x512.
+    reserved = LOADER_BRAM36 + 2 * ENGINE_RESERVE_BRAM36 + 1
+    assert reserve_bram36(datapath, XC7) == reserved
+    assert cost(datapath, XC7).bram36 == 2 * bram36_of_engine(SMALL, XC7) + reserved
+    # 2,048 deep: four blocks of 18x2048.
+    assert reserve_bram36(replace(datapath, store_words=2048), XC7) == reserved + 3
 
 
 def test_hand_mapped_logic_is_only_for_7_series() -> None:

@@ -10,13 +10,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from foldwright.accel.cost import FIXED_BRAM36, bram36_of_engine, cost
+from foldwright.accel.cost import bram36_of_engine, cost, reserve_bram36
 from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
 from foldwright.accel.netlist_blocks import (
     PACKING_PERCENT,
     Demand,
     Packing,
-    block_demands,
+    datapath_demands,
     fixed_demand,
     memory_spans,
     packing_for,
@@ -70,7 +70,7 @@ def bits_between(netlist: Netlist, one: str, other: str) -> int:
 
 
 def demands_of(datapath: Datapath, on: Part) -> list[Demand]:
-    blocks = [d for engine in datapath.engines for d in block_demands(engine, on).values()]
+    blocks = [d for demands in datapath_demands(datapath, on) for d in demands.values()]
     return [fixed_demand(on), *blocks]
 
 
@@ -243,7 +243,7 @@ def test_windows_are_fed_by_the_line_memory_where_there_is_one() -> None:
     assert bits_between(without, "dma/", "engine0/window") == 32
     assert bits_between(with_line, "dma/", "engine0/window") == 0
     assert bits_between(with_line, "engine0/line/", "engine0/window") == 3 * 24
-    assert with_line.count_by_kind()["RAMB36"] == bram36_of_engine(lined, part()) + FIXED_BRAM36
+    assert with_line.count_by_kind()["RAMB36"] == cost(Datapath((lined,), (0,)), part()).bram36
 
 
 @pytest.mark.parametrize("part_name", ["xc7z020", "lfe5u-85f"])
@@ -306,11 +306,12 @@ def test_extreme_engines_give_whole_netlists(changes: dict[str, object]) -> None
     for part_name in ("xc7z020", "lfe5u-85f"):
         netlist = netlist_of(Datapath((engine,), (0,)), part(part_name))
         assert np.diff(netlist.by_cell()[0]).min() >= 1
-        expected = bram36_of_engine(engine, part(part_name)) + FIXED_BRAM36
+        datapath = Datapath((engine,), (0,))
+        expected = bram36_of_engine(engine, part(part_name)) + reserve_bram36(datapath, part(part_name))
         assert netlist.count_by_kind()[part(part_name).block_ram.kind] == expected
 
 
-def test_eight_engines_take_all_fixed_block_rams_as_programs() -> None:
+def test_every_engine_reads_its_program_from_a_fixed_block_ram() -> None:
     netlist = netlist_of(Datapath((ENGINE,) * 8, tuple(range(8))), part())
     assert bits_between(netlist, "fixed/", r"engine\d/control") == 8 * 32
     assert bits_between(netlist, "fixed/", "dma/") == 0
