@@ -133,8 +133,8 @@ class Engine:
 
     @property
     def line_width_bits(self) -> int:
-        """Width of a line-memory word: one pixel for every lane."""
-        return self.dn * self.line_bits
+        """Width that the line memory takes in block RAM: one pixel for every lane, each whole bytes of nine bits."""
+        return self.dn * -(-self.line_bits // BYTE_BITS) * BYTE_BITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,8 @@ def bram36_of_layout(layout: AcceleratorLayout, part: Part) -> int:
         ]
         inbox_bytes = reads[0].form.target.byte_bits if reads and reads[0].form else engine.byte_bits
         line = [layer.entry.layer for layer in layout.of_engine(e) if layer.source is Source.WINDOW]
-        line_bits = line[0].in_channels * line[0].act_bits * engine.dn if line else 0
+        pixel_bits = line[0].in_channels * line[0].act_bits if line else 0
+        line_bits = engine.dn * -(-pixel_bits // BYTE_BITS) * BYTE_BITS
         memories = (
             (engine.weight_width_bits, layout.weight_words[e]),
             (map_bits(engine, engine.byte_bits), layout.own_words[e]),

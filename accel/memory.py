@@ -239,7 +239,8 @@ def memory_widths(layers: IntArray, engines: IntArray, mappings: IntArray, assig
         out[e, MEMORY_MAP] = engines[e, E_DN] * ceil_div(engines[e, E_DK], BYTE_BITS) * BYTE_BITS
     for i in range(len(layers)):
         if mappings[i, M_PACKED]:
-            bits = engines[assignment[i], E_DN] * layers[i, L_IN_C] * layers[i, L_A_BITS]
+            pixel = ceil_div(layers[i, L_IN_C] * layers[i, L_A_BITS], BYTE_BITS) * BYTE_BITS
+            bits = engines[assignment[i], E_DN] * pixel
             out[assignment[i], MEMORY_LINE] = max(out[assignment[i], MEMORY_LINE], bits)
     return out
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from foldwright.accel.cost import geometry_table, half_blocks_of
-from foldwright.accel.datapath import Engine, LaneMode
+from foldwright.accel.datapath import BYTE_BITS, Engine, LaneMode
 from foldwright.accel.export.executor import executor_words, tokens_of
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
-from foldwright.accel.layout_cost import map_bits
 from foldwright.accel.memory import store_depth
 from foldwright.accel.rtl.accelerator import AcceleratorShape
 from foldwright.accel.rtl.banks import SHALLOW_WORDS
@@ -160,8 +159,8 @@ def bram36_of_hardware(hardware: AcceleratorShape, part: Part) -> int:
     """Returns the block RAMs that tools find in an accelerator; two halves of a block count as one."""
     table, memory = geometry_table(part.block_ram), hardware.memory
     memories = [(WORD_BITS, memory.program_words), (memory.item_bits, memory.item_depth)]
-    for shape in hardware.engines:
-        memories += _memories_of(shape)
+    for e, shape in enumerate(hardware.engines):
+        memories += [*_memories_of(shape), *_maps_of(hardware, e)]
     halves = sum(int(half_blocks_of(width, words, table)) for width, words in memories)
     return -(-halves // 2)
 
@@ -170,10 +169,33 @@ def _memories_of(shape: EngineShape) -> list[tuple[int, int]]:
     """Returns width and depth of an engine's memories in block RAM."""
     engine, writer = shape.engine, shape.writer
     out = [(WORD_BITS, shape.program_words), (engine.weight_width_bits, engine.weight_words)]
-    for words, byte_bits in ((shape.own_words, engine.byte_bits), (shape.inbox_words, shape.inbox_bytes)):
-        out.append((map_bits(engine, byte_bits), words))
     if shape.window is not None:
-        out.append((shape.window.line_bits * engine.dn, shape.window.line_words))
+        pixel_bits = -(-shape.window.line_bits // BYTE_BITS) * BYTE_BITS  # written lane by lane
+        out.append((engine.dn * pixel_bits, shape.window.line_words))
     if writer.pool_words > SHALLOW_WORDS:
         out.append((writer.drain_lanes * engine.dm * writer.code_bits, writer.pool_words))
     return out
+
+
+def _maps_of(hardware: AcceleratorShape, e: int) -> list[tuple[int, int]]:
+    """Returns width and depth of an engine's feature maps; bytes that no writer fills are no memory."""
+    shape = hardware.engines[e]
+    out = []
+    for maker, other in enumerate(hardware.engines):
+        for owner, target in zip(other.targets, other.writer.targets, strict=True):
+            words = shape.own_words if maker == e else shape.inbox_words
+            if owner == e:
+                out.append((target.dn * _written_bytes(target, other.engine.dm) * BYTE_BITS, words))
+    if shape.inbox_from_loader:  # a lane's word is written at once
+        out.append((shape.engine.map_block_width_bits, shape.inbox_words))
+    return out
+
+
+def _written_bytes(target: MapTarget, dm: int) -> int:
+    """Returns the bytes of a lane's word that blocks of `dm` channels can lie in."""
+    filled: set[int] = set()
+    for pa in target.planes_per_word:
+        plane = target.dk // pa
+        starts = [k * plane + slot for k in range(pa) for slot in target.slots(pa, dm)]
+        filled |= {bit for start in starts for bit in range(start, start + dm)}
+    return sum(any(bit in filled for bit in range(low, low + bits)) for low, bits in target.byte_runs)
