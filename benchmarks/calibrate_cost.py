@@ -104,14 +104,14 @@ XC7 = {
         Engine(8, 72, 5, acc_bits=18, levels=3, planes_per_word=(1, 2)),
         Engine(8, 256, 2, acc_bits=18, levels=15),
         Engine(8, 64, 6, acc_bits=16, levels=3, **RGB),
-        dsp(8, 56, 12, acc_bits=14, levels=1, lanes=BATCH, drain_lanes=3, **RGB),
+        dsp(8, 72, 6, acc_bits=14, levels=1, lanes=BATCH, drain_lanes=2, **RGB),
         dsp(8, 72, 4, acc_bits=16, levels=3),
     ),
     "held out": (
         Engine(8, 32, 8, acc_bits=14, levels=3, lanes=BATCH),
         Engine(9, 72, 7, acc_bits=15, levels=3, planes_per_word=(2,)),
         Engine(8, 192, 3, acc_bits=17, levels=1, arithmetic=AND),
-        dsp(8, 48, 9, acc_bits=14, levels=1, lanes=BATCH, drain_lanes=3, **RGB),
+        dsp(8, 64, 9, acc_bits=14, levels=1, lanes=BATCH, drain_lanes=3, **RGB),
     ),
 }
 # Plain logic takes yosys several times as long as hand-mapped cells, hence smaller shapes.
