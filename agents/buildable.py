@@ -16,6 +16,7 @@ import numpy as np
 
 from foldwright.accel.cost import cost
 from foldwright.accel.datapath import Datapath, Engine, EngineKind, LaneMode
+from foldwright.accel.dsp_shape import LANES_PER_SLICE
 from foldwright.accel.layout import AcceleratorLayout, lay_out
 from foldwright.accel.layout_cost import bram36_of_layout, engine_cycles
 from foldwright.accel.network import Network
@@ -185,5 +186,11 @@ def _one_move(engine: Engine, k: int, rng: np.random.Generator) -> Iterator[tupl
     elif engine.kind is EngineKind.DSP:
         yield from {"kind": EngineKind.PLANES, "planes_per_word": (1,), "dk": engine.dk // 2}.items()
     else:
-        values = int(rng.integers(4, 12))
-        yield from {"kind": EngineKind.DSP, "planes_per_word": (8,), "dk": 8 * values, "dm": 8}.items()
+        # About a quarter of the lanes a beat: blocks of three or four cycles then leave as fast as they come.
+        fields = {
+            "kind": EngineKind.DSP,
+            "planes_per_word": (8,),
+            "dk": 8 * int(rng.integers(6, 10)),
+            "dm": 8,
+        }
+        yield from {**fields, "drain_lanes": -(-engine.dn // LANES_PER_SLICE)}.items()
