@@ -48,7 +48,7 @@ __all__ = [
 _Floats = npt.NDArray[np.float64]
 
 _UNIT = ("unit.dk", "unit.acc", "unit", "unit.planes")
-_ARRAY = (*_UNIT, "shadow.acc", "shadow.select")
+_ARRAY = (*_UNIT, "shadow.acc", "shadow.select", "dsp.value", "dsp.ends", "dsp.acc", "dsp.skew")
 _ALIGNER = ("aligner.bits", "aligner.lane")
 _RESULT = (
     "result.acc", "result.choice", "result", "threshold.bits", "threshold.ram64", "threshold.ram16", "threshold.select",
@@ -175,23 +175,16 @@ def _window_of(engine: Engine) -> WindowShape:
 
 def _component(sample: Sample) -> Any:
     from foldwright.accel.rtl.aligner import Aligner
-    from foldwright.accel.rtl.array import UnitArray
+    from foldwright.accel.rtl.array import UnitArray, new_unit
     from foldwright.accel.rtl.memory_side import MemorySide
     from foldwright.accel.rtl.result import ResultPath
     from foldwright.accel.rtl.sequencer import Sequencer
-    from foldwright.accel.rtl.unit import Unit
     from foldwright.accel.rtl.window import Window
     from foldwright.accel.rtl.writer import Writer
 
     e, technology = sample.engine, sample.technology
     if sample.kind == "unit":
-        return Unit(
-            e.dk,
-            e.acc_bits,
-            arithmetic=e.arithmetic,
-            planes_per_word=e.planes_per_word,
-            technology=technology,
-        )
+        return new_unit(e, technology)
     if sample.kind == "array":
         return UnitArray(e, technology)
     if sample.kind == "aligner":

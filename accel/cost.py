@@ -32,9 +32,14 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | writer.item | r dm acc_bits, the engine whose results go to DRAM | register of its results |
 | store.bits | as writer.item | cutting results into beats of DRAM |
 | tokens | 1 | an engine's share of the token counters |
+| dsp.value | dm dn values, kind dsp, as all dsp terms | slices, where they are not the part's own |
+| dsp.ends | dm dn (cascades - 1) | adders of the cascades' ends |
+| dsp.acc | dm dn acc_bits | accumulators |
+| dsp.skew | bits of delay lines, `dsp_shape.skew_bits` | registers before the slices |
 | fixed | 1 per datapath | loader, storer, AXI and registers of control |
 
-r is drain_lanes, pa and pa0 the largest and smallest planes_per_word, A = bits(levels) the stages of the search.
+r is drain_lanes, pa and pa0 the largest and smallest planes_per_word, A = bits(levels) the stages of the search. An engine of
+kind dsp has none of the unit terms.
 The terms of control and writer hold for memories of about 1,000 words; a bit of address more or less is ten LUTs.
 Coefficients are thousandths, one set per (technology of the RTL, family of the part), in
 `cost_coefficients.json`; `source` there says where they come from. Block RAMs take the best geometry of the part for each
@@ -42,7 +47,9 @@ memory of an engine, whole blocks each, and a *reserve*: one for the loader's pr
 rows of its pooling, and the store of results on their way to DRAM. What a layout really takes, halves of blocks shared, is
 counted by `foldwright.accel.layout_cost`. LUTs are LUT6 on 7-series and LUT4 on ECP5.
 
-What it leaves out: DSPs (no engine uses them), routing, the packing of LUTs into slices.
+DSPs are those of engines of kind dsp, where the technology is xc7.
+
+What it leaves out: routing, the packing of LUTs into slices.
 """
 
 from __future__ import annotations
@@ -56,7 +63,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, EngineKind, LaneMode
+from foldwright.accel.dsp_shape import cascade_count, skew_bits
 from foldwright.errors import ConfigError, nearest
 from foldwright.kernels import njit
 from foldwright.netlists.part import BlockRam, Part
@@ -71,6 +79,7 @@ __all__ = [
     "C_DM",
     "C_DN",
     "C_DRAIN",
+    "C_DSP",
     "C_LEVELS",
     "C_PA_MASK",
     "C_STORES",
@@ -89,6 +98,7 @@ __all__ = [
     "cost_breakdown",
     "cost_row",
     "cost_rows",
+    "dsp_slices",
     "features_of",
     "geometry_table",
     "half_blocks_of",
@@ -105,6 +115,7 @@ TERMS = (
     "result.acc", "result.choice", "result", "threshold.bits", "threshold.ram64", "threshold.ram16", "threshold.select",
     "select.bits", "weight.bits", "map.bits", "control.lane", "control", "window.bits", "window",
     "writer.word", "writer.code", "writer", "writer.item", "store.bits", "tokens",
+    "dsp.value", "dsp.ends", "dsp.acc", "dsp.skew",
 )  # fmt: skip
 """Terms of one engine, in the order of a coefficient array; `fixed` follows once per datapath."""
 
@@ -140,6 +151,10 @@ _COMPONENT_OF = (
     8,
     8,
     6,
+    0,
+    0,
+    0,
+    5,
 )  # of each term
 
 LOADER_BRAM36 = 1
@@ -152,8 +167,9 @@ _MILLI = 1000
 # Entries of a cost row. C_STORES: whether results of the engine go to DRAM.
 (
     C_DM, C_DK, C_DN, C_AND, C_BATCH, C_PA_MASK, C_DRAIN, C_ACC, C_LEVELS, C_WINDOW, C_THRESHOLD_WORDS, C_STORES,
-) = range(12)  # fmt: skip
-COST_FIELDS = 12
+    C_DSP,
+) = range(13)  # fmt: skip
+COST_FIELDS = 13
 
 
 def cost_row(engine: Engine, stores: bool) -> _IntArray:
@@ -172,6 +188,7 @@ def cost_row(engine: Engine, stores: bool) -> _IntArray:
             engine.window_bits,
             engine.threshold_words,
             stores,
+            engine.kind is EngineKind.DSP,
         ],
         dtype=np.int64,
     )
@@ -205,10 +222,14 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
     lowest = row[C_PA_MASK] & -row[C_PA_MASK]
     log_lowest = _bits(lowest) - 1
     out[:] = 0
-    out[0] = dm * dn * dk
-    out[1] = dm * dn * acc
-    out[2] = dm * dn
-    out[3] = dm * dn * ((1 << log_most) - 1) * _bits(dk) if log_most > log_lowest else 0
+    if row[C_DSP]:
+        values = dk >> log_most
+        lane, weights = skew_bits(values, 1 << log_most)
+        out[28], out[29] = dm * dn * values, dm * dn * (cascade_count(values, 1 << log_most) - 1)
+        out[30], out[31] = dm * dn * acc, dn * (lane << log_most) + dm * weights
+    else:
+        out[0], out[1], out[2] = dm * dn * dk, dm * dn * acc, dm * dn
+        out[3] = dm * dn * ((1 << log_most) - 1) * _bits(dk) if log_most > log_lowest else 0
     out[4] = dm * dn * acc
     out[5] = dm * (dn - drain) * acc
     if not row[C_BATCH]:
@@ -386,7 +407,14 @@ def cost(datapath: Datapath, part: Part, technology: str = "") -> Utilization:
     """Returns what a datapath takes of a part, loader, storer and control included."""
     rows = cost_breakdown(datapath, part, technology)
     lut, ff, bram36 = (sum(getattr(row, name) for row in rows) for name in ("lut", "ff", "bram36"))
-    return Utilization(lut, ff, bram36, dsp=0)
+    return Utilization(lut, ff, bram36, dsp_slices(datapath, part, technology))
+
+
+def dsp_slices(datapath: Datapath, part: Part, technology: str = "") -> int:
+    """Returns the DSP slices of a datapath; RTL that knows no part builds them from LUTs."""
+    if coefficients_for(part, technology).technology == "generic":
+        return 0
+    return sum(engine.dsp_slices for engine in datapath.engines)
 
 
 def cost_breakdown(datapath: Datapath, part: Part, technology: str = "") -> list[Breakdown]:

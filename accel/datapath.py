@@ -1,10 +1,11 @@
 """The hardware that the allocator decides: engines, their memories, the DRAM port, and who computes what.
 
-An engine of kind `planes` is `dm x dn` dot-product units of `dk` bits: `dm` output channels by `dn` lanes. A lane
-is a column of the feature map (`LaneMode.COLUMN`) or a frame of the batch (`LaneMode.BATCH`). Memories are whole
-RAMB36 in simple dual-port mode, all rows (lanes) of an engine side by side at one address.
+An engine is `dm x dn` dot-product units of `dk` bits: `dm` output channels by `dn` lanes. Kind `planes` counts pairs of
+bits in LUTs; kind `dsp` adds and subtracts whole activations in the part's DSP slices (`accel.dsp_shape`). A lane is a
+column of the feature map (`LaneMode.COLUMN`) or a frame of the batch (`LaneMode.BATCH`). Memories are whole RAMB36 in simple
+dual-port mode, all rows (lanes) of an engine side by side at one address.
 
-Units: widths in bits, depths in words. What it leaves out: kind `dsp`, several feature-map layouts per engine.
+Units: widths in bits, depths in words. What it leaves out: several feature-map layouts per engine.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
+from foldwright.accel.dsp_shape import LANES_PER_SLICE
 from foldwright.errors import ConfigError
 from foldwright.jsonform import STRICT
 
-__all__ = ["BYTE_BITS", "MAX_ENGINES", "Arithmetic", "Datapath", "Engine", "LaneMode"]
+__all__ = ["BYTE_BITS", "MAX_ENGINES", "Arithmetic", "Datapath", "Engine", "EngineKind", "LaneMode"]
 
 MAX_ENGINES = 8
 BYTE_BITS = 9
@@ -29,6 +31,13 @@ class Arithmetic(Enum):
 
     XNOR = "xnor"  # weight planes stand for -1 / +1
     AND = "and"  # weight planes stand for 0 / 1
+
+
+class EngineKind(Enum):
+    """What the units of an engine are made of."""
+
+    PLANES = "planes"  # counters of pairs of bits
+    DSP = "dsp"  # DSP slices that add or subtract values of `planes_per_word` bits
 
 
 class LaneMode(Enum):
@@ -46,7 +55,8 @@ class Engine:
     then a word covers `dk / pa` channels. With several entries the weight words pass a selecting multiplexer.
     `drain_lanes` lanes of results leave per cycle. `levels` is the number of thresholds per channel (0: results
     leave raw). `window_bits` is the size of the window register of the tap-packing line buffer, 0 without one; the
-    line memory beside it holds `line_words` words of `dn` pixels of `line_bits`.
+    line memory beside it holds `line_words` words of `dn` pixels of `line_bits`. Kind `dsp` has one entry in `planes_per_word`,
+    the bits of its values, and takes weights of -1 and +1 in each plane (XNOR).
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -66,6 +76,7 @@ class Engine:
     threshold_words: int = 64
     line_bits: int = 0
     line_words: int = 0
+    kind: EngineKind = EngineKind.PLANES
 
     def __post_init__(self) -> None:
         wrong = [
@@ -91,6 +102,12 @@ class Engine:
             wrong.append(
                 f"planes_per_word is {pa}, allowed are ascending values of 1, 2, 4, 8 that divide dk={self.dk}"
             )
+        if self.kind is EngineKind.DSP and (
+            self.arithmetic is not Arithmetic.XNOR or pa not in ((2,), (4,), (8,))
+        ):
+            wrong.append(
+                f"kind dsp needs xnor arithmetic and one of 2, 4, 8 planes_per_word, got {self.arithmetic.value} and {pa}"
+            )
         if wrong:
             raise ConfigError(f"engine {self.dm}x{self.dk}x{self.dn}: " + "; ".join(wrong))
 
@@ -106,6 +123,18 @@ class Engine:
     @property
     def units(self) -> int:
         return self.dm * self.dn
+
+    @property
+    def values(self) -> int:
+        """Channels of a word that holds the most planes."""
+        return self.dk // max(self.planes_per_word)
+
+    @property
+    def dsp_slices(self) -> int:
+        """DSP slices of an engine of kind `dsp`: one for each value of four lanes."""
+        if self.kind is EngineKind.PLANES:
+            return 0
+        return self.dm * -(-self.dn // LANES_PER_SLICE) * self.values
 
     @property
     def bit_macs_per_cycle(self) -> int:

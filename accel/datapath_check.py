@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from foldwright.accel.cost import cost_breakdown
+from foldwright.accel.cost import cost_breakdown, dsp_slices
 from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
 from foldwright.accel.workload import IMAGE, Layer, ResultKind, WeightKind, Workload
 from foldwright.netlists.part import Part
@@ -30,6 +30,9 @@ def datapath_mistakes(
         wrong.append(f"{lut} LUTs, the budget is {lut_budget}")
     if ff > part.budget.ff:
         wrong.append(f"{ff} flip-flops, the part has {part.budget.ff}")
+    slices = dsp_slices(datapath, part, technology)
+    if slices > part.budget.dsp:
+        wrong.append(f"{slices} DSP slices, the part has {part.budget.dsp}")
     return wrong
 
 

@@ -6,7 +6,8 @@ Activations are `x = scale * X + offset` with X the weighted bits that are store
     value = scale * (acc - C * N) / divisor + offset * sum(w)
 
 with C = sum(c_k), N the sum of a_j over the -1 bits of XNOR weight planes (0 for AND), divisor 2 for ternary
-XNOR weights. Planes that fill up the last word (`act_bits` no multiple of `pa`) hold zeros and count in C.
+XNOR weights. Engines of kind `dsp` add signed values, so there N is 0. Planes that fill up the last word (`act_bits` no
+multiple of `pa`) hold zeros and count in C.
 Padding is all zero bits and its weights count in N and sum(w), so it needs offset 0. Nothing of this costs
 hardware: C * N and offset * sum(w) fold into thresholds.
 
@@ -24,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.bitplanes import PlaneCode, act_code, weight_code
-from foldwright.accel.datapath import Arithmetic, Engine
+from foldwright.accel.datapath import Arithmetic, Engine, EngineKind
 from foldwright.accel.layers import IntegerLayer
 from foldwright.accel.rtl.program import Step, code_bits
 from foldwright.accel.workload import ActKind, Layer, WeightKind
@@ -155,7 +156,7 @@ class Encoding:
         """Returns per channel C * N and offset * sum(w)."""
         rows = weights.reshape(len(weights), -1).astype(np.int64)
         minus = np.zeros(len(rows), dtype=np.int64)
-        if self.weight_code.bipolar:
+        if self.weight_code.bipolar and self.engine.kind is EngineKind.PLANES:
             bits = self.weight_code.bits_of(rows)
             for plane, weight in enumerate(self.weight_code.coefficients):
                 minus += weight * (1 - (bits >> plane & 1)).sum(axis=1)

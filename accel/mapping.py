@@ -19,6 +19,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from foldwright.accel.dsp_shape import dsp_latency
 from foldwright.accel.tables import (
     E_AND,
     E_BATCH,
@@ -26,6 +27,7 @@ from foldwright.accel.tables import (
     E_DM,
     E_DN,
     E_DRAIN,
+    E_DSP,
     E_PA_MASK,
     E_WINDOW,
     L_A_BITS,
@@ -207,7 +209,12 @@ def tile_latency(layer: IntArray, engine: IntArray, steps: int, drain: int) -> i
     search, levels = 0, 0 if layer[L_RAW] else layer[L_OUT_BITS]
     while search < levels and search < 4:
         search += 1
-    flush = FLUSH_CYCLES + unit_latency(engine[E_DK]) + search + drain
+    unit = unit_latency(engine[E_DK])
+    if engine[E_DSP]:
+        unit = dsp_latency(
+            engine[E_DK] // engine[E_PA_MASK], engine[E_PA_MASK]
+        )  # it has one way to hold planes
+    flush = FLUSH_CYCLES + unit + search + drain
     return max(flush, PROGRAM_WORDS + WORDS_PER_STEP * steps + WORDS_PER_TAP_COLUMN * layer[L_KW])
 
 

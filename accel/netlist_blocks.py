@@ -5,8 +5,8 @@ operand register of a lane, a result path, a channel's thresholds. Its LUTs and 
 so all blocks together take exactly what `cost` says; clusters are that, divided by what one logic tile holds at
 `PACKING_PERCENT` use, whichever of LUTs or flip-flops binds.
 
-What it leaves out: a cluster holds logic of one block only, so the flip-flops that a tool would pack beside other
-blocks' LUTs count here where they bind.
+What it leaves out: DSP slices are no cells yet; a cluster holds logic of one block only, so the flip-flops that a tool
+would pack beside other blocks' LUTs count here where they bind.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ _BLOCK_OF = dict(
         TERMS,
         ["unit"] * 6 + ["lane"] * 2 + ["result"] * 3 + ["threshold"] * 4
         + ["row"] * 2 + ["lane"] * 2 + ["control"] + ["window"] * 2
-        + ["result"] * 2 + ["control"] + ["result"] * 2 + ["control"],
+        + ["result"] * 2 + ["control"] + ["result"] * 2 + ["control"]
+        + ["unit"] * 3 + ["lane"],
         strict=True,
     )
 )  # fmt: skip
-_ACCUMULATOR_TERMS = ("unit.acc", "unit", "shadow.acc", "shadow.select")
+_ACCUMULATOR_TERMS = ("unit.acc", "unit", "dsp.acc", "shadow.acc", "shadow.select")
 _MILLI = 1000
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from foldwright.accel.cosim.build import Simulator
 from foldwright.accel.cosim.frames import FramesRun, run_frames
 from foldwright.accel.cosim.run import DramModel, Limits
-from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, EngineKind, LaneMode
 from foldwright.accel.export.fitting import FROM_LOADER, Room, roomy_hardware
 from foldwright.accel.export.package import Package, package
 from foldwright.accel.layout import lay_out
@@ -97,6 +97,10 @@ def _engine(dm: int, dk: int, dn: int, lanes: LaneMode, **rest: Any) -> Engine:
     return Engine(dm, dk, dn, lanes=lanes, **{"acc_bits": 18, "levels": 3, **rest})
 
 
+def _dsp(dm: int, dk: int, dn: int, bits: int, lanes: LaneMode, **rest: Any) -> Engine:
+    return _engine(dm, dk, dn, lanes, kind=EngineKind.DSP, planes_per_word=(bits,), **rest)
+
+
 _B, _C, _AND = LaneMode.BATCH, LaneMode.COLUMN, Arithmetic.AND
 _ONE = ((0,), (0, 0), (0, 0, 0))
 _TWO = ((0, 1), (0, 0, 1), (0, 1, 1))
@@ -147,6 +151,12 @@ VARIANTS = (
         "window-signed-bytes",
         (_engine(8, 27, 2, _C, arithmetic=_AND, window_bits=216), _engine(9, 54, 2, _C, arithmetic=_AND)),
         _TWO, (None, 0), 1, FirstLayer(3, 8, ActKind.SIGNED, (3, 3), (2, 1), 1), 64,
+    ),
+    Variant("dsp-columns", (_dsp(8, 40, 3, 4, _C),), _ONE, (FROM_LOADER,)),
+    Variant(
+        "dsp-window-then-batch",
+        (_dsp(8, 72, 5, 8, _B, window_bits=216, drain_lanes=2), _engine(8, 16, 5, _B)),
+        _TWO, (None, 0), 1, FirstLayer(3, 8, ActKind.UNSIGNED, (3, 3), (1, 1), 1),
     ),
 )  # fmt: skip
 

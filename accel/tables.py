@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.datapath import Arithmetic, Engine, LaneMode
+from foldwright.accel.datapath import Arithmetic, Engine, EngineKind, LaneMode
 from foldwright.accel.workload import IMAGE, ActKind, Layer, ResultKind, WeightKind, Workload
 
 __all__ = ["ENGINE_FIELDS", "LAYER_FIELDS", "engine_row", "engine_table", "layer_table"]
@@ -28,8 +28,8 @@ IntTable = npt.NDArray[np.int64]
 LAYER_FIELDS = 30
 
 # Columns of an engine row.
-E_DM, E_DK, E_DN, E_AND, E_BATCH, E_PA_MASK, E_DRAIN, E_WINDOW = range(8)
-ENGINE_FIELDS = 8
+E_DM, E_DK, E_DN, E_AND, E_BATCH, E_PA_MASK, E_DRAIN, E_WINDOW, E_DSP = range(9)
+ENGINE_FIELDS = 9
 
 W_BINARY, W_TERNARY, W_ODD, W_SIGNED = range(4)
 _W_KIND = {
@@ -73,6 +73,7 @@ def engine_row(engine: Engine) -> list[int]:
         sum(engine.planes_per_word),  # 1, 2, 4, 8 are bits of a mask
         engine.drain_lanes,
         engine.window_bits,
+        int(engine.kind is EngineKind.DSP),
     ]
 
 

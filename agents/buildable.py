@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from foldwright.accel.cost import cost
-from foldwright.accel.datapath import Datapath, Engine, LaneMode
+from foldwright.accel.datapath import Datapath, Engine, EngineKind, LaneMode
+from foldwright.accel.dsp_shape import LANES_PER_SLICE
 from foldwright.accel.layout import AcceleratorLayout, lay_out
 from foldwright.accel.layout_cost import bram36_of_layout, engine_cycles
 from foldwright.accel.network import Network
@@ -29,6 +30,7 @@ _ROWS = (0, 16, 8, 4, 2, 1)
 
 _DM_STEPS = (-16, -8, 8, 16)
 _DK_STEPS = (-32, -16, -8, -4, 4, 8, 16, 32)
+_VALUE_STEPS = (-2, -1, 1, 2)
 _DN_STEPS = (-3, -2, -1, 1, 2, 3)
 
 
@@ -86,8 +88,11 @@ class _Judge:
     def of(self, datapath: Datapath) -> Buildable | None:
         try:
             used = cost(datapath, self._part, self._technology)
-            if used.lut > self._luts or used.ff > self._part.budget.ff:
-                self.last_reason = f"{used.lut} LUTs and {used.ff} flip-flops are needed"
+            budget = self._part.budget
+            if used.lut > self._luts or used.ff > budget.ff or used.dsp > budget.dsp:
+                self.last_reason = (
+                    f"{used.lut} LUTs, {used.ff} flip-flops and {used.dsp} DSP slices are needed"
+                )
                 return None
             for rows in _ROWS:
                 layout = lay_out(self._network, datapath, image_tile_rows=rows, acc_bits=self._acc_bits)
@@ -147,8 +152,7 @@ def _moved(datapath: Datapath, rng: np.random.Generator) -> Datapath | None:
     try:
         for _ in range(int(rng.integers(1, 5))):
             k = int(rng.integers(len(engines)))
-            for name, value in _one_move(engines[k], rng):
-                engines[k] = replace(engines[k], **{name: value})
+            engines[k] = replace(engines[k], **dict(_one_move(engines[k], k, rng)))
         lanes = [e.dn for e in engines if e.lanes is LaneMode.BATCH]
         if lanes:
             batch = lanes[int(rng.integers(len(lanes)))]
@@ -163,17 +167,30 @@ def _moved(datapath: Datapath, rng: np.random.Generator) -> Datapath | None:
         return None
 
 
-def _one_move(engine: Engine, rng: np.random.Generator) -> Iterator[tuple[str, Any]]:
-    kind = int(rng.integers(5))
+def _one_move(engine: Engine, k: int, rng: np.random.Generator) -> Iterator[tuple[str, Any]]:
+    """Yields the fields that change; the first engine, which reads images, may also change its kind."""
+    kind = int(rng.integers(5 if k else 6))
     if kind == 0:
         nines = [n for n in (9, 18, 27, 36, 45) if abs(n - engine.dm) < 10]
         yield "dm", int(rng.choice([*(engine.dm // 8 * 8 + step for step in _DM_STEPS), *nines]))
     elif kind == 1:
         pa = max(engine.planes_per_word)
-        yield "dk", engine.dk + pa * int(rng.choice(_DK_STEPS))
+        steps = _VALUE_STEPS if engine.kind is EngineKind.DSP else _DK_STEPS
+        yield "dk", engine.dk + pa * int(rng.choice(steps))
     elif kind == 2:
         yield "dn", engine.dn + int(rng.choice(_DN_STEPS))
     elif kind == 3:
-        yield "drain_lanes", int(rng.integers(1, 3))
-    else:
+        yield "drain_lanes", int(rng.integers(1, 5 if engine.kind is EngineKind.DSP else 3))
+    elif kind == 4:
         yield "planes_per_word", ((1,), (2,))[int(rng.integers(2))]
+    elif engine.kind is EngineKind.DSP:
+        yield from {"kind": EngineKind.PLANES, "planes_per_word": (1,), "dk": engine.dk // 2}.items()
+    else:
+        # About a quarter of the lanes a beat: blocks of three or four cycles then leave as fast as they come.
+        fields = {
+            "kind": EngineKind.DSP,
+            "planes_per_word": (8,),
+            "dk": 8 * int(rng.integers(6, 10)),
+            "dm": 8,
+        }
+        yield from {**fields, "drain_lanes": -(-engine.dn // LANES_PER_SLICE)}.items()

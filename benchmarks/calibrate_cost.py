@@ -27,7 +27,7 @@ from foldwright.accel.calibrate import (
     row_of_json,
     row_to_json,
 )
-from foldwright.accel.datapath import Arithmetic, Engine, LaneMode
+from foldwright.accel.datapath import Arithmetic, Engine, EngineKind, LaneMode
 
 __all__ = ["main", "samples", "summary"]
 
@@ -41,6 +41,12 @@ AND, BATCH = Arithmetic.AND, LaneMode.BATCH
 RGB: dict[str, Any] = {"window_bits": 216, "line_bits": 24, "line_words": 512}
 """A window of 3x3 taps of three 8-bit channels."""
 
+
+def dsp(dm: int, dk: int, dn: int, bits: int = 8, **rest: Any) -> Engine:
+    """Returns an engine of kind dsp for values of so many bits."""
+    return Engine(dm, dk, dn, planes_per_word=(bits,), kind=EngineKind.DSP, **rest)
+
+
 XC7 = {
     "unit": (
         *(Engine(1, dk, 1, acc_bits=16) for dk in (16, 36, 64, 72, 96, 144, 256, 384)),
@@ -53,6 +59,11 @@ XC7 = {
         Engine(2, 36, 3, acc_bits=16),
         Engine(4, 64, 4, acc_bits=16),
         Engine(3, 72, 7, acc_bits=14, planes_per_word=(2,), drain_lanes=2),
+        dsp(4, 56, 4, acc_bits=14),
+        dsp(4, 216, 4, acc_bits=14, drain_lanes=4),
+        dsp(8, 72, 12, acc_bits=14, drain_lanes=4),
+        dsp(8, 48, 10, acc_bits=16, drain_lanes=2),
+        dsp(4, 64, 8, 4, acc_bits=16),
     ),
     "aligner": (Engine(1, 36, 3), Engine(1, 64, 8), Engine(1, 256, 4)),
     "result": (
@@ -93,11 +104,14 @@ XC7 = {
         Engine(8, 72, 5, acc_bits=18, levels=3, planes_per_word=(1, 2)),
         Engine(8, 256, 2, acc_bits=18, levels=15),
         Engine(8, 64, 6, acc_bits=16, levels=3, **RGB),
+        dsp(8, 72, 6, acc_bits=14, levels=1, lanes=BATCH, drain_lanes=2, **RGB),
+        dsp(8, 72, 4, acc_bits=16, levels=3),
     ),
     "held out": (
         Engine(8, 32, 8, acc_bits=14, levels=3, lanes=BATCH),
         Engine(9, 72, 7, acc_bits=15, levels=3, planes_per_word=(2,)),
         Engine(8, 192, 3, acc_bits=17, levels=1, arithmetic=AND),
+        dsp(8, 64, 9, acc_bits=14, levels=1, lanes=BATCH, drain_lanes=3, **RGB),
     ),
 }
 # Plain logic takes yosys several times as long as hand-mapped cells, hence smaller shapes.
@@ -108,7 +122,7 @@ GENERIC = {
         Engine(1, 64, 1, acc_bits=16, arithmetic=AND),
         *(Engine(1, 72, 1, acc_bits=14, planes_per_word=pa) for pa in ((2,), (1, 2), (1, 2, 4))),
     ),
-    "array": (Engine(2, 36, 3, acc_bits=16),),
+    "array": (Engine(2, 36, 3, acc_bits=16), dsp(4, 56, 4, acc_bits=14), dsp(2, 96, 4, acc_bits=16)),
     "aligner": (Engine(1, 36, 3), Engine(1, 64, 8)),
     "result": (
         Engine(8, 64, 4, acc_bits=14, levels=1),

@@ -34,7 +34,7 @@ from foldwright.accel.cosim.build import BuildParams, Simulator, Speed, build_si
 from foldwright.accel.cosim.compare import LayerComparison, compare_layers
 from foldwright.accel.cosim.cycles import CycleReport, cycle_report
 from foldwright.accel.cosim.frames import FramesRun, run_frames
-from foldwright.accel.datapath import Datapath, Engine, LaneMode
+from foldwright.accel.datapath import Datapath, Engine, EngineKind, LaneMode
 from foldwright.accel.export.design import TOP, accelerator_rtlil, verilog_of
 from foldwright.accel.export.package import Package, package
 from foldwright.accel.layout import lay_out
@@ -84,6 +84,25 @@ def _cnv(first_bits: int, acc_bits: int, levels: int) -> Datapath:
     return Datapath((first, rest), (0, *[1] * 8), batch_frames=9)
 
 
+def _cnv_dsp() -> Datapath:
+    """Adds the images' bytes in DSP slices, so that the LUTs carry more lanes of the other layers."""
+    first = Engine(
+        8,
+        56,
+        11,
+        lanes=BATCH,
+        kind=EngineKind.DSP,
+        planes_per_word=(8,),
+        drain_lanes=3,
+        acc_bits=14,
+        levels=1,
+        window_bits=216,
+        line_bits=24,
+    )
+    rest = Engine(32, 64, 11, lanes=BATCH, acc_bits=13, levels=1, drain_lanes=2)
+    return Datapath((first, rest), (0, *[1] * 8), batch_frames=11)
+
+
 def _cnv_two_bits(first_rows: int, acc_bits: int) -> Datapath:
     first = Engine(first_rows, 28, 5, lanes=BATCH, acc_bits=acc_bits, levels=3, window_bits=216, line_bits=24)
     rest = Engine(32, 128, 5, lanes=BATCH, planes_per_word=(2,), acc_bits=acc_bits, levels=3)
@@ -97,12 +116,16 @@ DOREFA = Datapath(
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a network lies, the accelerator that runs it, rows of the first layer's tiles, frames to simulate."""
+    """Where a network lies, the accelerator that runs it, rows of the first layer's tiles, frames to simulate.
+
+    `network` is its name, where another row has that.
+    """
 
     folder: Path
     datapath: Datapath
     image_tile_rows: int
     frames: int
+    network: str = ""
 
 
 OWN, SHARED = ROOT / "models", ROOT.parent / "shared" / "models"
@@ -111,6 +134,7 @@ RUNS = {
     "digits_w2a2_balanced": Setting(OWN, DIGITS, 0, 40),
     "TFC_1W1A": Setting(SHARED, TFC, 0, 64),
     "cnv_w1a1_cifar10": Setting(SHARED, _cnv(14, 13, 1), 6, 45),
+    "cnv_w1a1_cifar10_dsp": Setting(SHARED, _cnv_dsp(), 16, 55, "cnv_w1a1_cifar10"),
     "cnv_w1a2_cifar10": Setting(SHARED, _cnv_two_bits(16, 14), 6, 25),
     "cnv_w2a2_cifar10": Setting(SHARED, _cnv_two_bits(32, 15), 6, 25),
     "dorefanet_w1a2_offload": Setting(SHARED, DOREFA, 9, 4),
@@ -195,8 +219,9 @@ def simulate_network(
 ) -> Row:
     """Builds a network's accelerator, runs frames through it, and compares everything."""
     seconds: dict[str, float] = {}
-    network = load_network(setting.folder / f"{name}.onnx")
-    inputs = inputs_of(setting, name, network, frames)
+    file = setting.network or name
+    network = load_network(setting.folder / f"{file}.onnx")
+    inputs = inputs_of(setting, file, network, frames)
     image = network.encode_image(inputs.frames)
     reference = network.integer_tensors(image)
     with _timed(seconds, "export"):
@@ -350,8 +375,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     skipped: dict[str, str] = {}
     for name in options.names or RUNS:
         setting = RUNS[name]
-        if not (setting.folder / f"{name}.onnx").exists():
-            skipped[name] = f"{name}.onnx is not in ../shared/models"
+        file = f"{setting.network or name}.onnx"
+        if not (setting.folder / file).exists():
+            skipped[name] = f"{file} is not in ../shared/models"
             print(f"{name}: skipped, {skipped[name]}")
             continue
         frames = options.frames or setting.frames

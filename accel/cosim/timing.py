@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from foldwright.accel.cosim.run import DramModel
-from foldwright.accel.datapath import Arithmetic
+from foldwright.accel.datapath import Engine
 from foldwright.accel.export.dram import pixel_bytes
 from foldwright.accel.export.executor import (
     ROUNDS_OF_PROGRAM,
@@ -30,7 +30,7 @@ from foldwright.accel.export.executor import (
 from foldwright.accel.export.package import Package
 from foldwright.accel.layout import Source
 from foldwright.accel.mapping import ceil_div
-from foldwright.accel.rtl.popcount import popcount_latency
+from foldwright.accel.rtl.array import unit_latency
 from foldwright.accel.rtl.program import DATA_BITS, GIVES, TOKEN_BITS, Field
 from foldwright.accel.rtl.sequencer import FRONT_STAGES
 from foldwright.accel.rtl.writer import latency_cycles
@@ -87,20 +87,15 @@ def tile_time(package: Package, run: RunTile) -> TileTime:
     search = engine.levels.bit_length()
     if layer.entry.layer.result is ResultKind.RAW and engine.levels:
         behind, search = max(2, engine.levels.bit_length() + 1), 0
-    drain = (
-        FRONT_STAGES
-        + _unit_cycles(engine.dk, engine.arithmetic, engine.planes_per_word)
-        + 1
-        + (ceil_div(engine.dn, engine.drain_lanes) - 1) * hold
-    )
+    drain = FRONT_STAGES + _unit_cycles(engine) + 1 + (ceil_div(engine.dn, engine.drain_lanes) - 1) * hold
     fill_drain = GO_TO_FIRST_CYCLES - 1 + drain + search + 1 + behind
     return TileTime(compute, _window_stalls(package, run, rows, fields[Field.COLUMNS], cycles), fill_drain)
 
 
 @lru_cache(maxsize=64)
-def _unit_cycles(dk: int, arithmetic: Arithmetic, planes_per_word: tuple[int, ...]) -> int:
+def _unit_cycles(engine: Engine) -> int:
     """Returns the cycles from a unit's last word to its accumulator."""
-    return popcount_latency(dk, arithmetic, planes_per_word, "xc7") + 1
+    return unit_latency(engine, "xc7")
 
 
 def _window_stalls(package: Package, run: RunTile, rows: int, columns: int, cycles: int) -> int:

@@ -175,7 +175,9 @@ def _readme(datapath: Datapath, technology: str, names: list[str]) -> str:
     ]
     for k, engine in enumerate(datapath.engines):
         kind = "batch" if engine.lanes is LaneMode.BATCH else "column"
-        lines.append(f"- `engine{k}`: {engine.shape}, {engine.arithmetic.value}, {kind} lanes")
+        lines.append(
+            f"- `engine{k}`: {engine.shape}, {engine.kind.value}, {engine.arithmetic.value}, {kind} lanes"
+        )
     lines += ["", "Files (sizes and digests in `manifest.json`):", "", *(f"- `{name}`" for name in names), ""]
     if any(name.endswith(".il") for name in names):
         lines += [

@@ -17,6 +17,7 @@ from amaranth.lib.wiring import Component, In, Out
 from foldwright.accel.datapath import Engine
 from foldwright.accel.rtl.array import delayed
 from foldwright.accel.rtl.core import PROGRAM_WORDS, EngineCore
+from foldwright.accel.rtl.dsp import DspUnit
 from foldwright.accel.rtl.loader_place import Assembler, bus_ports
 from foldwright.accel.rtl.maps import MapMemory
 from foldwright.accel.rtl.program import WORD_BITS, threshold_bits
@@ -130,7 +131,7 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
         )
 
     @property
-    def unit(self) -> Unit:
+    def unit(self) -> Unit | DspUnit:
         """One unit, for a design that instantiates it by name."""
         return self.core.unit
 

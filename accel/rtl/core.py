@@ -17,10 +17,10 @@ from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.datapath import Engine, LaneMode
 from foldwright.accel.rtl.aligner import Aligner
-from foldwright.accel.rtl.array import UnitArray, delayed
+from foldwright.accel.rtl.array import UnitArray, delayed, unit_latency
 from foldwright.accel.rtl.banks import WideMemory
+from foldwright.accel.rtl.dsp import DspUnit
 from foldwright.accel.rtl.loops import address_bits
-from foldwright.accel.rtl.popcount import popcount_latency
 from foldwright.accel.rtl.program import WORD_BITS, code_bits, threshold_bits
 from foldwright.accel.rtl.result import ResultPath
 from foldwright.accel.rtl.sequencer import FRONT_STAGES, Sequencer
@@ -33,7 +33,7 @@ BLOCK_RAM_PORT_BITS = 72
 
 PROGRAM_WORDS = 1024
 HOLD_BITS = 4
-_ACCUMULATE_AND_LOAD = 2
+_LOAD = 1
 _SHARED = (
     "start", "rounds", "stop", "results_busy", "granted", "busy", "running", "go", "illegal", "wait", "wait_token",
     "tile_done", "gives", "give_tokens", "extra", "window_ready", "take", "done", "source", "program_write", "map_address",
@@ -43,8 +43,7 @@ _SHARED = (
 
 def latency_cycles(engine: Engine, technology: str = "generic") -> int:
     """Returns the cycles from a block's last loop state to its first lanes' codes at the port."""
-    counted = popcount_latency(engine.dk, engine.arithmetic, engine.planes_per_word, technology)
-    return FRONT_STAGES + counted + _ACCUMULATE_AND_LOAD + code_bits(engine.levels)
+    return FRONT_STAGES + unit_latency(engine, technology) + _LOAD + code_bits(engine.levels)
 
 
 class EngineCore(Component):  # type: ignore[misc,unused-ignore]
@@ -111,7 +110,7 @@ class EngineCore(Component):  # type: ignore[misc,unused-ignore]
         )
 
     @property
-    def unit(self) -> Unit:
+    def unit(self) -> Unit | DspUnit:
         """One unit, for a design that instantiates it by name."""
         return self._array.unit
 

@@ -14,6 +14,7 @@ from amaranth.lib.wiring import Component, In, Out
 from foldwright.accel.datapath import Engine
 from foldwright.accel.rtl.banks import WideMemory
 from foldwright.accel.rtl.core import PROGRAM_WORDS, EngineCore
+from foldwright.accel.rtl.dsp import DspUnit
 from foldwright.accel.rtl.loops import address_bits
 from foldwright.accel.rtl.unit import Unit
 
@@ -67,7 +68,7 @@ class PlanesEngine(Component):  # type: ignore[misc,unused-ignore]
         )
 
     @property
-    def unit(self) -> Unit:
+    def unit(self) -> Unit | DspUnit:
         """One unit, for a design that instantiates it by name."""
         return self.core.unit
 

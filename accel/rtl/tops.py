@@ -6,11 +6,10 @@ from typing import Any
 
 from foldwright.accel.datapath import Engine, LaneMode
 from foldwright.accel.rtl.aligner import Aligner
-from foldwright.accel.rtl.array import UnitArray
+from foldwright.accel.rtl.array import UnitArray, new_unit
 from foldwright.accel.rtl.engine import PlanesEngine
 from foldwright.accel.rtl.result import ResultPath
 from foldwright.accel.rtl.sequencer import Sequencer
-from foldwright.accel.rtl.unit import Unit
 
 __all__ = ["synthesis_tops"]
 
@@ -22,13 +21,7 @@ def synthesis_tops(engine: Engine, technology: str, *, reach: int = 3) -> dict[s
     """
     used = 1 if engine.lanes is LaneMode.BATCH else reach
     tops: dict[str, Any] = {
-        "unit": Unit(
-            engine.dk,
-            engine.acc_bits,
-            arithmetic=engine.arithmetic,
-            planes_per_word=engine.planes_per_word,
-            technology=technology,
-        ),
+        "unit": new_unit(engine, technology),
         "array": UnitArray(engine, technology),
         "aligner": Aligner(engine.dn, engine.dk, used, technology),
         "sequencer": Sequencer(engine),

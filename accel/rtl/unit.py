@@ -14,14 +14,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.datapath import Arithmetic
 from foldwright.accel.rtl.lutnet import LutNetlist
 from foldwright.accel.rtl.popcount import WORDS, Popcount
 
-__all__ = ["Unit", "select_bits"]
+__all__ = ["Unit", "accumulated", "select_bits"]
+
+_NOT = Const(0, 1)
 
 
 def select_bits(m: Module, choose_first: Value, first: Value, second: Value, technology: str) -> Value:
@@ -46,6 +48,38 @@ def select_bits(m: Module, choose_first: Value, first: Value, second: Value, tec
     return Cat(*(values[k] for k in out))
 
 
+def accumulated(
+    m: Module, acc: Value, addend: Value, shift: Value, clear: Value, technology: str, minus: Value = _NOT
+) -> Value:
+    """Returns an accumulator's next value: on 7-series one LUT6_2 per bit on a carry chain."""
+    width = len(acc)
+    if technology in ("generic", WORDS):
+        return Mux(clear, 0, Mux(shift, acc << 1, acc)[:width]) + addend + minus
+    net = LutNetlist()
+    [carry, shifts, clears] = net.input(3)
+    held, add = net.input(width), net.input(width)
+    select, data = [], []
+    for k in range(width):
+        pins = [clears, shifts, add[k], held[k], *held[max(k - 1, 0) : k]]
+        s, d = net.lut2(
+            lambda c, h, p, here, below=0: p ^ _held(c, h, here, below),
+            lambda c, h, _p, here, below=0: _held(c, h, here, below),
+            pins,
+        )
+        select.append(s)
+        data.append(d)
+    sums, _ = net.carry(select, data, carry)
+    ports: dict[int, Value] = {carry: minus, shifts: shift, clears: clear}
+    for k in range(width):
+        ports |= {held[k]: acc[k], add[k]: addend[k]}
+    values = net.emit(m, ports, technology)
+    return Cat(*(values[s] for s in sums))
+
+
+def _held(clear: int, shift: int, here: int, below: int) -> int:
+    return 0 if clear else below if shift else here
+
+
 class Unit(Component):  # type: ignore[misc,unused-ignore]
     """Dot product of `dk` pairs of bits a cycle.
 
@@ -53,6 +87,8 @@ class Unit(Component):  # type: ignore[misc,unused-ignore]
     the accumulator `minus`, `shift`, `clear` (`latency - 1`); `acc` holds the sum `latency` cycles after the
     last word.
     """
+
+    lanes = 1
 
     def __init__(
         self,
@@ -86,34 +122,8 @@ class Unit(Component):  # type: ignore[misc,unused-ignore]
             m.d.comb += getattr(popcount, name).eq(getattr(self, name))
         wide = self.acc_bits - len(popcount.count)
         addend = popcount.count if wide <= 0 else Cat(popcount.count, self.minus.replicate(wide))
-        m.d.sync += self.acc.eq(self._sum(m, addend[: self.acc_bits]))
+        addend = addend[: self.acc_bits]
+        m.d.sync += self.acc.eq(
+            accumulated(m, self.acc, addend, self.shift, self.clear, self.technology, self.minus)
+        )
         return m
-
-    def _sum(self, m: Module, addend: Value) -> Value:
-        """Returns the accumulator's next value: on 7-series one LUT6_2 per bit on a carry chain."""
-        if self.technology in ("generic", WORDS):
-            held = Mux(self.clear, 0, Mux(self.shift, self.acc << 1, self.acc)[: self.acc_bits])
-            return held + addend + self.minus
-        net = LutNetlist()
-        [minus, shift, clear] = net.input(3)
-        acc, add = net.input(self.acc_bits), net.input(self.acc_bits)
-        select, data = [], []
-        for k in range(self.acc_bits):
-            pins = [clear, shift, add[k], acc[k], *acc[max(k - 1, 0) : k]]
-            s, d = net.lut2(
-                lambda c, h, p, here, below=0: p ^ _held(c, h, here, below),
-                lambda c, h, _p, here, below=0: _held(c, h, here, below),
-                pins,
-            )
-            select.append(s)
-            data.append(d)
-        sums, _ = net.carry(select, data, minus)
-        ports: dict[int, Value] = {minus: self.minus, shift: self.shift, clear: self.clear}
-        for k in range(self.acc_bits):
-            ports |= {acc[k]: self.acc[k], add[k]: addend[k]}
-        values = net.emit(m, ports, self.technology)
-        return Cat(*(values[s] for s in sums))
-
-
-def _held(clear: int, shift: int, here: int, below: int) -> int:
-    return 0 if clear else below if shift else here

@@ -215,13 +215,22 @@ def _engine_table(plan: Plan) -> Table:
         planes = ", ".join(str(p) for p in engine.planes_per_word)
         rows.append(
             (
-                *(str(e), engine.shape, engine.arithmetic.value, engine.lanes.value, planes, str(layers)),
+                *(
+                    str(e),
+                    engine.shape,
+                    engine.kind.value,
+                    engine.arithmetic.value,
+                    engine.lanes.value,
+                    planes,
+                    str(layers),
+                ),
                 *(f"{engine.acc_bits} bits", f"{engine.bit_macs_per_cycle:,}"),
             )
         )
     header = (
         "engine",
         "dm x dk x dn",
+        "kind",
         "arithmetic",
         "lanes",
         "planes/word",

@@ -128,8 +128,10 @@ def test_block_rams_of_whole_accelerators_are_exact(technology: str, family: str
             assert bram36_of_hardware(hardware, PARTS[family]) == -(-row.counts.half_blocks // 2), row
 
 
-def test_no_engine_takes_a_dsp() -> None:
-    assert all(row.counts.dsp == 0 for row in table())
+def test_dsp_slices_are_those_of_engines_of_kind_dsp_alone() -> None:
+    for row in table():
+        has_array = row.sample.technology == "xc7" and row.sample.kind in ("array", "accelerator")
+        assert row.counts.dsp == (row.sample.engine.dsp_slices if has_array else 0), row
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from foldwright.accel.cost import (
     lut_of_engine,
     reserve_bram36,
 )
-from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, EngineKind, LaneMode
 from foldwright.errors import ConfigError
 from foldwright.netlists.part import load_part
 
@@ -121,6 +121,20 @@ def test_features_of_a_column_engine_are_those_found_by_hand() -> None:
     assert got["select.bits"] == 0
     # Two words, of 1 or 2 planes: 24 units, one segment above the first, 64 takes seven bits.
     assert features(replace(engine, planes_per_word=(1, 2)))["unit.planes"] == 24 * 7
+
+
+def test_features_of_a_dsp_engine_are_those_found_by_hand() -> None:
+    engine = Engine(2, 80, 6, planes_per_word=(8,), kind=EngineKind.DSP, acc_bits=15, drain_lanes=2)
+    got = features(engine)
+    assert got["unit.dk"] == got["unit.acc"] == got["unit"] == got["unit.planes"] == 0
+    # Ten values of eight bits: two cascades of five, as a field holds eight.
+    assert (got["dsp.value"], got["dsp.ends"], got["dsp.acc"]) == (2 * 6 * 10, 2 * 6, 2 * 6 * 15)
+    # Places 0 to 4 delay a value by 0, 0, 1, 2, 3 and a weight by 0 to 4.
+    assert got["dsp.skew"] == 6 * 8 * 2 * 6 + 2 * 2 * 10
+    assert got["shadow.acc"] == 2 * 6 * 15
+    assert engine.dsp_slices == 2 * 2 * 10
+    assert cost(one(engine), XC7).dsp == 40
+    assert cost(one(engine), XC7, "generic").dsp == 0
 
 
 def test_batch_lanes_need_no_aligner_and_one_word_layout_no_multiplexer() -> None:

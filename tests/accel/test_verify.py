@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from foldwright.accel import verify
-from foldwright.accel.datapath import Datapath, Engine, LaneMode
+from foldwright.accel.datapath import Datapath, Engine, EngineKind, LaneMode
 from foldwright.accel.encoding import fold_thresholds
 from foldwright.accel.mapping import M_INTERVAL, map_layers
 from foldwright.accel.network import Network, load_network
@@ -39,6 +39,19 @@ def test_every_layer_of_a_network_is_bit_exact_and_in_time(network: Network) -> 
     assert all(row.rtl_cycles == row.formula_cycles for row in report.rows)
     assert report.rows[0].packed
     assert from_json(verify.VerifyReport, to_json(report), "report") == report
+
+
+def test_engines_of_dsp_slices_are_bit_exact_and_in_time(network: Network) -> None:
+    first = Engine(
+        8, 64, 5, planes_per_word=(8,), kind=EngineKind.DSP, levels=3, window_bits=45, drain_lanes=2
+    )
+    rest = Engine(4, 16, 3, planes_per_word=(2,), kind=EngineKind.DSP, levels=3)
+    report = verify_network(network, Datapath((first, rest), (0, 1, 1, 1)), seed=6, full_size=False)
+    assert (report.mismatches, report.rows[0].packed, report.rows[0].planes_per_word) == (0, True, 8)
+    assert (
+        report.rows[0].rtl_cycles == 2
+    )  # nine values of a window, eight to a word; four lanes leave two by two
+    assert all(row.rtl_cycles == row.formula_cycles for row in report.rows)
 
 
 def test_odd_weights_and_the_netlist_of_primitives_are_bit_exact() -> None:

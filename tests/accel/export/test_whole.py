@@ -17,7 +17,7 @@ from foldwright.accel.cosim.build import BuildParams, Simulator, build_simulator
 from foldwright.accel.cosim.frames import run_frames
 from foldwright.accel.cosim.run import DramModel
 from foldwright.accel.cosim.tools import find_tools
-from foldwright.accel.datapath import Datapath, Engine, LaneMode
+from foldwright.accel.datapath import Datapath, Engine, EngineKind, LaneMode
 from foldwright.accel.export.design import TOP, accelerator_rtlil, verilog_of
 from foldwright.accel.export.fitting import FROM_LOADER, Room
 from foldwright.accel.export.package import Package, package
@@ -26,7 +26,7 @@ from foldwright.accel.network import load_network
 from foldwright.accel.provoked_errors import PROVOCATIONS, Provocation, provoke
 from foldwright.accel.provoked_errors import VARIANT as BATCH
 from foldwright.accel.random_hardware import Variant, draw_trial, run_trial
-from foldwright.accel.random_network import RandomNetwork, random_entry
+from foldwright.accel.random_network import FirstLayer, RandomNetwork, random_entry
 from foldwright.accel.rtl.registers import ErrorCause, Register
 from foldwright.accel.synthesis import yosys_command
 from foldwright.accel.workload import (
@@ -57,6 +57,28 @@ BOTH = Variant(
     (FROM_LOADER, 0),
     storing=1,
     room=ROOM,
+)
+SLICES = Variant(
+    "slices, then planes",
+    (
+        Engine(
+            8,
+            64,
+            2,
+            lanes=LaneMode.BATCH,
+            acc_bits=18,
+            levels=3,
+            kind=EngineKind.DSP,
+            planes_per_word=(8,),
+            window_bits=216,
+        ),
+        Engine(8, 8, 2, lanes=LaneMode.BATCH, acc_bits=16, levels=3),
+    ),
+    ((0, 1), (0, 0, 1), (0, 1, 1)),
+    (None, 0),
+    storing=1,
+    first=FirstLayer(3, 8, ActKind.UNSIGNED, (3, 3), (1, 1), 1),
+    room=replace(ROOM, line_words=512),
 )
 TRIALS = 12
 Simulators = Callable[[Variant], Simulator]
@@ -94,7 +116,7 @@ def _digits() -> tuple[Package, np.ndarray, np.ndarray]:
     return packed, images, network.integer_tensors(images)["logits"].output
 
 
-@pytest.mark.parametrize("variant", [BATCH, COLUMN, BOTH], ids=lambda variant: variant.name)
+@pytest.mark.parametrize("variant", [BATCH, COLUMN, BOTH, SLICES], ids=lambda variant: variant.name)
 def test_random_chains_give_the_reference(variant: Variant, simulators: Simulators) -> None:
     for seed in range(TRIALS):
         trial = draw_trial(variant, np.random.default_rng([11, seed]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from foldwright.accel.datapath import Arithmetic, Engine, LaneMode
+from foldwright.accel.datapath import Arithmetic, Engine, EngineKind, LaneMode
 from foldwright.accel.encoding import Encoding, fold_thresholds, needed_acc_bits
 from foldwright.accel.images import Tile, block_channels, map_image, tile_program, tile_window, weight_image
 from foldwright.accel.layers import IntegerLayer
@@ -151,8 +151,9 @@ def expected(
     return both[0], both[1]
 
 
-BATCH = LaneMode.BATCH
+BATCH, DSP = LaneMode.BATCH, EngineKind.DSP
 SIGNED8 = {"act_bits": 8, "act_kind": ActKind.SIGNED}
+U8 = {"act_bits": 8, "act_kind": ActKind.UNSIGNED}
 U2 = {"act_bits": 2, "act_kind": ActKind.UNSIGNED}
 CASES = {
     "binary": Case({}, Engine(3, 8, 4)),
@@ -182,6 +183,22 @@ CASES = {
         {"act_bits": 3, "act_kind": ActKind.SIGNED, "weight_bits": 2, "weight_kind": WeightKind.SIGNED},
         Engine(2, 8, 3, AND),
     ),
+    "dsp": Case(U8 | {"padding": (1, 1, 1, 1)}, Engine(2, 32, 5, planes_per_word=(8,), kind=DSP), pa=8),
+    "dsp, two cascades, mapped": Case(
+        U8 | {"in_channels": 9}, Engine(2, 72, 3, planes_per_word=(8,), kind=DSP, drain_lanes=2), pa=8, technology="xc7-model"
+    ),
+    "dsp, signed bytes, in words": Case(
+        SIGNED8, Engine(3, 24, 4, planes_per_word=(8,), kind=DSP, lanes=BATCH, levels=3), pa=8, technology="xc7-words"
+    ),
+    "dsp, ternary nibbles": Case(
+        {"weight_bits": 2, "weight_kind": WeightKind.TERNARY, "act_bits": 3, "act_kind": ActKind.UNSIGNED},
+        Engine(2, 16, 3, planes_per_word=(4,), kind=DSP), pa=4,
+    ),
+    "dsp, odd 2 bits, idle shift": Case(
+        {"weight_bits": 2, "weight_kind": WeightKind.ODD, "act_bits": 7, "act_kind": ActKind.UNSIGNED},
+        Engine(2, 16, 3, planes_per_word=(4,), kind=DSP), pa=4,
+    ),
+    "dsp, bipolar": Case({}, Engine(2, 12, 3, planes_per_word=(2,), kind=DSP), pa=2),
     "batch lanes": Case(U2 | {"padding": (1, 1, 1, 1), "stride": (1, 2)}, Engine(3, 8, 4, lanes=BATCH, levels=3, drain_lanes=3)),
     "long drain": Case({"kernel": (1, 1)}, Engine(2, 8, 7)),
     "matrix product": Case(
