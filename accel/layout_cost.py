@@ -11,17 +11,18 @@ from foldwright.accel.slots import byte_runs
 from foldwright.accel.window_time import row_stall, window_interval
 from foldwright.netlists.part import Part
 
-__all__ = ["bram36_of_layout", "datapath_of_layout", "engine_cycles"]
+__all__ = ["bram36_of_layout", "datapath_of_layout", "engine_cycles", "layer_cycles"]
 
 _BLOCK_WORDS = 512
 
 
 def engine_cycles(layout: AcceleratorLayout, engine: int) -> int:
     """Returns the cycles that an engine computes in a round, tile latencies left out."""
-    return sum(_layer_cycles(layout, layer) for layer in layout.of_engine(engine))
+    return sum(layer_cycles(layout, layer) for layer in layout.of_engine(engine))
 
 
-def _layer_cycles(layout: AcceleratorLayout, layer: LayerLayout) -> int:
+def layer_cycles(layout: AcceleratorLayout, layer: LayerLayout) -> int:
+    """Returns the cycles that an engine computes for a layer in a round."""
     encoding, seen = layer.encoding, layer.seen.layer
     engine = encoding.engine
     inner = seen.taps * encoding.channel_words

@@ -25,6 +25,7 @@ from foldwright.accel.layout_cost import datapath_of_layout
 from foldwright.accel.network import Network, load_network
 from foldwright.accel.plan import Plan
 from foldwright.accel.schedule import Schedule
+from foldwright.accel.tilings import tilings_of
 from foldwright.agents.buildable import nearest_buildable
 from foldwright.agents.params import NoParams, parse_settings
 from foldwright.agents.registry import Solver, get_solver
@@ -185,8 +186,7 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
         datapath_problem, tiling, allocation, lut_bound = found(problem, options, solvers, budget)
     plan = _plan(model, options, problem, datapath_problem, tiling)
     if is_buildable:
-        tile_rows = tiling.solution.decisions[0].tile_rows
-        layout = lay_out(network, plan.datapath, image_tile_rows=tile_rows)
+        layout = lay_out(network, plan.datapath, tilings=tilings_of(tiling.solution.decisions))
         plan = replace(plan, datapath=datapath_of_layout(layout))
     placed, placement = _place(plan, options, solvers, budget)
     with budget.stage("check"):

@@ -5,17 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 
 from foldwright.accel.datapath import Engine, LaneMode
-from foldwright.accel.export.executor import executor_words, tokens_of
+from foldwright.accel.export.executor import executor_words, tokens_of, writer_tile
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
 from foldwright.accel.rtl.accelerator import AcceleratorShape
 from foldwright.accel.rtl.complete import EngineShape
 from foldwright.accel.rtl.memory_side import MemorySideParams
 from foldwright.accel.rtl.window import WindowShape
 from foldwright.accel.workload import ActKind
-from foldwright.accel.writer_program import WriterTile, pool_entries
+from foldwright.accel.writer_program import pool_entries
 from foldwright.accel.writer_shape import MapTarget, WriterShape
 
-__all__ = ["hardware_of", "items_of_round", "needed_reach", "row_memory_words", "targets_of", "window_of"]
+__all__ = [
+    "hardware_of",
+    "items_of_round",
+    "needed_reach",
+    "row_memory_words",
+    "targets_of",
+    "window_of",
+    "with_loader_words",
+]
 
 _STORE_DEPTH_ROUNDS = 2
 _LEAST_WORDS = 512
@@ -38,8 +46,17 @@ def hardware_of(layout: AcceleratorLayout, dram_bits: int) -> AcceleratorShape:
             data_bits=dram_bits,
             tokens=tokens.count + 1,
             item_bits=storing.writer.store_bits,
+            runs_ahead=layout.streams_weights,
             item_depth=max(_LEAST_WORDS, _power_of_two(_STORE_DEPTH_ROUNDS * items_of_round(layout, last))),
         ),
+    )
+
+
+def with_loader_words(hardware: AcceleratorShape, words: int) -> AcceleratorShape:
+    """Returns the hardware with room for a loader's program of so many words."""
+    memory = hardware.memory
+    return replace(
+        hardware, memory=replace(memory, program_words=max(memory.program_words, _power_of_two(words)))
     )
 
 
@@ -103,9 +120,8 @@ def needed_reach(layers: list[LayerLayout], engine: Engine) -> int:
 
 def row_memory_words(layout: AcceleratorLayout, layer: LayerLayout, writer: WriterShape) -> int:
     """Returns the words of the row memory that a layer's pooling needs."""
-    rows = [(0, layer.tile_rows)] if layer.tiles > 1 else [(0, layer.entry.layer.out_height)]
-    tiles = [WriterTile(layer.entry.layer, (0, layer.blocks), r, layout.datapath.batch_frames) for r in rows]
-    return max(pool_entries(writer, tile) for tile in tiles)
+    tiles = (writer_tile(layout, layer, cut, writer) for cut in layer.order)
+    return max(tile.pool_base + pool_entries(writer, tile) for tile in tiles)
 
 
 def _target(layout: AcceleratorLayout, e: int, owner: int) -> MapTarget:
