@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from foldwright.accel.cost import block_rams_of, geometry_table
 from foldwright.accel.datapath import BYTE_BITS, Datapath, Engine, LaneMode
-from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
+from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source, streamed_words
 from foldwright.accel.slots import byte_runs
 from foldwright.accel.window_time import row_stall, window_interval
 from foldwright.netlists.part import Part
 
-__all__ = ["bram36_of_layout", "datapath_of_layout", "engine_cycles", "layer_cycles"]
+__all__ = ["bram36_of_layout", "datapath_of_layout", "engine_cycles", "layer_cycles", "streamed_bits"]
 
 _BLOCK_WORDS = 512
 
@@ -37,6 +37,15 @@ def layer_cycles(layout: AcceleratorLayout, layer: LayerLayout) -> int:
         stalls = rows * row_stall(true.kernel, true.stride[1], lanes, cycles)
         cycles = window_interval(true.kernel, true.stride[1], lanes, cycles)
     return rows * columns * cycles + stalls
+
+
+def streamed_bits(layout: AcceleratorLayout) -> int:
+    """Returns the bits of weights that stream in a round."""
+    return sum(
+        sum(streamed_words(layer)) * layer.encoding.engine.weight_width_bits
+        for layer in layout.layers
+        if layer.tiling.streams_weights
+    )
 
 
 def bram36_of_layout(layout: AcceleratorLayout, part: Part) -> int:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foldwright.accel.datapath import Datapath
 from foldwright.accel.evaluate import resident_choices
 from foldwright.accel.layout import lay_out
 from foldwright.accel.layout_cost import datapath_of_layout
@@ -187,7 +188,7 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
     plan = _plan(model, options, problem, datapath_problem, tiling)
     if is_buildable:
         layout = lay_out(network, plan.datapath, tilings=tilings_of(tiling.solution.decisions))
-        plan = replace(plan, datapath=datapath_of_layout(layout))
+        plan = replace(plan, datapath=_deep_enough(datapath_of_layout(layout), plan.datapath))
     placed, placement = _place(plan, options, solvers, budget)
     with budget.stage("check"):
         schedule = datapath_problem.schedule(tiling.solution)
@@ -209,6 +210,13 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
         cpu_seconds=budget.spent,
         reproducible=options.deterministic is not None,
     )
+
+
+def _deep_enough(datapath: Datapath, scheduled: Datapath) -> Datapath:
+    """Returns a layout's datapath with weight memories that hold the schedule's blocks too, which live differently."""
+    pairs = zip(datapath.engines, scheduled.engines, strict=True)
+    engines = (replace(e, weight_words=max(e.weight_words, s.weight_words)) for e, s in pairs)
+    return replace(datapath, engines=tuple(engines))
 
 
 def _settings(options: OptimizeOptions) -> dict[str, Any]:
@@ -263,7 +271,7 @@ def _fastest(
 def _buildable(
     problem: AllocationProblem, network: Network, options: OptimizeOptions, solvers: _Solvers, budget: _Budget
 ) -> _Found:
-    """Searches for engines, then near the best few for what the RTL can be built for; everything stays on chip."""
+    """Searches for engines, then near the best few for what the RTL can be built for; tensors stay on chip."""
     allocation, designs = _allocate(problem, options, solvers, budget)
     part, found, reasons = load_part(problem.part), [], []
     with budget.stage("buildable"):
@@ -282,7 +290,8 @@ def _buildable(
     best = min(found, key=lambda b: b.cycles_per_1000_frames)
     name = problem.name.replace("allocation/", "tiling/")
     instance = TilingProblem(name, problem.workload, best.layout.datapath, problem.pool_bram36, problem.part)
-    choices = resident_choices(instance.tables, best.layout.layers[0].tile_rows)
+    streamed = {x.index: x.tiling.blocks or x.blocks for x in best.layout.layers if x.tiling.streams_weights}
+    choices = resident_choices(instance.tables, best.layout.layers[0].tile_rows, streamed)
     with budget.stage("tiling"):
         search = Search(
             _beginning_with(instance, choices.tolist()), "resident", Evaluations(1), options.seed, NoParams()

@@ -267,6 +267,8 @@ def _word(field: LoaderField, data: int) -> int:
 def text_of(words: Sequence[int]) -> list[str]:
     """Returns a program as text, one line an instruction.
 
+    >>> text_of([0x04000003, 0x02000105, 0x02000005, 0x07000000])
+    ['   0  START_ENGINES, ends with 0 1', '   1  WAIT 5 of engine 0', '   2  WAIT 5', '   3  NEXT_IMAGE']
     >>> text_of([0x1A000010, 0x2000FFFD, 0x2500007F, 0x01000000])
     ['   0  PIXELS 16', '   1  PHASE_BACK -3', '   2  GIVE_AFTER none', '   3  LOAD']
     """
