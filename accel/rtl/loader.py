@@ -44,7 +44,10 @@ class Loader(Component):  # type: ignore[misc,unused-ignore]
     ) -> None:
         self.data_bits, self.program_words, self._runs_ahead = data_bits, program_words, runs_ahead
         self._read, bits = ReadMaster(data_bits, outstanding), address_bits(program_words)
-        self._issuer, self._placer = Issuer(bits, runs_ahead), Placer(data_bits, bits, queue)
+        self._issuer, self._placer = (
+            Issuer(bits, runs_ahead),
+            Placer(data_bits, bits, queue, runs_ahead=runs_ahead),
+        )
         super().__init__(
             {
                 "start": In(1),

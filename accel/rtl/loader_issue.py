@@ -30,7 +30,7 @@ class InstructionReader:
     """Fetches an instruction a cycle; `address` and `enable` go to the memory, whose word comes a cycle later.
 
     `field` and `data` hold while `valid` is set, until `take`. A jump costs three cycles. An instruction of `special` is
-    told by `at`, any other of `fields` sets `plain`, one that is none of them `unknown`; all of these are registers.
+    told by `at`, any other sets `plain`, one that is none of the program's `unknown`; all of these are registers.
     """
 
     def __init__(
@@ -41,7 +41,8 @@ class InstructionReader:
         run: Value,
         word: Value,
         special: tuple[LoaderField, ...],
-        fields: tuple[LoaderField, ...] = tuple(LoaderField),
+        *,
+        runs_ahead: bool = False,
     ) -> None:
         self.address, self.enable = (
             Signal(address_bits, name=f"{name}_address"),
@@ -56,6 +57,7 @@ class InstructionReader:
         raw = Signal(WORD_BITS, name=f"{name}_raw")
         self._at = {f: Signal(name=f"{name}_{f.name.lower()}") for f in special}
         field = raw[DATA_BITS:]
+        fields = tuple(f for f in LoaderField if runs_ahead or f is not LoaderField.NEXT_IMAGE)
         known, fixed = _is_one_of(field, fields), _is_one_of(field, special)
         m.d.comb += self.enable.eq(run & (~self.valid | self.take))
         with m.If(self.enable):
@@ -139,11 +141,12 @@ class Issuer(Component):  # type: ignore[misc,unused-ignore]
         m = Module()
         F = LoaderField
         special: tuple[LoaderField, ...] = (F.HALT, F.LOAD, F.WAIT, F.GIVE, F.START_ENGINES, F.ROUND, F.JUMP)
-        fields = tuple(f for f in F if f is not F.NEXT_IMAGE)
         if self._runs_ahead:
-            special, fields = (*special, F.NEXT_IMAGE), tuple(F)
+            special = (*special, F.NEXT_IMAGE)
         run = Signal(name="runs")
-        reader = InstructionReader(m, "issue", self._address_bits, run, self.word, special, fields)
+        reader = InstructionReader(
+            m, "issue", self._address_bits, run, self.word, special, runs_ahead=self._runs_ahead
+        )
         walked = self._walk(m, reader, run)
         at_once = reader.plain | reader.at(F.START_ENGINES) | reader.at(F.ROUND) | reader.at(F.JUMP)
         if self._runs_ahead:
