@@ -13,6 +13,7 @@ cycle, pool of RAMB36).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -57,25 +58,33 @@ DECISIONS = 3
 MAX_TILES = 64
 D_WEIGHTS, D_OUTPUT, D_TILE = range(DECISIONS)
 WEIGHTS_PINNED, WEIGHTS_PINNED_AHEAD = 3, 4
+_ONE_AHEAD = 1
 OUTPUT_DRAM, OUTPUT_CHIP = 0, 1
 TOO_BIG = -1
 
 
-def resident_choices(tables: Any, image_tile_rows: int) -> IntArray:
-    """Returns the choices of a network that stays on chip: weights pinned, tensors between layers in maps, whole layers.
+def resident_choices(
+    tables: Any, image_tile_rows: int, streamed_blocks: Mapping[int, int] | None = None
+) -> IntArray:
+    """Returns the choices of a network whose tensors stay in maps: weights pinned, or streamed one layer ahead.
 
     Args:
         tables: a `NetworkTables`.
         image_tile_rows: output rows of a tile of layers that read the image; the nearest that the tables offer.
+        streamed_blocks: of a tile of layers, by index, whose weights stream; the nearest that the tables offer.
     """
+    streamed = streamed_blocks or {}
     layers, _, mappings, _, _, _, tiles, _ = tables
     read = set(layers[:, L_INPUT].tolist())
     choices = np.zeros(DECISIONS * len(layers), dtype=np.int64)
     for i, options in enumerate(tiles):
         rows = image_tile_rows if layers[i, L_INPUT] < 0 else mappings[i, M_ROWS]
-        cut = np.abs(options[:, 0] - mappings[i, M_BLOCKS]) * 2**20 + np.abs(options[:, 1] - rows)
+        blocks = streamed.get(i, mappings[i, M_BLOCKS])
+        cut = np.abs(options[:, 0] - blocks) + np.abs(options[:, 1] - rows) * 2**20
+        if i not in streamed:
+            cut += np.abs(options[:, 0] - blocks) * 2**40
         choices[DECISIONS * i : DECISIONS * (i + 1)] = (
-            WEIGHTS_PINNED,
+            _ONE_AHEAD if i in streamed else WEIGHTS_PINNED,
             OUTPUT_CHIP if i in read else OUTPUT_DRAM,
             int(cut.argmin()),
         )

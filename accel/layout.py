@@ -4,7 +4,7 @@ For every layer: the engine, how its words are coded, which memory it reads and 
 of rows its input comes. `foldwright.accel.export` turns this into programs and images, `foldwright.accel.rtl` into
 memories. Rules are those of `docs/accelerator.md`.
 
-What it leaves out: intermediate tensors in DRAM, streamed weights, residual adds, networks that are no chain.
+What it leaves out: intermediate tensors in DRAM, residual adds, networks that are no chain.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from foldwright.accel.datapath import Datapath, Engine, LaneMode
 from foldwright.accel.encoding import Encoding, needed_acc_bits
 from foldwright.accel.layers import IntegerLayer
 from foldwright.accel.map_form import MapForm
-from foldwright.accel.mapping import M_PA, M_PACKED, ceil_div, map_layers
+from foldwright.accel.mapping import M_BLOCKS, M_PA, M_PACKED, ceil_div, map_layers
 from foldwright.accel.tables import engine_table, layer_table
+from foldwright.accel.tilings import LayerTile, LayerTiling, layer_tiles
 from foldwright.accel.verify import packed_layer
 from foldwright.accel.workload import IMAGE, LayerKind, PoolKind, ResultKind, Workload
 from foldwright.accel.writer_shape import MapTarget
 from foldwright.errors import ConfigError
 
-__all__ = ["AcceleratorLayout", "LayerLayout", "LayeredNetwork", "Source", "lay_out"]
+__all__ = ["AcceleratorLayout", "LayerLayout", "LayeredNetwork", "Source", "lay_out", "streamed_words"]
 
 
 class LayeredNetwork(Protocol):
@@ -58,7 +59,7 @@ class LayerLayout:
     `entry` is the layer with its true shape (a matrix product of a map is a convolution that covers the map), `seen` the
     layer as the array sees it: the same, but 1x1 over `channels * taps` channels where the window packs taps. Addresses
     are words of the memory `source`; `copies` has one base for each copy, taken in turns by tiles that stream in (or by
-    rounds). `tile_rows` are output rows of a tile.
+    rounds). `weight_base` is where pinned weights begin; streamed ones lie in `AcceleratorLayout.streams`.
     """
 
     index: int
@@ -70,7 +71,7 @@ class LayerLayout:
     encoding: Encoding
     form: MapForm | None  # of the map that it reads; None for the image
     source: Source
-    tile_rows: int
+    tiling: LayerTiling
     buffer_rows: int  # input rows that one copy holds
     row_words: int
     frame_words: int  # of one copy
@@ -84,13 +85,33 @@ class LayerLayout:
         return self.entry.name
 
     @property
+    def tile_rows(self) -> int:
+        """Output rows of a tile."""
+        height = self.entry.layer.out_height
+        return min(self.tiling.rows or height, height)
+
+    @property
     def tiles(self) -> int:
         """Tiles of rows of one round."""
         return -(-self.entry.layer.out_height // self.tile_rows)
 
+    @cached_property
+    def order(self) -> tuple[LayerTile, ...]:
+        """The tiles of one round in the order in which they run."""
+        encoding = self.encoding
+        return layer_tiles(
+            encoding.layer.groups, encoding.blocks_per_group, self.entry.layer.out_height, self.tiling
+        )
+
     @property
     def blocks(self) -> int:
         return self.encoding.blocks_per_group * self.seen.layer.groups
+
+    @property
+    def weight_words_per_block(self) -> int:
+        encoding = self.encoding
+        steps = len(encoding.weight_code.coefficients) * encoding.layer.taps * encoding.channel_words
+        return ceil_div(steps, encoding.pa // min(encoding.engine.planes_per_word))
 
     @property
     def map_words(self) -> int:
@@ -105,6 +126,11 @@ class LayerLayout:
         last = first + (count - 1) * layer.stride[0] + layer.kernel[0]
         return max(0, first), max(1, min(last, layer.in_height))
 
+    def held_rows(self, tile: int) -> tuple[int, int]:
+        """Returns the half-open range of input rows that are in the memory for a tile: its own where rows stream in."""
+        whole = (0, self.entry.layer.in_height)
+        return self.input_rows(tile) if self.producer < 0 and self.tiles > 1 else whole
+
 
 @dataclass(frozen=True)
 class AcceleratorLayout:
@@ -118,6 +144,13 @@ class AcceleratorLayout:
     line_words: tuple[int, ...]
     weight_words: tuple[int, ...]
     threshold_words: tuple[int, ...]
+    streams: tuple[
+        tuple[int, int], ...
+    ]  # of each engine's weight memory: first word and words of what streams through
+
+    @property
+    def streams_weights(self) -> bool:
+        return any(layer.tiling.streams_weights for layer in self.layers)
 
     def of_engine(self, engine: int) -> list[LayerLayout]:
         return [layer for layer in self.layers if layer.engine == engine]
@@ -148,12 +181,14 @@ def lay_out(
     datapath: Datapath,
     *,
     image_tile_rows: int = 0,
+    tilings: Mapping[int, LayerTiling] | None = None,
     acc_bits: dict[tuple[int, str, int], int] | None = None,
 ) -> AcceleratorLayout:
     """Lays a network out on a datapath.
 
     Args:
-        image_tile_rows: output rows of the first layer's tiles; 0 for the whole layer at once.
+        image_tile_rows: output rows of the first layer's tiles, where `tilings` does not say; 0 for the whole layer at once.
+        tilings: how layers, by index, are cut into tiles; others run as a whole, with their weights on chip.
         acc_bits: keeps what layers need (by layer, arithmetic and planes per word) for further calls on the network.
 
     Raises:
@@ -164,6 +199,7 @@ def lay_out(
     if wrong:
         raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))
     entries = _entries(network)
+    tilings = {0: LayerTiling(rows=image_tile_rows), **(tilings or {})}
     table = layer_table(workload)
     mappings = map_layers(
         table, engine_table(datapath.engines), np.array(datapath.assignment), datapath.batch_frames
@@ -217,7 +253,7 @@ def lay_out(
                 datapath,
                 consumer,
                 bases[e],
-                0 if i else image_tile_rows,
+                _cut(tilings.get(i, LayerTiling()), int(mappings[i, M_BLOCKS])),
             )
         )
     if wrong:
@@ -227,7 +263,7 @@ def lay_out(
         raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))
     layers, own, inbox, line = _addresses(layers, datapath)
     layers = [_with_words(layer, own, inbox) for layer in layers]
-    weights, thresholds = ([max(1, b[k]) for b in bases] for k in range(2))
+    streams = [_stream(layers, e, bases[e][0]) for e in range(len(bases))]
     return AcceleratorLayout(
         network,
         datapath,
@@ -235,9 +271,37 @@ def lay_out(
         tuple(own),
         tuple(inbox),
         tuple(line),
-        tuple(weights),
-        tuple(thresholds),
+        tuple(max(1, low + words) for low, words in streams),
+        tuple(max(1, b[1]) for b in bases),
+        tuple(streams),
     )
+
+
+def _cut(tiling: LayerTiling, blocks: int) -> LayerTiling:
+    """Returns a tiling without a number of blocks that is all of them; parts of channels may add more blocks."""
+    return replace(tiling, blocks=0) if tiling.blocks >= blocks else tiling
+
+
+def _stream(layers: list[LayerLayout], engine: int, base: int) -> tuple[int, int]:
+    """Returns where an engine's streamed weights go: words enough for every two tiles that follow one another."""
+    words = [
+        sizes
+        for layer in layers
+        if layer.engine == engine and layer.tiling.streams_weights
+        for sizes in streamed_words(layer)
+    ]
+    return base, max(
+        (before + now for before, now in zip(words[-1:] + words, words, strict=False)), default=0
+    )
+
+
+def streamed_words(layer: LayerLayout) -> list[int]:
+    """Returns the words of each load of a layer's weights in a round."""
+    return [
+        tile.blocks_count * layer.weight_words_per_block
+        for before, tile in zip((None, *layer.order), layer.order, strict=False)
+        if before is None or before.part != tile.part
+    ]
 
 
 def _chain_mistakes(network: LayeredNetwork, datapath: Datapath) -> list[str]:
@@ -327,32 +391,26 @@ def _encoding(seen: IntegerLayer, engine: Engine, pa: int, parts: int, form: Map
 
 def _placed(
     i: int, entry: IntegerLayer, seen: IntegerLayer, encoding: Encoding, form: MapForm | None, source: Source, datapath: Datapath,
-    consumer: int, bases: list[int], image_tile_rows: int,
+    consumer: int, bases: list[int], tiling: LayerTiling,
 ) -> LayerLayout:  # fmt: skip
     """Returns a layer with its sizes; addresses in maps come later."""
     engine, layer = encoding.engine, entry.layer
     batch = engine.lanes is LaneMode.BATCH
     (sy, sx), left = layer.stride, layer.padding[1]
-    tile_rows = min(image_tile_rows or layer.out_height, layer.out_height)
-    buffer_rows = (
-        layer.in_height
-        if tile_rows == layer.out_height
-        else min(layer.in_height, (tile_rows - 1) * sy + layer.kernel[0])
-    )
+    buffer_rows, tile_rows = layer.in_height, tiling.rows or layer.out_height
+    if i == 0 and tile_rows < layer.out_height:
+        buffer_rows = min(layer.in_height, (tile_rows - 1) * sy + layer.kernel[0])
     pixel_words = (
         1 if source is Source.WINDOW else encoding.plane_groups * layer.groups * encoding.channel_words
     )
     columns = layer.in_width if batch else sx * ceil_div(ceil_div(layer.in_width + left, sx), engine.dn)
     frames = -(-datapath.batch_frames // engine.dn) if batch else datapath.batch_frames
-    parts = encoding.pa // min(engine.planes_per_word)
-    steps = len(encoding.weight_code.coefficients) * seen.layer.taps * encoding.channel_words
-    blocks = encoding.blocks_per_group * seen.layer.groups
     out = LayerLayout(
-        i, datapath.assignment[i], i - 1, consumer, entry, seen, encoding, form, source, tile_rows, buffer_rows,
+        i, datapath.assignment[i], i - 1, consumer, entry, seen, encoding, form, source, tiling, buffer_rows,
         pixel_words * columns, pixel_words * columns * buffer_rows, frames, (), *bases,
     )  # fmt: skip
-    bases[0] += blocks * -(-steps // parts)
-    bases[1] += blocks
+    bases[0] += 0 if tiling.streams_weights else out.blocks * out.weight_words_per_block
+    bases[1] += out.blocks
     return out
 
 

@@ -8,24 +8,32 @@ import numpy as np
 
 from foldwright.accel.cost import block_rams_of, geometry_table, reserve_bram36
 from foldwright.accel.datapath import BYTE_BITS, Datapath, Engine, LaneMode
-from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
+from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source, streamed_words
 from foldwright.accel.memory import store_words
 from foldwright.accel.slots import byte_runs
 from foldwright.accel.tables import engine_row, layer_table
 from foldwright.accel.window_time import row_stall, window_interval
 from foldwright.netlists.part import Part
 
-__all__ = ["bram36_of_layout", "datapath_of_layout", "engine_cycles", "map_bits"]
+__all__ = [
+    "bram36_of_layout",
+    "datapath_of_layout",
+    "engine_cycles",
+    "layer_cycles",
+    "map_bits",
+    "streamed_bits",
+]
 
 _BLOCK_WORDS = 512
 
 
 def engine_cycles(layout: AcceleratorLayout, engine: int) -> int:
     """Returns the cycles that an engine computes in a round, tile latencies left out."""
-    return sum(_layer_cycles(layout, layer) for layer in layout.of_engine(engine))
+    return sum(layer_cycles(layout, layer) for layer in layout.of_engine(engine))
 
 
-def _layer_cycles(layout: AcceleratorLayout, layer: LayerLayout) -> int:
+def layer_cycles(layout: AcceleratorLayout, layer: LayerLayout) -> int:
+    """Returns the cycles that an engine computes for a layer in a round."""
     encoding, seen = layer.encoding, layer.seen.layer
     engine = encoding.engine
     inner = seen.taps * encoding.channel_words
@@ -40,6 +48,15 @@ def _layer_cycles(layout: AcceleratorLayout, layer: LayerLayout) -> int:
         stalls = rows * row_stall(true.kernel, true.stride[1], lanes, cycles)
         cycles = window_interval(true.kernel, true.stride[1], lanes, cycles)
     return rows * columns * cycles + stalls
+
+
+def streamed_bits(layout: AcceleratorLayout) -> int:
+    """Returns the bits of weights that stream in a round."""
+    return sum(
+        sum(streamed_words(layer)) * layer.encoding.engine.weight_width_bits
+        for layer in layout.layers
+        if layer.tiling.streams_weights
+    )
 
 
 def bram36_of_layout(layout: AcceleratorLayout, part: Part) -> int:

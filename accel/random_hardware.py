@@ -27,7 +27,8 @@ from foldwright.accel.random_network import FirstLayer, RandomNetwork, random_ne
 from foldwright.accel.rtl.accelerator import AcceleratorShape
 from foldwright.accel.rtl.window import WindowShape
 from foldwright.accel.tables import engine_table, layer_table
-from foldwright.accel.workload import ActKind, WeightKind
+from foldwright.accel.tilings import LayerTiling
+from foldwright.accel.workload import ActKind, Layer, WeightKind
 from foldwright.errors import ConfigError
 
 __all__ = ["VARIANTS", "Trial", "Variant", "draw_trial", "run_trial"]
@@ -50,6 +51,7 @@ class Variant:
     storing: int = 0
     first: FirstLayer | None = None
     dram_bits: int = 32
+    streams: bool = False
     room: Room = field(default_factory=Room)
 
     @cached_property
@@ -61,6 +63,7 @@ class Variant:
             window=self._window(),
             dram_bits=self.dram_bits,
             room=self.room,
+            streams=self.streams,
         )
 
     @property
@@ -108,7 +111,7 @@ _BACK = ((0, 1, 0),)
 
 VARIANTS = (
     Variant("batch", (_engine(8, 16, 3, _B),), _ONE, (FROM_LOADER,)),
-    Variant("column", (_engine(8, 16, 2, _C),), _ONE, (FROM_LOADER,)),
+    Variant("column", (_engine(8, 16, 2, _C),), _ONE, (FROM_LOADER,), streams=True),
     Variant(
         "column-planes", (_engine(8, 32, 4, _C, planes_per_word=(1, 2)),), _ONE, (FROM_LOADER,), dram_bits=64
     ),
@@ -116,16 +119,16 @@ VARIANTS = (
         "batch-and-pairs",
         (_engine(8, 32, 4, _B, arithmetic=_AND, planes_per_word=(2,), levels=7, drain_lanes=2),),
         _ONE,
-        (FROM_LOADER,),
+        (FROM_LOADER,), streams=True,
     ),
     Variant("column-and-nines", (_engine(9, 36, 3, _C, arithmetic=_AND),), _ONE, (FROM_LOADER,)),
     Variant(
-        "batch-wide", (_engine(16, 64, 2, _B, levels=15, drain_lanes=2),), _ONE, (FROM_LOADER,), dram_bits=64
+        "batch-wide", (_engine(16, 64, 2, _B, levels=15, drain_lanes=2),), _ONE, (FROM_LOADER,), dram_bits=64, streams=True
     ),
     Variant(
         "column-to-batch",
         (_engine(8, 24, 3, _C), _engine(16, 32, 2, _B)),
-        _TWO, (FROM_LOADER, 0), 1,
+        _TWO, (FROM_LOADER, 0), 1, streams=True,
     ),
     Variant(
         "batch-to-column",
@@ -135,12 +138,12 @@ VARIANTS = (
     Variant(
         "batches-then-raw",
         (_engine(8, 32, 5, _B, drain_lanes=2), _engine(8, 32, 5, _B, levels=0, drain_lanes=5)),
-        ((0, 1), (0, 0, 1)), (FROM_LOADER, 0), 1,
+        ((0, 1), (0, 0, 1)), (FROM_LOADER, 0), 1, streams=True,
     ),
     Variant(
         "window-columns-and-back",
         (_engine(8, 32, 3, _C, window_bits=45), _engine(8, 16, 2, _B)),
-        _BACK, (1, 0), 0, FirstLayer(5, 1, ActKind.UNSIGNED, (3, 3), (1, 1), 1),
+        _BACK, (1, 0), 0, FirstLayer(5, 1, ActKind.UNSIGNED, (3, 3), (1, 1), 1), streams=True,
     ),
     Variant(
         "window-batch",
@@ -150,7 +153,7 @@ VARIANTS = (
     Variant(
         "window-signed-bytes",
         (_engine(8, 27, 2, _C, arithmetic=_AND, window_bits=216), _engine(9, 54, 2, _C, arithmetic=_AND)),
-        _TWO, (None, 0), 1, FirstLayer(3, 8, ActKind.SIGNED, (3, 3), (2, 1), 1), 64,
+        _TWO, (None, 0), 1, FirstLayer(3, 8, ActKind.SIGNED, (3, 3), (2, 1), 1), 64, streams=True,
     ),
     Variant("dsp-columns", (_dsp(8, 40, 3, 4, _C),), _ONE, (FROM_LOADER,)),
     Variant(
@@ -169,7 +172,6 @@ class Trial:
     package: Package
     images: npt.NDArray[np.int64]
     dram: DramModel
-    image_tile_rows: int
 
     @property
     def rounds(self) -> int:
@@ -182,7 +184,7 @@ class Trial:
             "assignment": self.package.layout.datapath.assignment,
             "batch_frames": self.package.batch_frames,
             "frames": len(self.images),
-            "image_tile_rows": self.image_tile_rows,
+            "tilings": [str(layer.tiling) for layer in self.package.layout.layers],
             "dram": str(self.dram),
         }
 
@@ -230,8 +232,11 @@ def _draw(variant: Variant, rng: np.random.Generator) -> Trial:
         raise ConfigError("draw: the network takes too long")
     rows = network.workload.layers[0].out_height
     tile_rows = int(rng.integers(0, rows + 1)) if rng.random() < 0.6 else 0
+    tilings = {0: LayerTiling(rows=tile_rows)}
+    if variant.streams and rng.random() < 0.8:
+        tilings = {k: _random_tiling(rng, layer) for k, layer in enumerate(network.workload.layers)}
     packed = package(
-        lay_out(network, datapath, image_tile_rows=tile_rows), variant.dram_bits, hardware=variant.hardware
+        lay_out(network, datapath, tilings=tilings), variant.dram_bits, hardware=variant.hardware
     )
     frames = int(rng.integers(1, 3 * batch + 1))
     rounds = -(-frames // batch)
@@ -244,7 +249,16 @@ def _draw(variant: Variant, rng: np.random.Generator) -> Trial:
         stall_percent=int(rng.integers(0, 61)) if rng.random() < 0.7 else 0,
         seed=int(rng.integers(1 << 32)),
     )
-    return Trial(network, packed, network.random_image(frames, rng), dram, tile_rows)
+    return Trial(network, packed, network.random_image(frames, rng), dram)
+
+
+def _random_tiling(rng: np.random.Generator, layer: Layer) -> LayerTiling:
+    return LayerTiling(
+        blocks=int(rng.integers(0, 4)),
+        rows=int(rng.integers(0, layer.out_height + 1)) if rng.random() < 0.5 else 0,
+        rows_outside=bool(rng.random() < 0.5),
+        streams_weights=bool(rng.random() < 0.6),
+    )
 
 
 def run_trial(trial: Trial, simulator: Simulator) -> tuple[FramesRun, int]:

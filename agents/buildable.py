@@ -1,9 +1,10 @@
 """Datapaths that the RTL can be built for today, near one that it cannot: a local search over shapes.
 
 The allocator's space is wider than the accelerator's: blocks must be whole bytes of the maps that they are written to,
-several lanes drain at once only from frames to frames, and all weights and tensors between layers stay on chip. The
-search starts from a datapath, keeps its assignment, and moves one number at a time; it takes what makes the slowest
-engine's round per frame shorter, within the LUTs, flip-flops and block RAMs.
+several lanes drain at once only from frames to frames, and all tensors between layers stay on chip; weights do too where
+they fit, else those of all layers but the first stream. The search starts from a datapath, keeps its assignment, and moves
+one number at a time; it takes what makes the slowest engine's round per frame shorter, within the LUTs, flip-flops and
+block RAMs.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from foldwright.accel.cost import cost
 from foldwright.accel.datapath import Datapath, Engine, EngineKind, LaneMode
 from foldwright.accel.dsp_shape import LANES_PER_SLICE
 from foldwright.accel.layout import AcceleratorLayout, lay_out
-from foldwright.accel.layout_cost import bram36_of_layout, engine_cycles
+from foldwright.accel.layout_cost import bram36_of_layout, datapath_of_layout, engine_cycles, streamed_bits
 from foldwright.accel.network import Network
+from foldwright.accel.tilings import LayerTiling
 from foldwright.errors import ConfigError, InfeasibleError
 from foldwright.netlists.part import Part
 
@@ -27,6 +29,9 @@ __all__ = ["Buildable", "nearest_buildable"]
 
 _ROWS = (0, 16, 8, 4, 2, 1)
 """Rows of a tile of the image, the whole first, until the block RAMs suffice."""
+
+_PARTS = (2, 8)
+"""Tiles of blocks of a layer whose weights stream, where they do not fit at all."""
 
 _DM_STEPS = (-16, -8, 8, 16)
 _DK_STEPS = (-32, -16, -8, -4, 4, 8, 16, 32)
@@ -36,7 +41,7 @@ _DN_STEPS = (-3, -2, -1, 1, 2, 3)
 
 @dataclass(frozen=True)
 class Buildable:
-    """A layout that can be built, and the cycles of the slowest engine's round per thousand frames."""
+    """A layout that can be built, and the cycles of a round, of the slowest engine or of DRAM, per thousand frames."""
 
     layout: AcceleratorLayout
     image_tile_rows: int
@@ -87,22 +92,46 @@ class _Judge:
 
     def of(self, datapath: Datapath) -> Buildable | None:
         try:
-            used = cost(datapath, self._part, self._technology)
-            budget = self._part.budget
-            if used.lut > self._luts or used.ff > budget.ff or used.dsp > budget.dsp:
-                self.last_reason = (
-                    f"{used.lut} LUTs, {used.ff} flip-flops and {used.dsp} DSP slices are needed"
-                )
+            if not self._fits_logic(datapath):
                 return None
             for rows in _ROWS:
                 layout = lay_out(self._network, datapath, image_tile_rows=rows, acc_bits=self._acc_bits)
-                if bram36_of_layout(layout, self._part) <= self._part.budget.bram36:
-                    slowest = max(engine_cycles(layout, e) for e in range(len(datapath.engines)))
-                    return Buildable(layout, rows, 1000 * slowest // datapath.batch_frames)
-            self.last_reason = f"{bram36_of_layout(layout, self._part)} block RAMs are needed"
+                if self._fits(layout):
+                    return self._judged(layout)
+            for parts in _PARTS:
+                layout = self._streamed(layout, parts)
+                if self._fits(layout):
+                    return self._judged(layout)
         except ConfigError as error:
             self.last_reason = str(error)
         return None
+
+    def _fits_logic(self, datapath: Datapath) -> bool:
+        used, budget = cost(datapath, self._part, self._technology), self._part.budget
+        if used.lut > self._luts or used.ff > budget.ff or used.dsp > budget.dsp:
+            self.last_reason = f"{used.lut} LUTs, {used.ff} flip-flops and {used.dsp} DSP slices are needed"
+            return False
+        return True
+
+    def _fits(self, layout: AcceleratorLayout) -> bool:
+        bram36 = bram36_of_layout(layout, self._part)
+        self.last_reason = f"{bram36} block RAMs are needed"
+        return bram36 <= self._part.budget.bram36 and self._fits_logic(datapath_of_layout(layout))
+
+    def _judged(self, layout: AcceleratorLayout) -> Buildable:
+        datapath = layout.datapath
+        slowest = max(engine_cycles(layout, e) for e in range(len(datapath.engines)))
+        slowest = max(slowest, streamed_bits(layout) // datapath.dram_bits_per_cycle)
+        return Buildable(layout, layout.layers[0].tile_rows, 1000 * slowest // datapath.batch_frames)
+
+    def _streamed(self, layout: AcceleratorLayout, parts: int) -> AcceleratorLayout:
+        """Returns the layout with weights of all layers but the first streamed, in so many tiles of blocks."""
+        tilings = {
+            layer.index: LayerTiling(-(-layer.blocks // parts), streams_weights=True)
+            for layer in layout.layers[1:]
+        }
+        tilings[0] = layout.layers[0].tiling
+        return lay_out(self._network, layout.datapath, tilings=tilings, acc_bits=self._acc_bits)
 
 
 def _alone(datapath: Datapath) -> Iterator[Datapath]:

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from foldwright.accel.export.design import TOP, accelerator_rtlil, verilog_of
 from foldwright.accel.export.package import Package, package
 from foldwright.accel.layout import lay_out
 from foldwright.accel.network import Network, load_network
+from foldwright.accel.tilings import LayerTiling
 from foldwright.accel.workload import IMAGE
 from foldwright.netlists.part import load_part
 
@@ -118,14 +119,20 @@ DOREFA = Datapath(
 class Setting:
     """Where a network lies, the accelerator that runs it, rows of the first layer's tiles, frames to simulate.
 
-    `network` is its name, where another row has that.
+    `streams` are the layers, by index, whose weights come from DRAM, so many blocks at a time (0: all).
     """
 
     folder: Path
     datapath: Datapath
     image_tile_rows: int
     frames: int
-    network: str = ""
+    streams: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def tilings(self) -> dict[int, LayerTiling]:
+        streamed = {k: LayerTiling(blocks, streams_weights=True) for k, blocks in self.streams.items()}
+        first = streamed.get(0, LayerTiling())
+        return {**streamed, 0: replace(first, rows=self.image_tile_rows)}
 
 
 OWN, SHARED = ROOT / "models", ROOT.parent / "shared" / "models"
@@ -134,11 +141,15 @@ RUNS = {
     "digits_w2a2_balanced": Setting(OWN, DIGITS, 0, 40),
     "TFC_1W1A": Setting(SHARED, TFC, 0, 64),
     "cnv_w1a1_cifar10": Setting(SHARED, _cnv(14, 13, 1), 6, 45),
-    "cnv_w1a1_cifar10_dsp": Setting(SHARED, _cnv_dsp(), 16, 55, "cnv_w1a1_cifar10"),
+    "cnv_w1a1_cifar10:dsp": Setting(SHARED, _cnv_dsp(), 16, 55),
     "cnv_w1a2_cifar10": Setting(SHARED, _cnv_two_bits(16, 14), 6, 25),
     "cnv_w2a2_cifar10": Setting(SHARED, _cnv_two_bits(32, 15), 6, 25),
     "dorefanet_w1a2_offload": Setting(SHARED, DOREFA, 9, 4),
+    "digits_w1a2:streamed": Setting(OWN, DIGITS, 0, 40, dict.fromkeys(range(4), 1)),
+    "cnv_w1a1_cifar10:streamed": Setting(SHARED, _cnv(14, 13, 1), 6, 45, {4: 2, 5: 2, 6: 4, 7: 4}),
+    "dorefanet_w1a2_offload:streamed": Setting(SHARED, DOREFA, 9, 4, {1: 4, 2: 4, 3: 4}),
 }
+"""By the name of the network's file, `:` and how it differs."""
 
 
 @dataclass(frozen=True)
@@ -219,15 +230,13 @@ def simulate_network(
 ) -> Row:
     """Builds a network's accelerator, runs frames through it, and compares everything."""
     seconds: dict[str, float] = {}
-    file = setting.network or name
+    file = name.partition(":")[0]
     network = load_network(setting.folder / f"{file}.onnx")
     inputs = inputs_of(setting, file, network, frames)
     image = network.encode_image(inputs.frames)
     reference = network.integer_tensors(image)
     with _timed(seconds, "export"):
-        built = package(
-            lay_out(network, setting.datapath, image_tile_rows=setting.image_tile_rows), DRAM_BITS
-        )
+        built = package(lay_out(network, setting.datapath, tilings=setting.tilings), DRAM_BITS)
         verilog = verilog_of(accelerator_rtlil(built.hardware, TECHNOLOGY, trace=True))
     simulator = _simulator(verilog, speed)
     seconds["build"] = simulator.build_seconds
@@ -375,7 +384,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     skipped: dict[str, str] = {}
     for name in options.names or RUNS:
         setting = RUNS[name]
-        file = f"{setting.network or name}.onnx"
+        file = f"{name.partition(':')[0]}.onnx"
         if not (setting.folder / file).exists():
             skipped[name] = f"{file} is not in ../shared/models"
             print(f"{name}: skipped, {skipped[name]}")

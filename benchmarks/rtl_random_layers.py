@@ -119,7 +119,7 @@ def _run_variant(
 def _kinds(trial: Trial) -> Counter[str]:
     """Counts what the layers of a trial have in them."""
     kinds: Counter[str] = Counter()
-    for entry in trial.network.layers.values():
+    for entry, layout in zip(trial.network.layers.values(), trial.package.layout.layers, strict=True):
         layer = entry.layer
         kinds[f"kernel {layer.kernel[0]}x{layer.kernel[1]}"] += 1
         kinds[f"stride {layer.stride[0]}x{layer.stride[1]}"] += 1
@@ -134,6 +134,8 @@ def _kinds(trial: Trial) -> Counter[str]:
             "pooled": pool is not None,
             "pooled with overlap": overlaps,
             "raw": layer.result is ResultKind.RAW,
+            "weights streamed": layout.tiling.streams_weights,
+            "in tiles": len(layout.order) > 1,
         }
         kinds.update(name for name, is_so in marks.items() if is_so)
     first = trial.package.layout.layers[0]

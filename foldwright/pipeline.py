@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foldwright.accel.datapath import Datapath
 from foldwright.accel.evaluate import resident_choices
 from foldwright.accel.layout import lay_out
 from foldwright.accel.layout_cost import datapath_of_layout
 from foldwright.accel.network import Network, load_network
 from foldwright.accel.plan import Plan
 from foldwright.accel.schedule import Schedule
+from foldwright.accel.tilings import tilings_of
 from foldwright.agents.buildable import nearest_buildable
 from foldwright.agents.params import NoParams, parse_settings
 from foldwright.agents.registry import Solver, get_solver
@@ -185,9 +187,8 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
         datapath_problem, tiling, allocation, lut_bound = found(problem, options, solvers, budget)
     plan = _plan(model, options, problem, datapath_problem, tiling)
     if is_buildable:
-        tile_rows = tiling.solution.decisions[0].tile_rows
-        layout = lay_out(network, plan.datapath, image_tile_rows=tile_rows)
-        plan = replace(plan, datapath=datapath_of_layout(layout))
+        layout = lay_out(network, plan.datapath, tilings=tilings_of(tiling.solution.decisions))
+        plan = replace(plan, datapath=_deep_enough(datapath_of_layout(layout), plan.datapath))
     placed, placement = _place(plan, options, solvers, budget)
     with budget.stage("check"):
         schedule = datapath_problem.schedule(tiling.solution)
@@ -209,6 +210,13 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
         cpu_seconds=budget.spent,
         reproducible=options.deterministic is not None,
     )
+
+
+def _deep_enough(datapath: Datapath, scheduled: Datapath) -> Datapath:
+    """Returns a layout's datapath with weight memories that hold the schedule's blocks too, which live differently."""
+    pairs = zip(datapath.engines, scheduled.engines, strict=True)
+    engines = (replace(e, weight_words=max(e.weight_words, s.weight_words)) for e, s in pairs)
+    return replace(datapath, engines=tuple(engines))
 
 
 def _settings(options: OptimizeOptions) -> dict[str, Any]:
@@ -263,7 +271,7 @@ def _fastest(
 def _buildable(
     problem: AllocationProblem, network: Network, options: OptimizeOptions, solvers: _Solvers, budget: _Budget
 ) -> _Found:
-    """Searches for engines, then near the best few for what the RTL can be built for; everything stays on chip."""
+    """Searches for engines, then near the best few for what the RTL can be built for; tensors stay on chip."""
     allocation, designs = _allocate(problem, options, solvers, budget)
     part, found, reasons = load_part(problem.part), [], []
     with budget.stage("buildable"):
@@ -283,7 +291,8 @@ def _buildable(
     name = problem.name.replace("allocation/", "tiling/")
     pool = problem.pool_bram36(best.layout.datapath)
     instance = TilingProblem(name, problem.workload, best.layout.datapath, pool, problem.part)
-    choices = resident_choices(instance.tables, best.layout.layers[0].tile_rows)
+    streamed = {x.index: x.tiling.blocks or x.blocks for x in best.layout.layers if x.tiling.streams_weights}
+    choices = resident_choices(instance.tables, best.layout.layers[0].tile_rows, streamed)
     with budget.stage("tiling"):
         search = Search(
             _beginning_with(instance, choices.tolist()), "resident", Evaluations(1), options.seed, NoParams()

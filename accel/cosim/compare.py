@@ -192,7 +192,7 @@ def _played(
     """Plays a tile's writes; behind the layer's last tile, compares what the reader finds."""
     low = reader.copies[span.round % len(reader.copies)]
     high = low + reader.frames * reader.frame_words
-    if span.run.tile == 0:
+    if span.run.is_first:
         model.bits[low:high] = _UNWRITTEN
     address = model.play(records[records_of(records, span)])
     part = _Part(stray_writes=int(((address < low) | (address >= high)).sum()))

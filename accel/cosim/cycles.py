@@ -48,11 +48,13 @@ from foldwright.accel.layout import AcceleratorLayout, LayerLayout
 from foldwright.accel.mapping import M_BLOCKS, M_ROWS
 from foldwright.accel.schedule import NetworkTables, Schedule, build_schedule, network_tables
 from foldwright.accel.tiles import (
+    ORDER_ROWS,
     ORDER_WEIGHTS,
     P_BLOCKS,
     P_CYCLES_PER_BLOCK_ROW,
     P_LATENCY,
     P_ROWS,
+    P_TILE_BLOCKS,
     P_TILE_ROWS,
 )
 from foldwright.netlists.part import Part
@@ -71,6 +73,8 @@ Int64s = npt.NDArray[np.int64]
 _GRANT_CYCLES = 9
 """The longest that a token which is there may take to be granted."""
 _CORRECTED_ROUNDS = 12
+_LEAD = 1
+"""Layers that streamed weights are loaded ahead, for the simulator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +185,8 @@ class CycleReport:
 def schedule_of(layout: AcceleratorLayout, part: Part) -> Schedule:
     """Returns the simulator's schedule for what a layout does.
 
-    All weights are pinned, every tensor between layers stays on chip, and only the first layer has tiles of rows.
+    Every tensor between layers stays on chip. Streamed weights may come while the layer before the last runs (lead 1), since
+    the RTL has two places for the tiles of all layers.
     """
     tables, choices = _decided(layout, part)
     return build_schedule(layout.network.workload, tables, choices)[0]
@@ -193,13 +198,15 @@ def _decided(layout: AcceleratorLayout, part: Part) -> tuple[NetworkTables, Int6
     layers, engines, mappings, assignment, widths, geometries, tiles, numbers = tables
     tiles, choices = tiles.copy(), np.zeros(DECISIONS * len(layers), dtype=np.int64)
     for i, layer in enumerate(layout.layers):
+        blocks = int(mappings[i, M_BLOCKS])
         tiles[i, 0] = (
-            mappings[i, M_BLOCKS],
+            min(layer.tiling.blocks or blocks, blocks),
             min(layer.tile_rows, int(mappings[i, M_ROWS])),
-            ORDER_WEIGHTS,
+            ORDER_ROWS if layer.tiling.rows_outside else ORDER_WEIGHTS,
         )
         output = OUTPUT_DRAM if layer.consumer < 0 else OUTPUT_CHIP
-        choices[DECISIONS * i : DECISIONS * (i + 1)] = (WEIGHTS_PINNED_AHEAD, output, 0)
+        weights = _LEAD if layer.tiling.streams_weights else WEIGHTS_PINNED_AHEAD
+        choices[DECISIONS * i : DECISIONS * (i + 1)] = (weights, output, 0)
     return (layers, engines, mappings, assignment, widths, geometries, tiles, numbers), choices
 
 
@@ -208,7 +215,7 @@ def _simulated_layers(layout: AcceleratorLayout, part: Part) -> list[int]:
     tables, choices = _decided(layout, part)
     out = []
     for plan in expand(*tables, choices):
-        tiles = -(-plan[P_ROWS] // plan[P_TILE_ROWS])
+        tiles = -(-plan[P_ROWS] // plan[P_TILE_ROWS]) * -(-plan[P_BLOCKS] // plan[P_TILE_BLOCKS])
         compute = plan[P_BLOCKS] * plan[P_ROWS] * plan[P_CYCLES_PER_BLOCK_ROW]
         out.append(int(compute + tiles * plan[P_LATENCY]))
     return out
@@ -341,7 +348,8 @@ class _Waits:
         if tile.waits:
             handed = max((self._handed(engine, place, token) for token in tile.waits), default=0)
             granted = min(max(read, handed) + _GRANT_CYCLES * len(tile.waits), span.start_cycle)
-        outer = {self.package.tokens.full[0], self.package.tokens.results_free}
+        tokens = self.package.tokens
+        outer = {tokens.full[0], tokens.results_free, *tokens.weights_full.values()}
         if not outer & set(tile.waits):
             granted = span.start_cycle
         parts = (read - begin, granted - read, span.start_cycle - granted)

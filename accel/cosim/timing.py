@@ -27,6 +27,7 @@ from foldwright.accel.export.executor import (
     core_program,
     run_tiles,
 )
+from foldwright.accel.export.loads import Load, image_loads, load_order
 from foldwright.accel.export.package import Package
 from foldwright.accel.layout import Source
 from foldwright.accel.mapping import ceil_div
@@ -184,6 +185,8 @@ class _RoundModel:
         self.tokens = _Tokens(dict(package.tokens.initial))
         self.done, self.started, self.ended = [0] * count, [-1] * count, [0] * count
         self.loaded, self.port = 0, 0
+        layout = package.layout
+        self.loads = load_order(layout) if layout.streams_weights else ([], image_loads(layout))
         self.ends: list[int] = []
         self.times = [[tile_time(package, tile.run).total for tile in tiles] for tiles in self.programs]
 
@@ -217,23 +220,31 @@ class _RoundModel:
         return True
 
     def _load(self) -> bool:
-        layer, tokens = self.package.layout.layers[0], self.package.tokens
-        free = self.tokens.next_of(tokens.free[0])
-        if self.loaded == self.rounds * layer.tiles or free is None:
+        (begin, rounds), place = self.loads, self.loaded - len(self.loads[0])
+        load, tokens = begin[self.loaded] if place < 0 else rounds[place % len(rounds)], self.package.tokens
+        layer, key, numbers = load.run.layer, load.run.layer.index, (tokens.full, tokens.free)
+        if load.is_weights:
+            key, numbers = layer.engine, (tokens.weights_full, tokens.weights_free)
+        full, free = (number[key] for number in numbers)
+        at = self.tokens.next_of(free)
+        if at is None:
             return False
-        self.tokens.take(tokens.free[0])
-        asked = free + _REQUEST_CYCLES + self.dram.latency_cycles
-        cycles = transfer_cycles(self.package, self.loaded % layer.tiles, self.dram)
-        self.port = max(self.port, asked) + cycles
-        self.tokens.give(tokens.full[0], self.port)
+        self.tokens.take(free)
+        asked = at + _REQUEST_CYCLES + self.dram.latency_cycles
+        self.port = max(self.port, asked) + transfer_cycles(self.package, load, self.dram)
+        self.tokens.give(full, self.port)
         self.loaded += 1
         return True
 
 
-def transfer_cycles(package: Package, tile: int, dram: DramModel) -> int:
-    """Returns how long the port is busy with the image of a tile."""
-    layout, layer = package.layout, package.layout.layers[0]
-    low, high = layer.input_rows(tile) if layer.tiles > 1 else (0, layer.entry.layer.in_height)
-    row_bytes = layer.entry.layer.in_width * pixel_bytes(layer, package.dram_bits)
-    beats = layout.datapath.batch_frames * (high - low) * row_bytes * 8 // package.dram_bits
+def transfer_cycles(package: Package, load: Load, dram: DramModel) -> int:
+    """Returns how long the port is busy with a load."""
+    run, layer, port_bits = load.run, load.run.layer, package.dram_bits
+    if load.is_weights:
+        words = run.cut.blocks_count * layer.weight_words_per_block
+        beats = words * ceil_div(layer.encoding.engine.weight_width_bits, port_bits)
+    else:
+        low, high = layer.held_rows(run.cut.row_tile)
+        row_bytes = layer.entry.layer.in_width * pixel_bytes(layer, port_bits)
+        beats = package.batch_frames * (high - low) * row_bytes * 8 // port_bits
     return _TRANSFER_CYCLES + int(beats / min(1.0, dram.beats_per_cycle))

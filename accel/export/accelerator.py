@@ -99,7 +99,7 @@ def manifest_of(package: Package, technology: str) -> dict[str, Any]:
         "memory_map": [
             {
                 "name": section.name, "dest": section.dest, "offset": section.offset, "bytes": len(section.body),
-                "words": section.words, "word_bits": section.word_bits,
+                "words": section.words, "word_bits": section.word_bits, "streams": section.layer is not None,
             }
             for section in package.sections
         ],
@@ -109,6 +109,7 @@ def manifest_of(package: Package, technology: str) -> dict[str, Any]:
                 "layer": layer.name, "engine": layer.engine, "reads": layer.source.name.lower(), "copies": list(layer.copies),
                 "words": layer.frame_words * layer.frames, "planes_per_word": layer.encoding.pa,
                 "weight_base": layer.weight_base, "threshold_base": layer.threshold_base, "blocks": layer.blocks,
+                "tiles": len(layer.order), "streams_weights": layer.tiling.streams_weights,
             }
             for layer in layout.layers
         ],

@@ -5,8 +5,10 @@ fields that change are set. Tokens are numbered here for the whole accelerator:
 
 | token | given by | taken by | at the start |
 |---|---|---|---|
-| image loaded | loader, per tile of the first layer | first engine | 0 |
-| image free | first engine, per tile | loader | 2 |
+| image loaded | loader, per load of rows of the first layer | first engine | 0 |
+| image free | first engine, per load | loader | 2 |
+| weights loaded | loader, per tile of streamed weights of an engine | that engine | 0 |
+| weights free | that engine, per tile of streamed weights | loader | 2 |
 | tensor full | its producer | its consumer, where that is another engine | 0 |
 | tensor free | its consumer | its producer | 2 |
 | results free | storer, per round | last engine | 2 |
@@ -25,8 +27,10 @@ from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
 from foldwright.accel.mapping import ceil_div
 from foldwright.accel.rtl.complete import EngineShape
 from foldwright.accel.rtl.program import EXTRA_FIELDS, Field, TileProgram, slot_words, step_words, word
+from foldwright.accel.tilings import LayerTile
 from foldwright.accel.workload import ResultKind
-from foldwright.accel.writer_program import MapPlace, WriterTile, writer_fields
+from foldwright.accel.writer_program import MapPlace, WriterTile, pool_entries, writer_fields
+from foldwright.accel.writer_shape import WriterShape
 
 __all__ = [
     "ROUNDS_OF_PROGRAM",
@@ -38,6 +42,7 @@ __all__ = [
     "extra_fields",
     "run_tiles",
     "tokens_of",
+    "writer_tile",
 ]
 
 ROUNDS_OF_PROGRAM = 2
@@ -45,56 +50,108 @@ ROUNDS_OF_PROGRAM = 2
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token numbers. `full` and `free` are by the layer that reads the tensor; layer 0 stands for the image."""
+    """Token numbers. `full` and `free` are by the layer that reads the tensor; layer 0 stands for the image.
+
+    `weights_full` and `weights_free` are by the engine whose weights stream.
+    """
 
     full: dict[int, int]
     free: dict[int, int]
+    weights_full: dict[int, int]
+    weights_free: dict[int, int]
     results_free: int
     count: int
 
     @property
     def initial(self) -> dict[int, int]:
         """How many of each token there are at the start."""
-        return dict.fromkeys((*self.free.values(), self.results_free), 2)
+        return dict.fromkeys((*self.free.values(), *self.weights_free.values(), self.results_free), 2)
 
 
 def tokens_of(layout: AcceleratorLayout) -> Tokens:
     """Numbers the tokens of an accelerator."""
     full, free = {}, {}
+    weights_full, weights_free = {}, {}
     number = 0
     for layer in layout.layers:
         if layer.source is not Source.OWN:
             full[layer.index], free[layer.index] = number, number + 1
             number += 2
-    return Tokens(full, free, number, number + 1)
+    for engine, (_, words) in enumerate(layout.streams):
+        if words:
+            weights_full[engine], weights_free[engine] = number, number + 1
+            number += 2
+    return Tokens(full, free, weights_full, weights_free, number, number + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class RunTile:
-    """One `GO`: a tile of rows of a layer in one of the two rounds, and the copy of its input that it reads."""
+    """One `GO`: a tile of a layer in one of the two rounds, number `place` of the layer's.
+
+    `copy` is that of its input, `weight_base` the first word of its weights.
+    """
 
     layer: LayerLayout
     round: int
-    tile: int
+    place: int
     copy: int
+    weight_base: int
 
     @property
-    def rows(self) -> tuple[int, int]:
-        first = self.tile * self.layer.tile_rows
-        return first, min(first + self.layer.tile_rows, self.layer.entry.layer.out_height)
+    def cut(self) -> LayerTile:
+        return self.layer.order[self.place]
+
+    @property
+    def is_first(self) -> bool:
+        return self.place == 0
 
     @property
     def is_last(self) -> bool:
-        return self.tile + 1 == self.layer.tiles
+        return self.place + 1 == len(self.layer.order)
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether its rows are others than those of the tile before."""
+        return self.is_first or self.layer.order[self.place - 1].row_tile != self.cut.row_tile
+
+    @property
+    def leaves_rows(self) -> bool:
+        return self.is_last or self.layer.order[self.place + 1].row_tile != self.cut.row_tile
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether streamed weights come for it."""
+        before = self.layer.order[self.place - 1]
+        return self.layer.tiling.streams_weights and (self.is_first or before.part != self.cut.part)
+
+    @property
+    def leaves_weights(self) -> bool:
+        if not self.layer.tiling.streams_weights:
+            return False
+        return self.is_last or self.layer.order[self.place + 1].part != self.cut.part
 
 
 def run_tiles(layout: AcceleratorLayout, engine: int) -> Iterator[RunTile]:
-    """Yields the tiles that an engine runs in two rounds, in order."""
+    """Yields the tiles that an engine runs in two rounds, in order.
+
+    Streamed weights lie at the low end of their part of the memory and at its high end in turns.
+    """
+    low, size = layout.streams[engine]
+    loads = base = 0
+    rows_loaded = dict.fromkeys((layer.index for layer in layout.of_engine(engine)), -1)
     for round_ in range(ROUNDS_OF_PROGRAM):
         for layer in layout.of_engine(engine):
-            for tile in range(layer.tiles):
-                copy = (round_ * layer.tiles + tile) % len(layer.copies)
-                yield RunTile(layer, round_, tile, copy)
+            for place, cut in enumerate(layer.order):
+                run = RunTile(layer, round_, place, 0, 0)
+                if run.takes_weights:
+                    words = cut.blocks_count * layer.weight_words_per_block
+                    base = low if loads % 2 == 0 else low + size - words
+                    loads += 1
+                if not layer.tiling.streams_weights:
+                    base = layer.weight_base + cut.first_block * layer.weight_words_per_block
+                rows_loaded[layer.index] += run.takes_rows
+                turn = rows_loaded[layer.index] if layer.producer < 0 else round_
+                yield replace(run, copy=turn % len(layer.copies), weight_base=base)
 
 
 def executor_words(layout: AcceleratorLayout, engine: int, shape: EngineShape, tokens: Tokens) -> list[int]:
@@ -128,9 +185,11 @@ def executor_words(layout: AcceleratorLayout, engine: int, shape: EngineShape, t
 
 def _waits(layout: AcceleratorLayout, run: RunTile, tokens: Tokens) -> list[int]:
     layer, out = run.layer, []
-    if layer.index in tokens.full and (layer.producer < 0 or run.tile == 0):
+    if layer.index in tokens.full and (run.takes_rows if layer.producer < 0 else run.is_first):
         out.append(tokens.full[layer.index])
-    if run.tile == 0:
+    if run.takes_weights:
+        out.append(tokens.weights_full[layer.engine])
+    if run.is_first:
         if layer.consumer < 0:
             out.append(tokens.results_free)
         elif layer.consumer in tokens.free:
@@ -140,8 +199,10 @@ def _waits(layout: AcceleratorLayout, run: RunTile, tokens: Tokens) -> list[int]
 
 def _gives(layout: AcceleratorLayout, run: RunTile, tokens: Tokens) -> list[int]:
     layer, out = run.layer, []
-    if layer.index in tokens.free and (layer.producer < 0 or run.is_last):
+    if layer.index in tokens.free and (run.leaves_rows if layer.producer < 0 else run.is_last):
         out.append(tokens.free[layer.index])
+    if run.leaves_weights:
+        out.append(tokens.weights_free[layer.engine])
     if layer.consumer in tokens.full and run.is_last:
         out.append(tokens.full[layer.consumer])
     return out
@@ -149,11 +210,10 @@ def _gives(layout: AcceleratorLayout, run: RunTile, tokens: Tokens) -> list[int]
 
 def core_program(layout: AcceleratorLayout, run: RunTile) -> TileProgram:
     """Returns what the sequencer needs for a tile."""
-    layer, encoding = run.layer, run.layer.encoding
-    whole = Tile.whole(encoding)
-    tile = replace(whole, rows=run.rows)
+    layer, encoding, cut = run.layer, run.layer.encoding, run.cut
+    tile = Tile(cut.groups, cut.blocks, cut.rows, Tile.whole(encoding).columns)
     lanes = encoding.engine.dn if encoding.engine.lanes is LaneMode.BATCH else 0
-    rows = layer.input_rows(run.tile) if layer.tiles > 1 else (0, layer.entry.layer.in_height)
+    rows = layer.held_rows(cut.row_tile)
     if layer.source is Source.WINDOW:
         rows = (0, layer.seen.layer.in_height)
     groups = layer.seen.layer.in_width
@@ -165,8 +225,8 @@ def core_program(layout: AcceleratorLayout, run: RunTile) -> TileProgram:
         tile,
         MapWindow(rows, (0, groups)),
         map_base=layer.copies[run.copy],
-        weight_base=layer.weight_base,
-        threshold_base=layer.threshold_base,
+        weight_base=run.weight_base,
+        threshold_base=layer.threshold_base + cut.first_block,
         interval=layout.beat_interval(layer),
     )
     changes = {
@@ -198,16 +258,28 @@ def _writer_fields(layout: AcceleratorLayout, run: RunTile, shape: EngineShape) 
         assert reader.form is not None
         copy = run.round % len(reader.copies)
         place = MapPlace(reader.form, shape.targets.index(reader.engine), reader.copies[copy])
+    tile = writer_tile(layout, layer, run.cut, shape.writer)
+    return writer_fields(shape.writer, replace(tile, place=place, code_offset=code_offset(layout, layer)))
+
+
+def writer_tile(
+    layout: AcceleratorLayout, layer: LayerLayout, cut: LayerTile, writer: WriterShape
+) -> WriterTile:
+    """Returns what a tile is to the writer; where its results go is still open.
+
+    Where all blocks pass before the next rows, every tile of blocks keeps its own entries of the row memory.
+    """
+    first = cut.first_block
     tile = WriterTile(
         layer=layer.entry.layer,
-        blocks=(0, layer.blocks),
-        rows=run.rows,
+        blocks=(first, first + cut.blocks_count),
+        rows=cut.rows,
         frames=layout.datapath.batch_frames,
-        place=place,
         raw=layer.entry.layer.result is ResultKind.RAW,
-        code_offset=code_offset(layout, layer),
     )
-    return writer_fields(shape.writer, tile)
+    if first == 0 or not layer.tiling.rows_outside:
+        return tile
+    return replace(tile, pool_base=pool_entries(writer, replace(tile, blocks=(0, first))))
 
 
 def code_offset(layout: AcceleratorLayout, layer: LayerLayout) -> int:
@@ -220,12 +292,13 @@ def code_offset(layout: AcceleratorLayout, layer: LayerLayout) -> int:
 def _window_fields(run: RunTile) -> dict[str, int]:
     layer, engine = run.layer, run.layer.encoding.engine
     true, batch = layer.entry.layer, engine.lanes is LaneMode.BATCH
-    first = run.rows[0] * true.stride[0] - true.padding[0]
-    real = layer.input_rows(run.tile)[0] if layer.tiles > 1 else 0
+    rows = run.cut.rows
+    first = rows[0] * true.stride[0] - true.padding[0]
+    real = layer.held_rows(run.cut.row_tile)[0]
     return {
-        "blocks": layer.blocks,
+        "blocks": run.cut.blocks_count,
         "frames": layer.frames,
-        "rows": run.rows[1] - run.rows[0],
+        "rows": rows[1] - rows[0],
         "columns": true.out_width if batch else -(-true.out_width // engine.dn),
         "base": layer.copies[run.copy] + (first - real) * layer.row_words,
         "row_words": layer.row_words,

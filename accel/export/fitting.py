@@ -50,6 +50,7 @@ def roomy_hardware(
     window: WindowShape | None = None,
     dram_bits: int = 32,
     room: Room | None = None,
+    streams: bool = False,
 ) -> AcceleratorShape:
     """Returns an accelerator that is not made for one network.
 
@@ -57,6 +58,7 @@ def roomy_hardware(
         fillers: who fills each engine's inbox: another engine, `FROM_LOADER`, or None where there is no inbox.
         storing: the engine whose results go to DRAM.
         window: of the first engine; how deep its line memory is, the room says.
+        streams: weights may come while the engines run.
     """
     room = room or Room()
     shapes = tuple(_roomy_engine(engines, e, fillers, storing, window, room) for e in range(len(engines)))
@@ -66,6 +68,7 @@ def roomy_hardware(
         tokens=room.tokens,
         item_bits=shapes[storing].writer.store_bits,
         item_depth=room.item_depth,
+        runs_ahead=streams,
     )
     return AcceleratorShape(shapes, memory)
 
@@ -163,6 +166,8 @@ def _misfits(layout: AcceleratorLayout, hardware: AcceleratorShape) -> Iterator[
         ("token counters", tokens_of(layout).count + 1, memory.tokens),
         ("items that the store holds", 2 * items_of_round(layout, last), memory.item_depth),
     )
+    if layout.streams_weights and not memory.runs_ahead:
+        yield "weights stream, its loader does not run ahead"
     if last.engine != hardware.storing:
         yield f"results leave engine {last.engine}, engine {hardware.storing} stores"
 

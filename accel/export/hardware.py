@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from foldwright.accel.cost import geometry_table, half_blocks_of
 from foldwright.accel.datapath import BYTE_BITS, Engine, LaneMode
-from foldwright.accel.export.executor import executor_words, tokens_of
+from foldwright.accel.export.executor import executor_words, tokens_of, writer_tile
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
 from foldwright.accel.memory import store_depth
 from foldwright.accel.rtl.accelerator import AcceleratorShape
@@ -16,7 +16,7 @@ from foldwright.accel.rtl.memory_side import MemorySideParams
 from foldwright.accel.rtl.program import WORD_BITS
 from foldwright.accel.rtl.window import WindowShape
 from foldwright.accel.workload import ActKind
-from foldwright.accel.writer_program import WriterTile, pool_entries
+from foldwright.accel.writer_program import pool_entries
 from foldwright.accel.writer_shape import MapTarget, WriterShape
 from foldwright.netlists.part import Part
 
@@ -28,6 +28,7 @@ __all__ = [
     "row_memory_words",
     "targets_of",
     "window_of",
+    "with_loader_words",
 ]
 
 _LEAST_WORDS = 512
@@ -50,8 +51,17 @@ def hardware_of(layout: AcceleratorLayout, dram_bits: int) -> AcceleratorShape:
             data_bits=dram_bits,
             tokens=tokens.count + 1,
             item_bits=storing.writer.store_bits,
+            runs_ahead=layout.streams_weights,
             item_depth=store_depth(items_of_round(layout, last)),
         ),
+    )
+
+
+def with_loader_words(hardware: AcceleratorShape, words: int) -> AcceleratorShape:
+    """Returns the hardware with room for a loader's program of so many words."""
+    memory = hardware.memory
+    return replace(
+        hardware, memory=replace(memory, program_words=max(memory.program_words, _power_of_two(words)))
     )
 
 
@@ -115,9 +125,8 @@ def needed_reach(layers: list[LayerLayout], engine: Engine) -> int:
 
 def row_memory_words(layout: AcceleratorLayout, layer: LayerLayout, writer: WriterShape) -> int:
     """Returns the words of the row memory that a layer's pooling needs."""
-    rows = [(0, layer.tile_rows)] if layer.tiles > 1 else [(0, layer.entry.layer.out_height)]
-    tiles = [WriterTile(layer.entry.layer, (0, layer.blocks), r, layout.datapath.batch_frames) for r in rows]
-    return max(pool_entries(writer, tile) for tile in tiles)
+    tiles = (writer_tile(layout, layer, cut, writer) for cut in layer.order)
+    return max(tile.pool_base + pool_entries(writer, tile) for tile in tiles)
 
 
 def _target(layout: AcceleratorLayout, e: int, owner: int) -> MapTarget:

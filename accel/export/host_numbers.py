@@ -23,6 +23,7 @@ from foldwright.accel.images import Tile, block_channels
 from foldwright.accel.layout import LayerLayout, Source
 from foldwright.accel.rtl.registers import IDENTITY, VERSION, Command, ErrorCause, Register, Status
 from foldwright.accel.workload import ActKind, ResultKind
+from foldwright.errors import ConfigError
 
 __all__ = ["ERROR_DETAILS", "REGISTERS_BASE", "REGISTERS_SPAN", "driver_source", "network_numbers"]
 
@@ -72,8 +73,16 @@ def driver_source(package: Package) -> str:
 
 
 def network_numbers(package: Package) -> dict[str, Any]:
-    """Returns what stands between the driver's marks, by name."""
+    """Returns what stands between the driver's marks, by name.
+
+    Raises:
+        ConfigError: results come tile of rows by tile of rows, which the driver does not sort.
+    """
     first, last = package.layout.layers[0], package.layout.layers[-1]
+    if last.tiles > 1:
+        raise ConfigError(
+            f"layer {last.name!r} leaves its results in {last.tiles} tiles of rows; the host driver needs one"
+        )
     true, stored = first.entry.layer, last.entry.layer
     fixed = {r.name: value for r, value in package.registers(1).items() if r not in _PER_RUN}
     return {

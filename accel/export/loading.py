@@ -1,18 +1,21 @@
 """The loader's program, and the constants in DRAM that it fetches: programs, weights and thresholds of all engines.
 
 Before the rounds the loader fills every memory and gives the tokens that stand at the start; then, two rounds to a
-turn like the engines' programs, it brings the rows of each tile of the first layer as soon as a copy is free.
+turn like the engines' programs, it brings the rows of each tile of the first layer as soon as a copy is free, and streamed
+weights as soon as their place is. Where weights stream it runs ahead of the rounds and does not end by itself: behind the
+last round it loads what a further one would need, until the engines have ended for which it loads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from foldwright.accel.datapath import LaneMode
 from foldwright.accel.encoding import fold_thresholds
 from foldwright.accel.export.dram import packed_words, pixel_bytes
-from foldwright.accel.export.executor import ROUNDS_OF_PROGRAM, Tokens, code_offset
+from foldwright.accel.export.executor import ROUNDS_OF_PROGRAM, RunTile, Tokens, code_offset
+from foldwright.accel.export.loads import Load, image_loads, load_order
 from foldwright.accel.images import Tile, block_channels, weight_image
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
 from foldwright.accel.rtl.complete import DESTS_OF_ENGINE, LoadKind
@@ -22,8 +25,10 @@ from foldwright.accel.rtl.loader_program import (
     Jump,
     Label,
     LoaderField,
+    Statement,
     Transfer,
     loader_words,
+    wait_for,
 )
 from foldwright.accel.rtl.program import WORD_BITS, threshold_bits
 
@@ -34,7 +39,10 @@ _ALIGN_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One memory's contents in DRAM: `words` of `word_bits`, each padded to beats, at `offset` behind the weights base."""
+    """One memory's contents in DRAM: `words` of `word_bits`, each padded to beats, at `offset` behind the weights base.
+
+    Where `layer` is not None, they are its weights, which stream; else the memory is filled once.
+    """
 
     name: str
     dest: int
@@ -42,6 +50,7 @@ class Section:
     word_bits: int
     words: int
     body: bytes
+    layer: int | None = None
 
 
 def constants_of(
@@ -51,19 +60,29 @@ def constants_of(
     sections: list[Section] = []
     for e, engine in enumerate(layout.engines):
         weights, thresholds = _images(layout, e)
-        contents = {
-            LoadKind.PROGRAM: ("program", programs[e], WORD_BITS),
-            LoadKind.WEIGHTS: ("weights", weights, engine.weight_width_bits),
-        }
+        contents: list[tuple[str, LoadKind, list[int], int, int | None]] = [
+            ("program", LoadKind.PROGRAM, programs[e], WORD_BITS, None)
+        ]
+        if weights:
+            contents.append(("weights", LoadKind.WEIGHTS, weights, engine.weight_width_bits, None))
         if engine.levels:
-            contents[LoadKind.THRESHOLDS] = ("thresholds", thresholds, engine.dm * threshold_bits(engine))
-        for kind, (name, words, bits) in contents.items():
+            bits = engine.dm * threshold_bits(engine)
+            contents.append(("thresholds", LoadKind.THRESHOLDS, thresholds, bits, None))
+        for layer in layout.of_engine(e):
+            if layer.tiling.streams_weights:
+                words = _weights_of(layer)
+                name = f"weights.{layer.name}"
+                contents.append((name, LoadKind.WEIGHTS, words, engine.weight_width_bits, layer.index))
+        for name, kind, words, bits, index in contents:
             body = packed_words(words, bits, dram_bits)
-            sections.append(
-                Section(f"engine{e}.{name}", e * DESTS_OF_ENGINE + kind, offset, bits, len(words), body)
-            )
+            dest = e * DESTS_OF_ENGINE + kind
+            sections.append(Section(f"engine{e}.{name}", dest, offset, bits, len(words), body, index))
             offset += -(-len(body) // _ALIGN_BYTES) * _ALIGN_BYTES
     return sections
+
+
+def _weights_of(layer: LayerLayout) -> list[int]:
+    return weight_image(layer.encoding, layer.seen.weights, Tile.whole(layer.encoding))
 
 
 def _images(layout: AcceleratorLayout, engine: int) -> tuple[list[int], list[int]]:
@@ -73,7 +92,7 @@ def _images(layout: AcceleratorLayout, engine: int) -> tuple[list[int], list[int
         encoding, entry = layer.encoding, layer.seen
         tile = Tile.whole(encoding)
         assert (len(weights), len(thresholds)) == (layer.weight_base, layer.threshold_base)
-        weights += weight_image(encoding, entry.weights, tile)
+        weights += [] if layer.tiling.streams_weights else _weights_of(layer)
         blocks = block_channels(encoding, tile)
         if entry.thresholds is None:
             thresholds += [0] * len(blocks)
@@ -94,13 +113,14 @@ def loading_words(
     layout: AcceleratorLayout, sections: list[Section], tokens: Tokens, dram_bits: int
 ) -> list[int]:
     """Returns the loader's program."""
-    steps: list[Instruction | Transfer | Label | Jump] = []
+    steps: list[Statement] = []
     loaded = tokens.count  # a token of the loader's own: all constants have arrived
-    for section in sections:
+    kept = [section for section in sections if section.layer is None]
+    for section in kept:
         beats = -(-section.word_bits // dram_bits)
         most = (1 << 16) - 1
         assert section.words <= most
-        token = loaded if section is sections[-1] else NO_TOKEN
+        token = loaded if section is kept[-1] else NO_TOKEN
         steps.append(
             Transfer(section.offset, section.dest, pixels=section.words, beats=beats, give_after=token)
         )
@@ -108,22 +128,66 @@ def loading_words(
     steps += [
         Instruction(LoaderField.GIVE, token) for token, count in tokens.initial.items() for _ in range(count)
     ]
-    steps += [Instruction(LoaderField.START_ENGINES), Label("rounds")]
-    layer = layout.layers[0]
-    for round_ in range(ROUNDS_OF_PROGRAM):
-        for tile in range(layer.tiles):
-            copy = (round_ * layer.tiles + tile) % len(layer.copies)
-            steps.append(Instruction(LoaderField.WAIT, tokens.free[0]))
-            steps.append(_image_transfer(layout, layer, tile, copy, tokens.full[0], dram_bits))
-        steps.append(Instruction(LoaderField.ROUND))
+    steps.append(Instruction(LoaderField.START_ENGINES, _fed(layout) if layout.streams_weights else 0))
+    streamed = {section.layer: section for section in sections if section.layer is not None}
+
+    def transfer(load: Load) -> list[Statement]:
+        if load.is_weights:
+            return _weights_steps(load.run, streamed[load.run.layer.index], tokens, dram_bits)
+        return _image_steps(layout, load.run, tokens, dram_bits)
+
+    steps += _ahead(layout, transfer) if layout.streams_weights else _by_rounds(layout, transfer)
     return loader_words([*steps, Jump("rounds")])
 
 
-def _image_transfer(
-    layout: AcceleratorLayout, layer: LayerLayout, tile: int, copy: int, token: int, dram_bits: int
-) -> Transfer:
+def _fed(layout: AcceleratorLayout) -> int:
+    """Returns a bit per engine for which something comes while it runs."""
+    fed = {layer.engine for layer in layout.layers if layer.tiling.streams_weights or layer.producer < 0}
+    return sum(1 << engine for engine in fed)
+
+
+def _by_rounds(layout: AcceleratorLayout, transfer: Callable[[Load], list[Statement]]) -> Iterator[Statement]:
+    """Yields the loads of images, which end with the last round."""
+    yield Label("rounds")
+    for round_ in range(ROUNDS_OF_PROGRAM):
+        for load in image_loads(layout):
+            if load.run.round == round_:
+                yield from transfer(load)
+        yield Instruction(LoaderField.ROUND)
+
+
+def _ahead(layout: AcceleratorLayout, transfer: Callable[[Load], list[Statement]]) -> Iterator[Statement]:
+    """Yields loads of weights and images in one order, without an end."""
+    begin, rounds = load_order(layout)
+    first = True
+    for place, load in enumerate([*begin, *rounds]):
+        if place == len(begin):
+            yield Label("rounds")
+        if not load.is_weights and load.run.is_first:
+            if not first:
+                yield Instruction(LoaderField.NEXT_IMAGE)
+            first = False
+        yield from transfer(load)
+
+
+def _weights_steps(run: RunTile, section: Section, tokens: Tokens, dram_bits: int) -> list[Statement]:
+    layer, beats = run.layer, -(-section.word_bits // dram_bits)
+    before = run.cut.first_block * layer.weight_words_per_block
+    load = Transfer(
+        source=section.offset + before * beats * dram_bits // 8,
+        dest=section.dest,
+        address=run.weight_base,
+        pixels=run.cut.blocks_count * layer.weight_words_per_block,
+        beats=beats,
+        give_after=tokens.weights_full[layer.engine],
+    )
+    return [wait_for(tokens.weights_free[layer.engine], layer.engine), load]
+
+
+def _image_steps(layout: AcceleratorLayout, run: RunTile, tokens: Tokens, dram_bits: int) -> list[Statement]:
+    layer = run.layer
     true, engine = layer.entry.layer, layer.encoding.engine
-    low, high = layer.input_rows(tile) if layer.tiles > 1 else (0, true.in_height)
+    low, high = layer.held_rows(run.cut.row_tile)
     pixel = pixel_bytes(layer, dram_bits)
     is_window = layer.source is Source.WINDOW
     words = (
@@ -136,11 +200,11 @@ def _image_transfer(
     stride, left = (1, 0) if batch else (true.stride[1], true.padding[1])
     lane, phase = divmod(left, stride)
     group, lane = divmod(lane, engine.dn)
-    return Transfer(
+    load = Transfer(
         source=low * true.in_width * pixel,
         dest=layer.engine * DESTS_OF_ENGINE + LoadKind.INPUT,
         image=True,
-        address=layer.copies[copy] + phase * words + (0 if batch else group * stride * words),
+        address=layer.copies[run.copy] + phase * words + (0 if batch else group * stride * words),
         frames=layout.datapath.batch_frames,
         rows=high - low,
         pixels=true.in_width,
@@ -157,5 +221,6 @@ def _image_transfer(
         lanes=engine.dn,
         lane_start=0 if batch else lane,
         batch=batch,
-        give_after=token,
+        give_after=tokens.full[layer.index],
     )
+    return [wait_for(tokens.free[layer.index], layer.engine if layout.streams_weights else None), load]

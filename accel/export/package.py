@@ -1,7 +1,7 @@
 """Everything an accelerator needs besides its RTL: programs, constants in DRAM, registers, and how to read results.
 
-DRAM, behind the weights base: the loader's program, then programs, weights and thresholds of the engines. Images lie round
-by round, `batch_frames` frames each; results are written one behind the other.
+DRAM, behind the weights base: the loader's program, then programs, weights and thresholds of the engines, and the weights
+of each layer whose weights stream. Images lie round by round, `batch_frames` frames each; results one behind the other.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,12 @@ from foldwright.accel.datapath import LaneMode
 from foldwright.accel.export.dram import image_bytes, packed_words
 from foldwright.accel.export.executor import Tokens, executor_words, tokens_of
 from foldwright.accel.export.fitting import fitted
-from foldwright.accel.export.hardware import hardware_of, items_of_round
+from foldwright.accel.export.hardware import hardware_of, items_of_round, with_loader_words
 from foldwright.accel.export.loading import Section, constants_of, image_frame_bytes, loading_words
 from foldwright.accel.images import Tile, block_channels
 from foldwright.accel.layout import AcceleratorLayout
 from foldwright.accel.rtl.accelerator import AcceleratorShape
+from foldwright.accel.rtl.loader_program import PLACE_BITS
 from foldwright.accel.rtl.program import WORD_BITS
 from foldwright.accel.rtl.registers import Register
 from foldwright.accel.workload import ResultKind
@@ -35,6 +35,8 @@ __all__ = ["Package", "package"]
 Int64s = npt.NDArray[np.int64]
 _ALIGN_BYTES = 4096
 _WATCHDOG_CYCLES = 200_000
+_REACH_WORDS = 1 << PLACE_BITS
+"""Words of a memory that the loader can address."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,14 +117,23 @@ class Package:
         items = np.frombuffer(body, np.uint8).reshape(rounds, self.items_of_round, self.item_bytes)
         planes = np.unpackbits(items, axis=2, bitorder="little")[:, :, : lanes * bits]
         values = (planes.reshape(rounds, -1, lanes, bits).astype(np.int64) << np.arange(bits)).sum(axis=3)
-        parts, at = [], 0
-        for rows in self._rows_of_tiles():
-            if not rows:
-                continue
-            size = self.items_of_round // layer.stored_height * rows
-            parts.append(self._by_frame(values[:, at : at + size], rows))
+        ordered = np.zeros(
+            (rounds * self.batch_frames, last.blocks * engine.dm, layer.stored_height, layer.stored_width),
+            dtype=np.int64,
+        )
+        at = 0
+        for cut in last.order:
+            top, bottom = (stored_rows(layer, row) for row in cut.rows)
+            size = (
+                self.items_of_round * (bottom - top) * cut.blocks_count // (layer.stored_height * last.blocks)
+            )
+            first = cut.first_block
+            places = slice(first * engine.dm, (first + cut.blocks_count) * engine.dm)
+            if size:
+                part = self._by_frame(values[:, at : at + size], cut.blocks_count, bottom - top)
+                ordered[:, places, top:bottom] = part
             at += size
-        ordered = np.concatenate(parts, axis=2)[:frames]  # (frames, blocks * dm, H, W)
+        ordered = ordered[:frames]
         channels = np.concatenate(block_channels(encoding, Tile.whole(encoding)))
         out = np.empty((len(ordered), layer.out_channels, *ordered.shape[2:]), dtype=np.int64)
         out[:, channels[channels >= 0]] = ordered[:, channels >= 0]
@@ -132,29 +143,22 @@ class Package:
         whole = low + (out - low) % (1 << bits)
         return encoding.value_of(whole.transpose(1, 0, 2, 3), last.seen.weights).transpose(1, 0, 2, 3)
 
-    def _rows_of_tiles(self) -> list[int]:
-        """Returns how many rows of results each tile of the last layer gives."""
-        last = self.layout.layers[-1]
-        layer, ends = last.entry.layer, range(1, last.tiles + 1)
-        done = [0, *(stored_rows(layer, min(k * last.tile_rows, layer.out_height)) for k in ends)]
-        return [after - before for before, after in pairwise(done)]
-
-    def _by_frame(self, values: Int64s, rows: int) -> Int64s:
+    def _by_frame(self, values: Int64s, blocks: int, rows: int) -> Int64s:
         """Orders items (rounds, items, lanes * dm) of a tile as (frames, blocks * dm, rows, W)."""
         last = self.layout.layers[-1]
         layer, engine = last.entry.layer, last.encoding.engine
         size = (rows, layer.stored_width)
         rounds, batch = len(values), self.batch_frames
         if engine.lanes is LaneMode.COLUMN:
-            shaped = values.reshape(rounds, last.blocks, batch, *size, engine.dm)
+            shaped = values.reshape(rounds, blocks, batch, *size, engine.dm)
             return shaped.transpose(0, 2, 1, 5, 3, 4).reshape(rounds * batch, -1, *size)
         r = engine.drain_lanes
         groups = [-(-min(engine.dn, batch - low) // r) for low in range(0, batch, engine.dn)]
-        shaped = values.reshape(rounds, last.blocks, -1, r, engine.dm)
+        shaped = values.reshape(rounds, blocks, -1, r, engine.dm)
         parts, at = [], 0
         for k, count in enumerate(groups):
             taken = size[0] * size[1] * count
-            part = shaped[:, :, at : at + taken].reshape(rounds, last.blocks, *size, count * r, engine.dm)
+            part = shaped[:, :, at : at + taken].reshape(rounds, blocks, *size, count * r, engine.dm)
             parts.append(part[..., : min(engine.dn, batch - k * engine.dn), :])
             at += taken
         whole = np.concatenate(parts, axis=4)  # (rounds, blocks, H, W, frames, dm)
@@ -172,7 +176,7 @@ def package(
     Raises:
         ConfigError: an engine cannot write what another reads, or the hardware does not fit.
     """
-    tokens = tokens_of(layout)
+    tokens, own = tokens_of(layout), hardware is None
     if hardware is None:
         hardware = hardware_of(layout, dram_bits)
     else:
@@ -180,9 +184,13 @@ def package(
     programs = {e: executor_words(layout, e, shape, tokens) for e, shape in enumerate(hardware.engines)}
     loader: list[int] = []
     sections: list[Section] = []
-    for _ in range(2):  # the sections lie behind the loader's program, whose length does not depend on where
-        sections = constants_of(layout, programs, dram_bits, offset=_aligned(4 * len(loader)))
+    size = 0
+    while not loader or _aligned(4 * len(loader)) != size:  # the sections lie behind the loader's program
+        size = max(size, _aligned(4 * len(loader)))
+        sections = constants_of(layout, programs, dram_bits, offset=size)
         loader = loading_words(layout, sections, tokens, dram_bits)
+    if own:
+        hardware = with_loader_words(hardware, len(loader))
     _check_programs(hardware, programs, loader, dram_bits)
     return Package(layout, hardware, dram_bits, tokens, programs, loader, tuple(sections))
 
@@ -193,6 +201,10 @@ def _check_programs(
     rooms = [
         (f"the program of engine {e}", len(words), hardware.engines[e].program_words)
         for e, words in programs.items()
+    ]
+    rooms += [
+        (f"the weight memory of engine {e}", shape.engine.weight_words, _REACH_WORDS)
+        for e, shape in enumerate(hardware.engines)
     ]
     rooms.append(("the loader's program", len(loader), hardware.memory.program_words))
     wrong = [f"{name} has {words} words, allowed 1..{most}" for name, words, most in rooms if words > most]

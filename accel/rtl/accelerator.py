@@ -112,6 +112,8 @@ class Accelerator(Component):  # type: ignore[misc,unused-ignore]
                     m.d.comb += getattr(self.engines[owner], f"in_{part}").eq(
                         getattr(engine, f"out_{owner}_{part}")
                     )
+        if self.shape.memory.runs_ahead:
+            m.d.comb += memory.engine_busy[e].eq(engine.busy)
         if self.trace:
             for name, value in _traced(engine).items():
                 m.d.comb += getattr(self, f"trace{e}_{name}").eq(value)

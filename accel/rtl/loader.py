@@ -13,7 +13,7 @@ from amaranth.lib import memory
 from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.rtl.axi import ADDRESS_BITS, ReadMaster, beat_shift, join_ports, read_ports
-from foldwright.accel.rtl.loader_issue import Issuer
+from foldwright.accel.rtl.loader_issue import Issuer, ahead_ports
 from foldwright.accel.rtl.loader_place import Placer, bus_ports
 from foldwright.accel.rtl.loader_program import TOKEN_BITS
 from foldwright.accel.rtl.loops import address_bits
@@ -27,17 +27,27 @@ _ISSUER = ("weights_base", "image_base", "round_bytes", "rounds")
 class Loader(Component):  # type: ignore[misc,unused-ignore]
     """Begins with `start`, one cycle long; needs a reset before the next.
 
-    `done` says that the program has ended and all its data are in their memories. `error` is an illegal instruction: its
+    `done` says that the program has ended and all its data are in their memories; one that runs ahead of the rounds is ended by
+    `finish`, which says that the engines have ended for which it loads. `error` is an illegal instruction: its
     field and its place (field << 24 | place), or 0xff << 24 | words for a program that is empty or too long. `waiting`
     counts as a stall.
     """
 
     def __init__(
-        self, data_bits: int, program_words: int = 1024, outstanding: int = 8, queue: int = 8
+        self,
+        data_bits: int,
+        program_words: int = 1024,
+        outstanding: int = 8,
+        queue: int = 8,
+        *,
+        runs_ahead: bool = False,
     ) -> None:
-        self.data_bits, self.program_words = data_bits, program_words
+        self.data_bits, self.program_words, self._runs_ahead = data_bits, program_words, runs_ahead
         self._read, bits = ReadMaster(data_bits, outstanding), address_bits(program_words)
-        self._issuer, self._placer = Issuer(bits), Placer(data_bits, bits, queue)
+        self._issuer, self._placer = (
+            Issuer(bits, runs_ahead),
+            Placer(data_bits, bits, queue, runs_ahead=runs_ahead),
+        )
         super().__init__(
             {
                 "start": In(1),
@@ -45,6 +55,7 @@ class Loader(Component):  # type: ignore[misc,unused-ignore]
                 "program_address": In(ADDRESS_BITS),
                 "program_length": In(DATA_BITS),
                 **dict.fromkeys(_ISSUER, In(ADDRESS_BITS)),
+                **(ahead_ports() if runs_ahead else {}),
                 "want_valid": Out(1),
                 "want_token": Out(TOKEN_BITS),
                 "grant": In(1),
@@ -102,6 +113,9 @@ class Loader(Component):  # type: ignore[misc,unused-ignore]
             self.read_error.eq(read.error),
             self.read_error_address.eq(read.error_address),
         ]
+        if self._runs_ahead:
+            m.d.comb += issuer.finish.eq(self.finish & running)
+            m.d.comb += [self.want_engine.eq(issuer.want_engine), self.fed.eq(issuer.fed)]
         m.d.sync += self.done.eq(issuer.done & placer.idle & ~issuer.load)
         self._boot(m, running)
         return m

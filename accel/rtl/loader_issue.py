@@ -11,10 +11,17 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.rtl.axi import ADDRESS_BITS, BEATS_BITS
-from foldwright.accel.rtl.loader_program import PLACE_BITS, TOKEN_BITS, WIDTHS, LoaderField
+from foldwright.accel.rtl.loader_program import (
+    ENGINE_BITS,
+    MOST_ENGINES,
+    PLACE_BITS,
+    TOKEN_BITS,
+    WIDTHS,
+    LoaderField,
+)
 from foldwright.accel.rtl.program import DATA_BITS, WORD_BITS
 
-__all__ = ["InstructionReader", "Issuer", "keep_registers"]
+__all__ = ["InstructionReader", "Issuer", "ahead_ports", "keep_registers"]
 
 _FLAG = 8
 
@@ -34,6 +41,8 @@ class InstructionReader:
         run: Value,
         word: Value,
         special: tuple[LoaderField, ...],
+        *,
+        runs_ahead: bool = False,
     ) -> None:
         self.address, self.enable = (
             Signal(address_bits, name=f"{name}_address"),
@@ -48,7 +57,8 @@ class InstructionReader:
         raw = Signal(WORD_BITS, name=f"{name}_raw")
         self._at = {f: Signal(name=f"{name}_{f.name.lower()}") for f in special}
         field = raw[DATA_BITS:]
-        known, fixed = _is_one_of(field, tuple(LoaderField)), _is_one_of(field, special)
+        fields = tuple(f for f in LoaderField if runs_ahead or f is not LoaderField.NEXT_IMAGE)
+        known, fixed = _is_one_of(field, fields), _is_one_of(field, special)
         m.d.comb += self.enable.eq(run & (~self.valid | self.take))
         with m.If(self.enable):
             m.d.sync += [self.address.eq(self.address + 1), fetched.eq(1)]
@@ -80,15 +90,22 @@ def keep_registers(
     return kept
 
 
+def ahead_ports() -> dict[str, Any]:
+    """Returns the further members of a loader that runs ahead."""
+    return {"finish": In(1), "want_engine": Out(ENGINE_BITS), "fed": Out(MOST_ENGINES)}
+
+
 class Issuer(Component):  # type: ignore[misc,unused-ignore]
     """Takes one instruction a cycle, `LOAD` two cycles and two more a run.
 
     `load` says that the placer may do one more transfer; `room` that there may be one. `done` stays set behind the last round or
-    `HALT`, `error` behind an unknown instruction, whose word is `error_detail` with its place as data.
+    `HALT`, `error` behind an unknown instruction, whose word is `error_detail` with its place as data. One that runs ahead knows
+    `NEXT_IMAGE` too, says with `want_engine` whose token it wants (0: anybody's, else a number plus 1) and with `fed` for which
+    engines it loads, and begins nothing more from `finish` on, when they have ended.
     """
 
-    def __init__(self, address_bits: int) -> None:
-        self._address_bits = address_bits
+    def __init__(self, address_bits: int, runs_ahead: bool = False) -> None:
+        self._address_bits, self._runs_ahead = address_bits, runs_ahead
         super().__init__(
             {
                 "begin": In(1),
@@ -101,6 +118,7 @@ class Issuer(Component):  # type: ignore[misc,unused-ignore]
                 "round_bytes": In(ADDRESS_BITS),
                 "rounds": In(ADDRESS_BITS),
                 "room": In(1),
+                **(ahead_ports() if runs_ahead else {}),
                 "load": Out(1),
                 "request_valid": Out(1),
                 "request_ready": In(1),
@@ -122,11 +140,17 @@ class Issuer(Component):  # type: ignore[misc,unused-ignore]
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         F = LoaderField
-        special = (F.HALT, F.LOAD, F.WAIT, F.GIVE, F.START_ENGINES, F.ROUND, F.JUMP)
+        special: tuple[LoaderField, ...] = (F.HALT, F.LOAD, F.WAIT, F.GIVE, F.START_ENGINES, F.ROUND, F.JUMP)
+        if self._runs_ahead:
+            special = (*special, F.NEXT_IMAGE)
         run = Signal(name="runs")
-        reader = InstructionReader(m, "issue", self._address_bits, run, self.word, special)
+        reader = InstructionReader(
+            m, "issue", self._address_bits, run, self.word, special, runs_ahead=self._runs_ahead
+        )
         walked = self._walk(m, reader, run)
         at_once = reader.plain | reader.at(F.START_ENGINES) | reader.at(F.ROUND) | reader.at(F.JUMP)
+        if self._runs_ahead:
+            at_once |= reader.at(F.NEXT_IMAGE)
         waited = (reader.at(F.WAIT) & self.grant) | (reader.at(F.GIVE) & self.give_ready)
         m.d.comb += [
             run.eq(self.run & ~self.done & ~self.error),
@@ -146,6 +170,12 @@ class Issuer(Component):  # type: ignore[misc,unused-ignore]
         last = self._rounds(m, reader)
         with m.If(reader.at(F.HALT) | (reader.at(F.ROUND) & last)):
             m.d.sync += self.done.eq(1)
+        if self._runs_ahead:
+            m.d.comb += self.want_engine.eq(reader.data[_FLAG:])
+            with m.If(reader.at(F.START_ENGINES)):
+                m.d.sync += self.fed.eq(reader.data)
+            with m.If(self.finish):
+                m.d.sync += self.done.eq(1)
         return m
 
     def _rounds(self, m: Module, reader: InstructionReader) -> Signal:
@@ -153,7 +183,10 @@ class Issuer(Component):  # type: ignore[misc,unused-ignore]
         left, last = Signal(ADDRESS_BITS, name="rounds_left"), Signal(name="last_round")
         with m.If(self.begin):
             m.d.sync += [self._image.eq(self.image_base), left.eq(self.rounds), last.eq(self.rounds <= 1)]
-        with m.Elif(reader.at(LoaderField.ROUND)):
+        goes_on = reader.at(LoaderField.ROUND)
+        if self._runs_ahead:
+            goes_on |= reader.at(LoaderField.NEXT_IMAGE) & ~last
+        with m.Elif(goes_on):
             m.d.sync += self._image.eq(self._image + self.round_bytes)
             m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
         return last

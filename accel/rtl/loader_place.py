@@ -90,8 +90,10 @@ class Placer(Component):  # type: ignore[misc,unused-ignore]
     t + 2; the token of `GIVE_AFTER` is given at the earliest in t + 5.
     """
 
-    def __init__(self, data_bits: int, address_bits: int, queue: int = 8) -> None:
-        self.queue, self._address_bits = queue, address_bits
+    def __init__(
+        self, data_bits: int, address_bits: int, queue: int = 8, *, runs_ahead: bool = False
+    ) -> None:
+        self.queue, self._address_bits, self._runs_ahead = queue, address_bits, runs_ahead
         super().__init__(
             {
                 "run": In(1),
@@ -115,7 +117,9 @@ class Placer(Component):  # type: ignore[misc,unused-ignore]
         m = Module()
         F = LoaderField
         special = (F.HALT, F.LOAD, F.JUMP)
-        reader = InstructionReader(m, "place", self._address_bits, self.run, self.word, special)
+        reader = InstructionReader(
+            m, "place", self._address_bits, self.run, self.word, special, runs_ahead=self._runs_ahead
+        )
         m.d.comb += [self.address.eq(reader.address), self.enable.eq(reader.enable)]
         next_up = keep_registers(m, reader, _KEPT)
         now = {f: Signal.like(register, name=f"{f.name.lower()}_now") for f, register in next_up.items()}

@@ -29,7 +29,10 @@ from foldwright.accel.rtl.program import DATA_BITS
 from foldwright.errors import ConfigError
 
 __all__ = [
+    "ENGINE_BITS",
+    "MOST_ENGINES",
     "NO_TOKEN",
+    "PLACE_BITS",
     "TOKEN_BITS",
     "WIDTHS",
     "Instruction",
@@ -40,11 +43,15 @@ __all__ = [
     "Transfer",
     "loader_words",
     "text_of",
+    "wait_for",
 ]
 
 TOKEN_BITS = 7
 NO_TOKEN = 0x7F
 PLACE_BITS = 16
+MOST_ENGINES = 8
+"""Of a loader that runs ahead."""
+ENGINE_BITS = 4
 _FLAG = 8  # bit of the flags beside a number of at most 8 bits
 
 
@@ -53,11 +60,12 @@ class LoaderField(IntEnum):
 
     HALT = 0
     LOAD = 1
-    WAIT = 2  # token
+    WAIT = 2  # token; from bit 8 on, number plus 1 of an engine behind whose end nobody waits any more
     GIVE = 3  # token
-    START_ENGINES = 4
+    START_ENGINES = 4  # for a loader that runs ahead: a bit per engine that it loads for until that ends
     ROUND = 5  # the image pointer goes on; stops behind the last round
     JUMP = 6  # word address
+    NEXT_IMAGE = 7  # the image pointer goes on, but not behind the last round's; for a loader that runs ahead
     SOURCE_LOW = 16  # byte address, its low 24 bits
     SOURCE_HIGH = 17  # its high 8 bits; bit 8: behind the image pointer instead of the weights base
     RUNS = 18
@@ -87,7 +95,9 @@ WIDTHS = {
     **dict.fromkeys((LoaderField.SOURCE_LOW, LoaderField.RUN_BEATS), DATA_BITS),
     **dict.fromkeys((LoaderField.RUN_BYTES, LoaderField.FRAME_BYTES), DATA_BITS),
     **dict.fromkeys((LoaderField.SOURCE_HIGH, LoaderField.DEST), _FLAG + 1),
-    **dict.fromkeys((LoaderField.WAIT, LoaderField.GIVE, LoaderField.GIVE_AFTER), TOKEN_BITS),
+    **dict.fromkeys((LoaderField.GIVE, LoaderField.GIVE_AFTER), TOKEN_BITS),
+    LoaderField.WAIT: _FLAG + ENGINE_BITS,
+    LoaderField.START_ENGINES: MOST_ENGINES,
     LoaderField.BEATS: 10,
 }
 """Bits of the data that a field uses."""
@@ -96,7 +106,9 @@ _SIGNED = {
     LoaderField.ADDRESS, LoaderField.FRAME_STEP, LoaderField.ROW_STEP, LoaderField.PIXEL_STEP,
     LoaderField.PHASE_BACK, LoaderField.GROUP_STEP, LoaderField.MIRROR,
 }  # fmt: skip
-_BARE = {LoaderField.HALT, LoaderField.LOAD, LoaderField.START_ENGINES, LoaderField.ROUND}
+_BARE = {
+    LoaderField.HALT, LoaderField.LOAD, LoaderField.ROUND, LoaderField.NEXT_IMAGE,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +117,11 @@ class Instruction:
 
     field: LoaderField
     data: int = 0
+
+
+def wait_for(token: int, engine: int | None = None) -> Instruction:
+    """Returns the instruction that takes a token, or none where the engine that gives it has ended."""
+    return Instruction(LoaderField.WAIT, token | (0 if engine is None else engine + 1) << _FLAG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +267,8 @@ def _word(field: LoaderField, data: int) -> int:
 def text_of(words: Sequence[int]) -> list[str]:
     """Returns a program as text, one line an instruction.
 
+    >>> text_of([0x04000003, 0x02000105, 0x02000005, 0x07000000])
+    ['   0  START_ENGINES, ends with 0 1', '   1  WAIT 5 of engine 0', '   2  WAIT 5', '   3  NEXT_IMAGE']
     >>> text_of([0x1A000010, 0x2000FFFD, 0x2500007F, 0x01000000])
     ['   0  PIXELS 16', '   1  PHASE_BACK -3', '   2  GIVE_AFTER none', '   3  LOAD']
     """
@@ -269,6 +288,11 @@ def _text(number: int, data: int) -> str:
         return f"{field.name} {low:#x} {'image' if high else 'weights'}"
     if field is LoaderField.DEST:
         return f"{field.name} {low} {'batch' if high else 'column'} lanes"
+    if field is LoaderField.START_ENGINES:
+        fed = " ".join(str(e) for e in range(MOST_ENGINES) if data >> e & 1)
+        return f"{field.name}, ends with {fed}" if fed else field.name
+    if field is LoaderField.WAIT and high:
+        return f"{field.name} {low} of engine {high - 1}"
     if field is LoaderField.PHASES:
         return f"{field.name} {low} from {high}"
     if field is LoaderField.LANES:

@@ -16,7 +16,7 @@ from foldwright.accel.rtl.axi import join_ports, read_ports, write_ports
 from foldwright.accel.rtl.control import Control, lite_ports
 from foldwright.accel.rtl.loader import Loader
 from foldwright.accel.rtl.loader_place import bus_ports
-from foldwright.accel.rtl.loader_program import TOKEN_BITS
+from foldwright.accel.rtl.loader_program import ENGINE_BITS, MOST_ENGINES, TOKEN_BITS
 from foldwright.accel.rtl.registers import COUNTERS
 from foldwright.accel.rtl.storer import Storer
 from foldwright.accel.rtl.tokens import Tokens
@@ -45,6 +45,7 @@ class MemorySideParams:
         item_bits: width of a result item.
         outstanding: bursts on the way, for each direction.
         queue: transfers that are asked for before their data have come.
+        runs_ahead: the loader does not stop behind the last round, but when the engines have ended for which it loads.
     """
 
     data_bits: int = 32
@@ -55,6 +56,7 @@ class MemorySideParams:
     program_words: int = 1024
     outstanding: int = 8
     queue: int = 8
+    runs_ahead: bool = False
 
     def __post_init__(self) -> None:
         wrong = [] if self.data_bits in (32, 64) else [f"data_bits {self.data_bits} is not 32 or 64"]
@@ -62,10 +64,32 @@ class MemorySideParams:
         wrong += [
             f"{n} {getattr(self, n)} is below {low}" for n, low in least.items() if getattr(self, n) < low
         ]
+        if self.runs_ahead and self.engines > MOST_ENGINES:
+            wrong.append(f"engines {self.engines} is above {MOST_ENGINES}, for which a loader can run ahead")
         if self.tokens > 127:
             wrong.append(f"tokens {self.tokens} is above 127")
         if wrong:
             raise ConfigError(f"memory side: {'; '.join(wrong)}")
+
+
+class _Ends(Component):  # type: ignore[misc,unused-ignore]
+    """Remembers which engines have ended since the start.
+
+    `engine` asks for one by its number plus 1, `fed` for all whose bit is set; `any` says that one has.
+    """
+
+    def __init__(self, engines: int) -> None:
+        asked = {"busy": In(engines), "engine": In(ENGINE_BITS), "fed": In(MOST_ENGINES)}
+        super().__init__({**asked, "ended": Out(1), "all": Out(1), "any": Out(1)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        count = len(self.busy)
+        before, ends = Signal(count, name="busy_before"), Signal(count, name="ends")
+        m.d.sync += [before.eq(self.busy), ends.eq(ends | (before & ~self.busy))]
+        m.d.sync += [self.any.eq(ends.any()), self.all.eq(self.fed.any() & ~(self.fed & ~ends).any())]
+        m.d.sync += self.ended.eq(Cat(ends[e] & (self.engine == e + 1) for e in range(count)).any())
+        return m
 
 
 class MemorySide(Component):  # type: ignore[misc,unused-ignore]
@@ -78,10 +102,10 @@ class MemorySide(Component):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, params: MemorySideParams) -> None:
         self.params = p = params
-        self._loader = Loader(p.data_bits, p.program_words, p.outstanding, p.queue)
+        self._loader = Loader(p.data_bits, p.program_words, p.outstanding, p.queue, runs_ahead=p.runs_ahead)
         self._storer = Storer(p.item_bits, p.data_bits, p.item_depth, p.outstanding)
         gives = GIVES_PER_ENGINE * p.engines
-        self._tokens = Tokens(p.tokens, givers=3 + gives, takers=1 + p.engines)
+        self._tokens = Tokens(p.tokens, givers=3 + gives, takers=1 + p.engines, passes=p.runs_ahead)
         self._control = Control()
         master = read_ports(p.data_bits) | write_ports(p.data_bits)
         super().__init__(
@@ -100,6 +124,7 @@ class MemorySide(Component):  # type: ignore[misc,unused-ignore]
                 "rounds": Out(32),
                 "stop": Out(1),
                 "reset": Out(1),
+                **({"engine_busy": In(p.engines)} if p.runs_ahead else {}),
                 "progress": In(1),
                 "engine_error": In(p.engines),
                 "writer_error": In(p.engines),
@@ -133,6 +158,11 @@ class MemorySide(Component):  # type: ignore[misc,unused-ignore]
             self.stop.eq(control.stop),
             self.reset.eq(control.reset),
         ]
+        if self.params.runs_ahead:
+            m.submodules.ends = ends = ResetInserter(control.reset)(_Ends(self.params.engines))
+            m.d.comb += [ends.busy.eq(self.engine_busy), ends.engine.eq(loader.want_engine)]
+            m.d.comb += [ends.fed.eq(loader.fed), loader.finish.eq(ends.all)]
+            m.d.comb += [self._tokens.free.eq(ends.ended), self._tokens.closing.eq(ends.any)]
         m.d.comb += [x.eq(control.start) for x in (loader.start, storer.start)]
         m.d.comb += [x.eq(control.stop) for x in (loader.stop, storer.stop)]
         self._share_tokens(m)

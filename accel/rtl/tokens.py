@@ -26,11 +26,12 @@ class Tokens(Component):  # type: ignore[misc,unused-ignore]
 
     Giver g gives token `give_token[g]` in a cycle with `give_valid[g]`; it must do so only while `give_ready[g]`.
     Taker t holds `want_valid[t]` and `want_token[t]` until a cycle with `grant[t]`, which says that one was taken. Nobody
-    gets anything for the number `NO_TOKEN`. `error` stays set when a counter overflows or a gift is lost.
+    gets anything for the number `NO_TOKEN`. `error` stays set when a counter overflows or a gift is lost. With `passes`,
+    a taker whose bit of `free` is set goes on without a token where there is none, and while `closing` a counter may be full.
     """
 
-    def __init__(self, count: int, givers: int, takers: int) -> None:
-        self.count, self.givers, self.takers = count, givers, takers
+    def __init__(self, count: int, givers: int, takers: int, *, passes: bool = False) -> None:
+        self.count, self.givers, self.takers, self._passes = count, givers, takers, passes
         super().__init__(
             {
                 "give_valid": In(givers),
@@ -39,6 +40,7 @@ class Tokens(Component):  # type: ignore[misc,unused-ignore]
                 "want_valid": In(takers),
                 "want_token": In(takers * TOKEN_BITS),
                 "grant": Out(takers),
+                **({"free": In(takers), "closing": In(1)} if passes else {}),
                 "error": Out(1),
                 "error_token": Out(TOKEN_BITS),
             }
@@ -62,8 +64,9 @@ class Tokens(Component):  # type: ignore[misc,unused-ignore]
         full = value == (1 << _COUNTER_BITS) - 1
         m.d.comb += [write.en.eq(busy | (give & ~full) | take)]
         m.d.comb += write.data.eq(Mux(busy, 0, Mux(give, value + 1, value - 1)))
-        m.d.sync += self.grant.eq(Mux(value != 0, withdrawal, 0))
-        with m.If(give & full & ~self.error):
+        m.d.sync += self.grant.eq(Mux(value != 0, withdrawal, withdrawal & self.free if self._passes else 0))
+        overflows = give & full & ~self.closing if self._passes else give & full
+        with m.If(overflows & ~self.error):
             m.d.sync += [self.error.eq(1), self.error_token.eq(token)]
         return m
 

@@ -24,6 +24,7 @@ from foldwright.accel.export.vivado import vivado_files
 from foldwright.accel.layout import lay_out
 from foldwright.accel.network import Network, load_network
 from foldwright.accel.plan import Plan
+from foldwright.accel.tilings import tilings_of
 from foldwright.accel.verify import VerifyReport, VerifyRow, verify_network
 from foldwright.errors import ConfigError, ToolMissingError, VerificationError, nearest
 from foldwright.jsonform import to_json
@@ -165,10 +166,10 @@ def _vivado(run: RunFolder, plan: Plan, package: Package, technology: str) -> Fi
 
 
 def _package(run: RunFolder, plan: Plan, network: Network) -> Package:
-    """Returns the accelerator of a plan: its datapath, everything resident, the image in tiles of rows as scheduled."""
+    """Returns the accelerator of a plan: its datapath, weights and tiles of the image as scheduled, all tensors on chip."""
     _, schedule = open_plan(run)
     try:
-        layout = lay_out(network, plan.datapath, image_tile_rows=schedule.decisions[0].tile_rows)
+        layout = lay_out(network, plan.datapath, tilings=tilings_of(schedule.decisions))
         return package_of(layout, DRAM_PORT_BITS)
     except ConfigError as error:
         raise ConfigError(f"{error}; plan it with 'foldwright optimize ... --set buildable=true'") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ from foldwright.accel.cosim.run import DramModel
 from foldwright.accel.cosim.tools import find_tools
 from foldwright.accel.datapath import Datapath, Engine, EngineKind, LaneMode
 from foldwright.accel.export.design import TOP, accelerator_rtlil, verilog_of
+from foldwright.accel.export.executor import run_tiles
 from foldwright.accel.export.fitting import FROM_LOADER, Room
+from foldwright.accel.export.loads import load_order
 from foldwright.accel.export.package import Package, package
-from foldwright.accel.layout import lay_out
+from foldwright.accel.layout import lay_out, streamed_words
 from foldwright.accel.network import load_network
 from foldwright.accel.provoked_errors import PROVOCATIONS, Provocation, provoke
 from foldwright.accel.provoked_errors import VARIANT as BATCH
@@ -29,6 +32,7 @@ from foldwright.accel.random_hardware import Variant, draw_trial, run_trial
 from foldwright.accel.random_network import FirstLayer, RandomNetwork, random_entry
 from foldwright.accel.rtl.registers import ErrorCause, Register
 from foldwright.accel.synthesis import yosys_command
+from foldwright.accel.tilings import LayerTiling
 from foldwright.accel.workload import (
     IMAGE,
     ActKind,
@@ -48,6 +52,7 @@ COLUMN = Variant(
     (Engine(8, 16, 2, acc_bits=16, levels=3, planes_per_word=(1, 2)),),
     ((0,), (0, 0), (0, 0, 0)),
     (FROM_LOADER,),
+    streams=True,
     room=ROOM,
 )
 BOTH = Variant(
@@ -56,6 +61,7 @@ BOTH = Variant(
     ((0, 1), (0, 0, 1), (0, 1, 1)),
     (FROM_LOADER, 0),
     storing=1,
+    streams=True,
     room=ROOM,
 )
 SLICES = Variant(
@@ -235,6 +241,31 @@ def test_hardware_that_does_not_fit_is_refused(digits: tuple[Package, np.ndarray
         package(layout, 32, hardware=small.hardware)
     with pytest.raises(ConfigError, match="8x16x2 is needed"):
         package(layout, 32, hardware=COLUMN.hardware)
+    streamed = lay_out(layout.network, layout.datapath, tilings={1: LayerTiling(1, streams_weights=True)})
+    with pytest.raises(ConfigError, match="weights stream, its loader does not run ahead"):
+        package(streamed, 32, hardware=BATCH.hardware)
+
+
+def test_streamed_weights_take_turns_and_come_once_a_round(
+    digits: tuple[Package, np.ndarray, np.ndarray],
+) -> None:
+    """Two tiles follow one another at the two ends of the memory; rows outside take all weights for every tile of rows."""
+    layout = digits[0].layout
+    tilings = {1: LayerTiling(1, streams_weights=True), 2: LayerTiling(1, 2, True, True)}
+    streamed = lay_out(layout.network, layout.datapath, tilings=tilings)
+    words = [streamed_words(layer) for layer in streamed.layers if layer.tiling.streams_weights]
+    base, size = streamed.streams[0]
+    assert size == max(a + b for a, b in pairwise(words[0] + words[1] + words[0]))
+    assert words[1] == 2 * words[1][: len(words[1]) // 2]
+    runs = [run for run in run_tiles(streamed, 0) if run.takes_weights]
+    assert len(runs) == 2 * (len(words[0]) + len(words[1]))
+    assert {run.weight_base for run in runs[::2]} == {base}
+    ends = {run.weight_base + run.cut.blocks_count * run.layer.weight_words_per_block for run in runs[1::2]}
+    assert ends == {base + size}
+    begin, rounds = load_order(streamed)
+    for loads in (begin, rounds):
+        assert loads
+    assert sorted(load.run.place for load in rounds if load.is_weights) == sorted(run.place for run in runs)
 
 
 def test_registers_cover_a_whole_run(digits: tuple[Package, np.ndarray, np.ndarray]) -> None:

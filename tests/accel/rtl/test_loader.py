@@ -82,7 +82,7 @@ class Played:
 class Bench(Component):  # type: ignore[misc,unused-ignore]
     """A loader with a memory's assembler for each of `widths`."""
 
-    def __init__(self, data_bits: int, widths: Sequence[int], **options: int) -> None:
+    def __init__(self, data_bits: int, widths: Sequence[int], **options: Any) -> None:
         self.loader = Loader(data_bits, **options)
         self.assemblers = [Assembler(width, data_bits, k) for k, width in enumerate(widths)]
         super().__init__({"unused": In(1), "waiting": Out(1)})
@@ -108,7 +108,7 @@ def play(
     latency: int = 20,
     grants: bool = True,
     most_cycles: int = 20_000,
-    **options: int,
+    **options: Any,
 ) -> tuple[Played, AxiMemory]:
     """Runs a program. Tokens are granted at random times, or never."""
     bench = Bench(data_bits, [n * data_bits for n in beats], **options)

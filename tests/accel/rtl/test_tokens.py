@@ -156,3 +156,43 @@ def test_no_token_is_nobodys() -> None:
                 await ctx.tick()
 
     simulate(dut, bench)
+
+
+def test_a_free_taker_passes_and_takes_what_is_there() -> None:
+    """A token that is there is taken; without one, only a taker whose bit is set goes on."""
+    dut = Tokens(4, givers=1, takers=2, passes=True)
+
+    async def granted(ctx: Any, cycles: int = 12) -> int:
+        ctx.set(dut.want_valid, 0b11)
+        seen = 0
+        for _ in range(cycles):
+            await ctx.tick()
+            seen |= ctx.get(dut.grant)
+            ctx.set(dut.want_valid, 0b11 & ~seen)
+        return seen
+
+    async def bench(ctx: Any) -> None:
+        await ctx.tick().repeat(6)
+        ctx.set(dut.want_token, 2 << 7 | 1)
+        assert await granted(ctx) == 0b00
+        ctx.set(dut.free, 0b01)
+        assert await granted(ctx) == 0b01
+        await give(ctx, dut, 0, 1)
+        assert await granted(ctx) == 0b01
+        ctx.set(dut.free, 0)
+        assert await granted(ctx) == 0b00
+
+    simulate(dut, bench)
+
+
+def test_a_full_counter_is_no_error_while_closing() -> None:
+    dut = Tokens(4, givers=2, takers=1, passes=True)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.closing, 1)
+        for _ in range(260):
+            await give(ctx, dut, 1, 3)
+        await ctx.tick().repeat(4)
+        assert not ctx.get(dut.error)
+
+    simulate(dut, bench)
