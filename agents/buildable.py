@@ -1,7 +1,8 @@
 """Datapaths that the RTL can be built for today, near one that it cannot: a local search over shapes.
 
 The allocator's space is wider than the accelerator's: blocks must be whole bytes of the maps that they are written to,
-several lanes drain at once only from frames to frames, and all weights and tensors between layers stay on chip. The
+several lanes drain at once only from frames to frames, and all weights and tensors between layers stay on chip. Blocks must
+also fill words as densely as the schedule of a plan counts, so that plan and layout take the same cycles. The
 search starts from a datapath, keeps its assignment, and moves one number at a time; it takes what makes the slowest
 engine's round per frame shorter, within the LUTs, flip-flops and block RAMs.
 """
@@ -17,7 +18,7 @@ import numpy as np
 from foldwright.accel.cost import FIXED_BRAM36, cost
 from foldwright.accel.datapath import Datapath, Engine, LaneMode
 from foldwright.accel.layout import AcceleratorLayout, lay_out
-from foldwright.accel.layout_cost import bram36_of_layout, engine_cycles
+from foldwright.accel.layout_cost import bram36_of_layout, engine_cycles, loose_layers
 from foldwright.accel.network import Network
 from foldwright.errors import ConfigError, InfeasibleError
 from foldwright.netlists.part import Part
@@ -91,8 +92,14 @@ class _Judge:
                 return None
             for rows in _ROWS:
                 layout = lay_out(self._network, datapath, image_tile_rows=rows, acc_bits=self._acc_bits)
+                loose = loose_layers(layout)
+                if loose:
+                    self.last_reason = (
+                        f"blocks of channels leave bits of the words of layer {loose[0]!r} over"
+                    )
+                    return None
                 if bram36_of_layout(layout, self._part) <= self._part.budget.bram36 - FIXED_BRAM36:
-                    slowest = max(engine_cycles(layout, e) for e in range(len(datapath.engines)))
+                    slowest = max(engine_cycles(layout))
                     return Buildable(layout, rows, 1000 * slowest // datapath.batch_frames)
             self.last_reason = f"{bram36_of_layout(layout, self._part)} block RAMs are needed"
         except ConfigError as error:

@@ -39,7 +39,7 @@ from foldwright.accel.mapping import (
     M_WEIGHT_WORDS_PER_BLOCK,
     MAPPING_FIELDS,
     ceil_div,
-    map_layer,
+    map_run,
     map_words,
 )
 from foldwright.accel.tables import (
@@ -61,6 +61,7 @@ from foldwright.accel.tables import (
     L_OUT_C,
     L_OUT_H,
     L_OUT_W,
+    L_PARTS,
     L_RESIDUAL,
     L_STORED_H,
     L_STORED_W,
@@ -303,7 +304,7 @@ def _base_luts(layers: IntArray, cost_row: IntArray, lut_terms: IntArray, dm: in
     """Returns the LUTs that depend on `dm` alone: control and thresholds."""
     row, words = cost_row.copy(), 0
     for i in range(len(layers)):
-        words += layers[i, L_GROUPS] * ceil_div(layers[i, L_OUT_C] // layers[i, L_GROUPS], dm)
+        words += layers[i, L_PARTS] * ceil_div(layers[i, L_OUT_C] // layers[i, L_PARTS], dm)
     row[C_THRESHOLD_WORDS] = words
     return _probe(row, lut_terms, dm, 0, 0, 0)
 
@@ -328,17 +329,19 @@ def _lane_groups(layers: IntArray, dn: int, is_batch: int, batch: int, out: Doub
 
 
 @njit(cache=True)
-def _block_cycles(layers: IntArray, row: IntArray, batch: int, steps: IntArray) -> bool:
+def _block_cycles(layers: IntArray, first: int, end: int, row: IntArray, batch: int, steps: IntArray) -> bool:
     """Writes per layer: cycles of a block, words that a lane writes, cycles of a flush, planes, weight words of a block.
 
     Returns whether the engine can run all of them.
     """
-    mapping = np.zeros(MAPPING_FIELDS, dtype=np.int64)
-    for i in range(len(layers)):
-        map_layer(layers[i], row, batch, mapping)
+    n = end - first
+    mappings, saving = np.zeros((n, MAPPING_FIELDS), dtype=np.int64), np.zeros((n, 2), dtype=np.int64)
+    map_run(layers, first, end, row, batch, mappings, saving)
+    for i in range(n):
+        mapping = mappings[i]
         if mapping[M_PA] == 0:
             return False
-        reads = mapping[M_DRAIN] if layers[i, L_RESIDUAL] > -2 else 0
+        reads = mapping[M_DRAIN] if layers[first + i, L_RESIDUAL] > -2 else 0
         steps[i, 0], steps[i, 1], steps[i, 2] = mapping[M_T] + reads, mapping[M_DRAIN], mapping[M_LATENCY]
         steps[i, 3], steps[i, 4] = mapping[M_PA], mapping[M_WEIGHT_WORDS_PER_BLOCK]
     return True
@@ -422,9 +425,8 @@ def _network_grids(layers: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """Returns the positions of `dm`, `dk` and `dn` for the curves: finer for networks of few layers."""
     if len(layers) > _FEW_LAYERS:
         return _HEIGHTS, _GRID_WIDTHS, _LANES
-    groups = layers[:, L_GROUPS]
-    heights = _aligned(COUNTS, _HEIGHTS, layers[:, L_OUT_C] // groups, 6)
-    widths = _aligned(WIDTHS, _GRID_WIDTHS, layers[:, L_IN_C] // groups, 3)
+    heights = _aligned(COUNTS, _HEIGHTS, layers[:, L_OUT_C] // layers[:, L_PARTS], 6)
+    widths = _aligned(WIDTHS, _GRID_WIDTHS, layers[:, L_IN_C] // layers[:, L_GROUPS], 3)
     return heights, widths, _aligned(COUNTS, _LANES, layers[:, L_OUT_W], 6)
 
 
@@ -443,7 +445,7 @@ def run_curves(layers: IntArray, lut_terms: IntArray, limits: IntArray) -> Float
     for h in range(len(heights)):
         dm = COUNTS[heights[h]]
         for i in range(n):
-            blocks[h, i] = layers[i, L_GROUPS] * ceil_div(layers[i, L_OUT_C] // layers[i, L_GROUPS], dm)
+            blocks[h, i] = layers[i, L_PARTS] * ceil_div(layers[i, L_OUT_C] // layers[i, L_PARTS], dm)
             for j in range(i + 1, n + 1):
                 base[i, j, h] = _base_luts(layers[i:j], cost_row, lut_terms, dm)
     steps, groups = np.zeros((n, STEPS), dtype=np.int64), np.zeros(n)
@@ -454,7 +456,7 @@ def run_curves(layers: IntArray, lut_terms: IntArray, limits: IntArray) -> Float
         model = _lut_model(cost_row, lut_terms)
         for a_dk in widths:
             row[E_DK], row[E_PA_MASK] = WIDTHS[a_dk], mask
-            if not _block_cycles(layers, row, 1, steps):
+            if not _block_cycles(layers, 0, n, row, 1, steps):
                 continue
             for a_dn in _LANES if is_batch else columns:
                 dn = COUNTS[a_dn]
@@ -621,8 +623,8 @@ def survey(it: Instance, run: Run, own: IntArray, open_: IntArray, rest: FloatAr
     for h in range(len(heights)):
         bases[h] = _base_luts(mine, cost_row, it.lut_terms, COUNTS[heights[h]])
         for i in range(len(mine)):
-            groups = mine[i, L_GROUPS]
-            blocks[h, i] = groups * ceil_div(mine[i, L_OUT_C] // groups, COUNTS[heights[h]])
+            parts = mine[i, L_PARTS]
+            blocks[h, i] = parts * ceil_div(mine[i, L_OUT_C] // parts, COUNTS[heights[h]])
     modes = _modes(it.layers, run.first, own, open_)
     models = _models(it, cost_row, modes)
     steps = np.zeros((len(modes), len(mine), STEPS), dtype=np.int64)
@@ -682,7 +684,7 @@ def _mode_cycles(
         row[E_PA_MASK] = PLANES[modes[m, 0]]
         row[E_WINDOW] = window_bits_of(it.layers) if modes[m, 1] else 0
         if planes_suit(row[E_PA_MASK], dk, most_act):
-            runs[m] = _block_cycles(it.layers[run.first : run.end], row, run.batch, steps[m])
+            runs[m] = _block_cycles(it.layers, run.first, run.end, row, run.batch, steps[m])
     return runs
 
 
@@ -789,19 +791,20 @@ def resident_blocks(
     """Returns the fewest block RAMs of an engine with all weights and tensors on chip; 0 if it cannot run its layers."""
     row, n = _engine_row(layers, first, end, own), end
     words = np.zeros((n, LAYER_WORDS), dtype=np.int64)
-    mapping, head = np.zeros(MAPPING_FIELDS, dtype=np.int64), np.zeros(MAPPING_FIELDS, dtype=np.int64)
+    mappings, saving = (
+        np.zeros((end - first, MAPPING_FIELDS), dtype=np.int64),
+        np.zeros((end - first, 2), dtype=np.int64),
+    )
     kept, live = np.ones(n, dtype=np.bool_), np.zeros((n, 2), dtype=np.int64)
     run = np.zeros(4, dtype=np.int64)
+    map_run(layers, first, end, row, batch, mappings, saving)
     for i in range(first, end):
-        map_layer(layers[i], row, batch, mapping)
-        if mapping[M_PA] == 0:
+        if mappings[i - first, M_PA] == 0:
             return 0
-        if i == first:
-            head[:] = mapping
-        layer_words(layers[i], row, mapping, batch, words[i])
+        layer_words(layers[i], row, mappings[i - first], batch, words[i])
         kept[i] = layers[i, L_INPUT] >= 0
         extend_run(layers, words, kept, first, i, live, run)
-    return least_block_rams(layers[first], row, head, run, words[first, W_LINE], 0, geometries)
+    return least_block_rams(layers[first], row, mappings[0], run, words[first, W_LINE], 0, geometries)
 
 
 @njit(cache=True)
@@ -878,10 +881,10 @@ def engine_takes(
     """Returns the cycles per frame and the LUTs of an engine by its seven choices."""
     row, cost_row = _engine_row(layers, first, end, own), np.zeros(COST_FIELDS, dtype=np.int64)
     derive(layers[first:end], np.zeros(end - first, dtype=np.int64), 0, row, cost_row)
-    mapping, cycles = np.zeros(MAPPING_FIELDS, dtype=np.int64), 0
-    for i in range(first, end):
-        map_layer(layers[i], row, batch, mapping)
-        cycles += mapping[M_CYCLES] + mapping[M_LATENCY]
+    n = end - first
+    mappings, saving = np.zeros((n, MAPPING_FIELDS), dtype=np.int64), np.zeros((n, 2), dtype=np.int64)
+    map_run(layers, first, end, row, batch, mappings, saving)
+    cycles = (mappings[:, M_CYCLES] + mappings[:, M_LATENCY]).sum()
     return cycles / batch, float(sum_of_terms(cost_row, lut_terms))
 
 
