@@ -49,6 +49,7 @@ __all__ = [
     "Waterfall",
     "cycle_report",
     "schedule_of",
+    "simulated_layers",
 ]
 
 Int64s = npt.NDArray[np.int64]
@@ -175,7 +176,7 @@ def _decided(layout: AcceleratorLayout, part: Part) -> tuple[NetworkTables, Int6
     return (layers, engines, mappings, assignment, widths, geometries, tiles, numbers), choices
 
 
-def _simulated_layers(layout: AcceleratorLayout, part: Part) -> list[int]:
+def simulated_layers(layout: AcceleratorLayout, part: Part) -> list[int]:
     """Returns the simulator's cycles of each layer in a round, tile latencies included."""
     tables, choices = _decided(layout, part)
     return [int(layer_cycles(plan)) for plan in expand(*tables, choices)]
@@ -200,7 +201,7 @@ def cycle_report(
     ]
     steady = _steady_rounds(rounds, len(spans))
     waits = _Waits(package, spans)
-    simulated = _simulated_layers(layout, part)
+    simulated = simulated_layers(layout, part)
     times = TileTimes(package)
     layers = tuple(
         _layer_cycles(package, layer, spans[layer.engine], steady, waits, times, simulated[layer.index])

@@ -35,6 +35,7 @@ from foldwright.accel.mapping import (
     M_DRAIN,
     M_LATENCY,
     M_PA,
+    M_PACKED,
     M_T,
     M_WEIGHT_WORDS_PER_BLOCK,
     MAPPING_FIELDS,
@@ -65,8 +66,10 @@ from foldwright.accel.tables import (
     L_RESIDUAL,
     L_STORED_H,
     L_STORED_W,
+    L_SW,
     L_W_BITS,
 )
+from foldwright.accel.window_time import row_stall, window_interval
 from foldwright.envs.allocation.memory_bound import (
     LAYER_WORDS,
     W_LINE,
@@ -151,7 +154,7 @@ _STREAM = 0.5
 """Share of the time to load what is short of block RAMs in the value of a completion: some of it hides behind compute."""
 BLOCK_BITS, BLOCK_PORT_BITS = 36864, 72
 """Of a block RAM; estimates take no notice of its geometries, nor of those of other families."""
-STEPS = 5
+STEPS = 9
 """Entries of a layer's row of cycles, see `_block_cycles`."""
 DECIDED, ASKED, FREE = range(3)
 """Whether a survey takes a choice as it is, goes through all candidates, or through a grid."""
@@ -330,7 +333,8 @@ def _lane_groups(layers: IntArray, dn: int, is_batch: int, batch: int, out: Doub
 
 @njit(cache=True)
 def _block_cycles(layers: IntArray, first: int, end: int, row: IntArray, batch: int, steps: IntArray) -> bool:
-    """Writes per layer: cycles of a block, words that a lane writes, cycles of a flush, planes, weight words of a block.
+    """Writes per layer: cycles of a block, words that a lane writes, cycles of a tile besides its blocks with one lane to drain,
+    planes, weight words of a block; where the taps are packed the kernel's height and width, the stride, columns.
 
     Returns whether the engine can run all of them.
     """
@@ -344,12 +348,39 @@ def _block_cycles(layers: IntArray, first: int, end: int, row: IntArray, batch: 
         reads = mapping[M_DRAIN] if layers[first + i, L_RESIDUAL] > -2 else 0
         steps[i, 0], steps[i, 1], steps[i, 2] = mapping[M_T] + reads, mapping[M_DRAIN], mapping[M_LATENCY]
         steps[i, 3], steps[i, 4] = mapping[M_PA], mapping[M_WEIGHT_WORDS_PER_BLOCK]
+        steps[i, 5:] = 0
+        if mapping[M_PACKED]:
+            layer = layers[first + i]
+            steps[i, 5], steps[i, 6] = layer[L_KH], layer[L_KW]
+            steps[i, 7], steps[i, 8] = layer[L_SW], layer[L_OUT_W]
     return True
 
 
 @njit(cache=True)
+def _block_time(step: IntArray, groups: float, dn: int, drain: int, is_batch: int) -> float:
+    """Returns the cycles of a layer's blocks for each block of channels, waits for a window at the rows' starts included.
+
+    Args:
+        groups: rows times groups of lanes, see `_lane_groups`.
+    """
+    cycles = max(step[0], ceil_div(dn, drain) * step[1])
+    if step[5] == 0:
+        return groups * cycles
+    kernel, lanes = (step[5], step[6]), 1 if is_batch else dn
+    columns = step[8] if is_batch else ceil_div(step[8], dn)
+    stall = row_stall(kernel, step[7], lanes, cycles) / columns
+    return groups * (window_interval(kernel, step[7], lanes, cycles) + stall)
+
+
+@njit(cache=True)
+def _tile_time(step: IntArray, dn: int, drain: int) -> int:
+    """Returns the cycles of a tile besides its blocks."""
+    return step[2] + step[1] * (ceil_div(dn, drain) - 1)
+
+
+@njit(cache=True)
 def _busy(steps: IntArray, groups: Doubles, blocks: Doubles, dn: int, drain: int) -> float:
-    """Returns the cycles of all layers, by what a block of each takes."""
+    """Returns the cycles of all layers, by what a block of each takes; windows left out."""
     total = 0.0
     for i in range(len(steps)):
         total += blocks[i] * groups[i] * max(steps[i, 0], ceil_div(dn, drain) * steps[i, 1])
@@ -471,7 +502,8 @@ def run_curves(layers: IntArray, lut_terms: IntArray, limits: IntArray) -> Float
                         if lut > limits[N_LUT]:
                             break
                         _enter_runs(
-                            steps, groups, blocks[h], dn, drain, base[:, :, h], lut, limits[N_LUT], GROUP_FRAMES[g], out[g]
+                            steps, groups, blocks[h], dn, drain, base[:, :, h], lut, limits[N_LUT], GROUP_FRAMES[g],
+                            is_batch, out[g],
                         )  # fmt: skip
     for b in range(1, BUCKETS + 1):
         out[:, :, :, b] = np.minimum(out[:, :, :, b], out[:, :, :, b - 1])
@@ -481,13 +513,13 @@ def run_curves(layers: IntArray, lut_terms: IntArray, limits: IntArray) -> Float
 @njit(cache=True)
 def _enter_runs(
     steps: IntArray, groups: Doubles, blocks: Doubles, dn: int, drain: int, base: Doubles, lut: float, most: int,
-    batch: int, out: FloatArray,
+    batch: int, is_batch: int, out: FloatArray,
 ) -> None:  # fmt: skip
     """Enters one shape for every run of layers."""
     n, times = len(steps), np.zeros(len(steps))
     for i in range(n):
-        busy = max(steps[i, 0], ceil_div(dn, drain) * steps[i, 1])
-        times[i] = blocks[i] * groups[i] * busy + steps[i, 2] / batch
+        times[i] = blocks[i] * _block_time(steps[i], groups[i], dn, drain, is_batch)
+        times[i] += _tile_time(steps[i], dn, drain) / batch
     for i in range(n):
         total = 0.0
         for j in range(i + 1, n + 1):
@@ -739,8 +771,8 @@ def _weigh(
     slope, offset, flush, n = _slope(model, dk, dn, drain), _offset(model, dk, dn), 0.0, len(steps)
     busy = sketch.lanes[1]
     for i in range(n):
-        busy[i] = sketch.lanes[0, i] * max(steps[i, 0], ceil_div(dn, drain) * steps[i, 1])
-        flush += steps[i, 2] / run.batch
+        busy[i] = _block_time(steps[i], sketch.lanes[0, i], dn, drain, shape.lanes)
+        flush += _tile_time(steps[i], dn, drain) / run.batch
     lowest = PLANES[shape.planes] & -PLANES[shape.planes]
     for h in range(len(sketch.heights)):
         height = sketch.heights[h]
