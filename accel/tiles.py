@@ -282,7 +282,7 @@ def traffic_bits(plan: IntArray) -> tuple[int, int]:
 def standalone_cycles(plan: IntArray, dram_bits: int) -> int:
     """Returns the cycles of a layer alone: the longer of compute and DRAM, the first load and the last store exposed.
 
-    The engine flushes after every tile. A tile may be loaded while one other computes, so a load whose transfer and
+    A round ahead the first load is hidden. A tile may be loaded while one other computes, so a load whose transfer and
     latency take longer than that stalls the engine by half of the difference.
     """
     load, store = traffic_bits(plan)
@@ -295,7 +295,8 @@ def standalone_cycles(plan: IntArray, dram_bits: int) -> int:
         first += plan[P_TILE_BLOCKS] * plan[P_WEIGHT_BITS_PER_BLOCK]
         loads = parts_m * parts_y if rows_outside and parts_m > 1 else parts_m
     if plan[P_IN_DRAM]:
-        first += input_rows(plan, 0, plan[P_TILE_ROWS]) * plan[P_IN_BITS_PER_ROW]
+        if not is_ahead(plan):
+            first += input_rows(plan, 0, plan[P_TILE_ROWS]) * plan[P_IN_BITS_PER_ROW]
         loads = max(loads, parts_y if rows_outside or parts_y == 1 else parts_m * parts_y)
     last = 0
     if plan[P_OUT_DRAM]:
@@ -320,8 +321,8 @@ def tile_options(
 ) -> IntArray:
     """Returns the tiles of a layer that are Pareto-optimal in some residency, int64 (options, 3): blocks, rows, order.
 
-    For each of the contexts (weights pinned or not, input and output on chip or in DRAM) a tile stays that no other
-    beats in weight words, map words and cycles together, large tiles first. Where more than `most` remain, an even
+    For each of the contexts (weights pinned or not, input and output on chip or in DRAM, an input from DRAM loaded a round
+    ahead or not) a tile stays that no other beats in weight words, map words and cycles together, large tiles first. Where more than `most` remain, an even
     selection of them is kept, ends included; the last is the smallest tile, the one that always fits if any does.
     """
     block_tiles, row_tiles = ceil_classes(mapping[M_BLOCKS]), ceil_classes(layer[L_OUT_H])
@@ -339,10 +340,12 @@ def tile_options(
     keep = np.zeros(n, dtype=np.bool_)
     row = np.empty(PLAN_FIELDS, dtype=np.int64)
     cost = np.empty((n, 3), dtype=np.int64)
-    for context in range(8):
-        in_dram = 1 if from_image else (context >> 1) & 1
+    for context in range(16):
+        in_dram, ahead = 1 if from_image else (context >> 1) & 1, context >> 3
+        if ahead and not (in_dram and context & 1):
+            continue
         for t in range(n):
-            flags = np.array([0, context & 1, 0, in_dram, context >> 2, 0])
+            flags = np.array([0, context & 1, ahead, in_dram, (context >> 2) & 1, 0])
             plan_row(layer, engine, mapping, numbers, tiles[t], flags, row)
             cost[t, 0], cost[t, 2] = row[P_WEIGHT_WORDS], standalone_cycles(row, numbers[1])
             cost[t, 1] = row[P_MAP_WORDS] + row[P_STAGE_WORDS] + row[P_LINE_WORDS]

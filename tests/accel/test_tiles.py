@@ -150,8 +150,8 @@ def test_no_tile_beats_all_options() -> None:
     for i, layer in enumerate(layers):
         options = tile_options(layer, engines[0], mappings[i], numbers, int(i == 0), 64)
         assert len(options) < 64, "thinned out: the test needs all of them"
-        for pinned, in_dram, out_dram in np.ndindex(2, 2, 2):
-            flags = np.array([0, pinned, 0, 1 if i == 0 else in_dram, out_dram, 0])
+        for pinned, in_dram, out_dram, ahead in np.ndindex(2, 2, 2, 2):
+            flags = np.array([0, pinned, ahead * pinned, 1 if i == 0 else in_dram, out_dram, 0])
 
             def score(
                 tile: tuple[int, int, int], i: int = i, flags: IntArray = flags
