@@ -322,8 +322,9 @@ def tile_options(
     """Returns the tiles of a layer that are Pareto-optimal in some residency, int64 (options, 3): blocks, rows, order.
 
     For each of the contexts (weights pinned or not, input and output on chip or in DRAM, an input from DRAM loaded a round
-    ahead or not) a tile stays that no other beats in weight words, map words and cycles together, large tiles first. Where more than `most` remain, an even
-    selection of them is kept, ends included; the last is the smallest tile, the one that always fits if any does.
+    ahead or not) a tile stays that no other beats in weight words, map words and cycles together, large tiles first. Where
+    more than `most` remain, an even selection of them is kept, ends included; the last is the smallest tile, the one that
+    always fits if any does.
     """
     block_tiles, row_tiles = ceil_classes(mapping[M_BLOCKS]), ceil_classes(layer[L_OUT_H])
     count = len(block_tiles) * len(row_tiles) * 2
