@@ -23,17 +23,7 @@ from foldwright.accel.mapping import M_BLOCKS, M_CYCLES, M_LATENCY, M_ROWS, ceil
 from foldwright.accel.memory import bram36_in_use, first_fit, live_items
 from foldwright.accel.simulate import steady_cycles
 from foldwright.accel.tables import L_INPUT, L_RESIDUAL
-from foldwright.accel.tiles import (
-    P_BLOCKS,
-    P_CYCLES_PER_BLOCK_ROW,
-    P_LATENCY,
-    P_ROWS,
-    P_TILE_BLOCKS,
-    P_TILE_ROWS,
-    PLAN_FIELDS,
-    plan_row,
-    traffic_bits,
-)
+from foldwright.accel.tiles import PLAN_FIELDS, layer_cycles, plan_row, traffic_bits
 from foldwright.kernels import njit
 
 __all__ = [
@@ -112,7 +102,7 @@ def expand(
         )
         engine = engines[assignment[i]]
         tile = tiles[i, choices[DECISIONS * i + D_TILE]]
-        plan_row(layers[i], engine, mappings[i], numbers[0], tile, flags, plans[i])
+        plan_row(layers[i], engine, mappings[i], numbers, tile, flags, plans[i])
     return plans
 
 
@@ -152,11 +142,9 @@ def round_cycles(
     cycles, latency = steady_cycles(layers, plans, assignment, len(engines), dram_bits)
     busy = np.zeros(len(engines), dtype=np.int64)
     for i in range(len(plans)):
-        p = plans[i]
-        tiles = ceil_div(p[P_BLOCKS], p[P_TILE_BLOCKS]) * ceil_div(p[P_ROWS], p[P_TILE_ROWS])
-        busy[assignment[i]] += p[P_BLOCKS] * p[P_ROWS] * p[P_CYCLES_PER_BLOCK_ROW] + tiles * p[P_LATENCY]
+        busy[assignment[i]] += layer_cycles(plans[i])
     load, store = total_traffic(plans)
-    return max(cycles, busy.max(), ceil_div(load + store, dram_bits)), latency
+    return max(cycles, busy.max(), ceil_div(max(load, store), dram_bits)), latency
 
 
 @njit(cache=True)

@@ -8,10 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from foldwright.accel.datapath import Arithmetic, Engine, LaneMode
-from foldwright.accel.workload import IMAGE, ActKind, Layer, ResultKind, WeightKind
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
+from foldwright.accel.workload import IMAGE, ActKind, Layer, ResultKind, WeightKind, Workload
 
-__all__ = ["block_count", "packing_of", "row_cycles", "tensor_words", "weight_words"]
+__all__ = [
+    "block_count",
+    "lane_writes",
+    "least_flush",
+    "packing_of",
+    "row_cycles",
+    "tensor_words",
+    "weight_words",
+    "window_batches",
+]
 
 _PLANES: dict[Arithmetic, dict[WeightKind, Callable[[int], int]]] = {
     Arithmetic.XNOR: {
@@ -64,8 +73,12 @@ def tensor_words(layer: Layer, engine: Engine, frames: int) -> int:
     return per_pixel * layer.in_height * layer.stride[1] * math.ceil(columns / engine.dn) * frames
 
 
-def block_count(layer: Layer, engine: Engine) -> int:
-    return layer.groups * math.ceil(layer.out_channels / layer.groups / engine.dm)
+def block_count(workload: Workload, layer: Layer, engine: Engine) -> int:
+    """Returns the blocks of output channels: those of each group, or of each part that a group of a reader takes."""
+    readers = (workload.layers[c] for c in workload.consumers(layer.name))
+    groups = (reader.groups for reader in readers if reader.inputs[0] == layer.name)
+    parts = math.lcm(layer.groups, *groups)
+    return parts * math.ceil(layer.out_channels / parts / engine.dm)
 
 
 def weight_words(layer: Layer, engine: Engine, blocks: int) -> int:
@@ -73,12 +86,56 @@ def weight_words(layer: Layer, engine: Engine, blocks: int) -> int:
     return blocks * math.ceil(per_block * min(engine.planes_per_word) / pa)
 
 
-def row_cycles(layer: Layer, engine: Engine, frames: int) -> int:
-    """Returns the cycles of one block over one row."""
-    pa, _, cycles, _ = packing_of(layer, engine)
-    writes = 1 if layer.result is ResultKind.RAW else math.ceil(layer.out_bits / pa)
-    extra = writes if len(layer.inputs) > 1 else 0
+def lane_writes(workload: Workload, datapath: Datapath, layer: Layer) -> int:
+    """Returns the words that a lane writes for a pixel: as many as the reader with the fewest planes a word needs."""
+    if layer.result is ResultKind.RAW:
+        return 1
+    readers = workload.consumers(layer.name)
+    planes = [packing_of(workload.layers[c], datapath.engines[datapath.assignment[c]])[0] for c in readers]
+    return math.ceil(layer.out_bits / min(planes)) if planes else 1
+
+
+def row_cycles(layer: Layer, engine: Engine, frames: int, writes: int) -> int:
+    """Returns the cycles of one block over one row of all frames; `writes` as of `lane_writes`."""
+    pa, packed, cycles, _ = packing_of(layer, engine)
+    extra = math.ceil(layer.out_bits / pa) if len(layer.inputs) > 1 else 0
     interval = max(cycles + extra, math.ceil(engine.dn / engine.drain_lanes) * writes)
-    if engine.lanes is LaneMode.BATCH:
-        return layer.out_width * math.ceil(frames / engine.dn) * interval
-    return frames * math.ceil(layer.out_width / engine.dn) * interval
+    columns, rows = layer.out_width, math.ceil(frames / engine.dn)
+    if engine.lanes is not LaneMode.BATCH:
+        columns, rows = math.ceil(layer.out_width / engine.dn), frames
+    if not packed:
+        return rows * columns * interval
+    batches = window_batches(layer, engine)
+    later = max(interval, batches[-1])
+    return rows * (max(interval, batches[0]) + sum(batches[1:]) + (columns - 1) * later)
+
+
+def window_batches(layer: Layer, engine: Engine) -> list[int]:
+    """Returns how many pixel words of each batch fill the window at a row's start; the last is that of every further column.
+
+    Worked out word by word: a strip moves on by as many words as the stride has phases, and must reach the kernel's last column.
+    """
+    lanes = 1 if engine.lanes is LaneMode.BATCH else engine.dn
+    height, width = layer.kernel
+    stride = layer.stride[1]
+    words = {
+        (column % stride, column // stride // lanes)
+        for lane in range(lanes)
+        for column in range(lane * stride, lane * stride + width)
+    }
+    moved = min(stride, width)
+    first = len(words) % moved or moved
+    return [height * n for n in (first, *[moved] * ((len(words) - first) // moved))]
+
+
+def least_flush(layer: Layer, engine: Engine, writes: int) -> int:
+    """Returns the fewest cycles of a tile besides its blocks: control, unit, drain, threshold search, writer.
+
+    A unit counts pairs in threes, then three counts into one until three are left. Fills of a window, pooling of other layers
+    and thresholds of others come on top.
+    """
+    unit, rows = 3, math.ceil(engine.dk / 3)
+    while rows > 3:
+        unit, rows = unit + 1, math.ceil(rows / 3)
+    behind = 11 + min(layer.out_bits, 4) if layer.result is not ResultKind.RAW else 10
+    return unit + math.ceil(engine.dn / engine.drain_lanes) * writes + behind

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from foldwright.accel.cost import block_rams_of, geometry_table, reserve_bram36
-from foldwright.accel.datapath import BYTE_BITS, Datapath, Engine, LaneMode
+from foldwright.accel.datapath import BYTE_BITS, Datapath, Engine
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source, streamed_words
+from foldwright.accel.mapping import M_CYCLES, M_LATENCY, M_T, map_layers, set_times
 from foldwright.accel.memory import store_words
 from foldwright.accel.slots import byte_runs
-from foldwright.accel.tables import engine_row, layer_table
-from foldwright.accel.window_time import row_stall, window_interval
+from foldwright.accel.tables import engine_row, engine_table, layer_table
 from foldwright.netlists.part import Part
 
 __all__ = [
@@ -20,34 +21,61 @@ __all__ = [
     "datapath_of_layout",
     "engine_cycles",
     "layer_cycles",
+    "layout_mappings",
+    "loose_layers",
     "map_bits",
     "streamed_bits",
 ]
 
+IntArray = npt.NDArray[np.int64]
+
 _BLOCK_WORDS = 512
 
 
-def engine_cycles(layout: AcceleratorLayout, engine: int) -> int:
-    """Returns the cycles that an engine computes in a round, tile latencies left out."""
-    return sum(layer_cycles(layout, layer) for layer in layout.of_engine(engine))
+def layout_mappings(layout: AcceleratorLayout) -> IntArray:
+    """Returns the mapping rows of a layout's layers, int64 (layers, MAPPING_FIELDS).
+
+    They are those of `map_layers` with the cycles of a block as the layout's words are: blocks of a producer stand in
+    slots (`accel.slots`), so that a tap may take more words than its channels would.
+    """
+    workload, datapath = layout.network.workload, layout.datapath
+    layers, engines = layer_table(workload), engine_table(datapath.engines)
+    assignment = np.array(datapath.assignment, dtype=np.int64)
+    mappings: IntArray = map_layers(layers, engines, assignment, datapath.batch_frames)
+    mappings[:, M_T] = [_block_cycles(layer) for layer in layout.layers]
+    set_times(layers, engines, assignment, datapath.batch_frames, mappings)
+    return mappings
 
 
-def layer_cycles(layout: AcceleratorLayout, layer: LayerLayout) -> int:
-    """Returns the cycles that an engine computes for a layer in a round."""
-    encoding, seen = layer.encoding, layer.seen.layer
-    engine = encoding.engine
-    inner = seen.taps * encoding.channel_words
-    cycles = sum(step.duration if step.idle else inner for step in encoding.steps)
-    cycles = max(cycles, layout.beat_interval(layer))
-    batch = engine.lanes is LaneMode.BATCH
-    columns = seen.out_width if batch else -(-seen.out_width // engine.dn)
-    rows = layer.blocks * layer.frames * seen.out_height
-    stalls = 0
-    if layer.source is Source.WINDOW:
-        true, lanes = layer.entry.layer, 1 if batch else engine.dn
-        stalls = rows * row_stall(true.kernel, true.stride[1], lanes, cycles)
-        cycles = window_interval(true.kernel, true.stride[1], lanes, cycles)
-    return rows * columns * cycles + stalls
+def loose_layers(layout: AcceleratorLayout) -> list[str]:
+    """Returns the layers whose blocks take longer than `map_layers` says, for slots leave bits of their words over.
+
+    A schedule of a plan does not know them, so that its cycles are those of a layout without such layers only.
+    """
+    datapath = layout.datapath
+    layers, engines = layer_table(layout.network.workload), engine_table(datapath.engines)
+    dense = map_layers(layers, engines, np.array(datapath.assignment, dtype=np.int64), datapath.batch_frames)
+    pairs = zip(layout.layers, dense[:, M_T], strict=True)
+    return [layer.name for layer, cycles in pairs if _block_cycles(layer) != cycles]
+
+
+def _block_cycles(layer: LayerLayout) -> int:
+    inner = layer.seen.layer.taps * layer.encoding.channel_words
+    return sum(step.duration if step.idle else inner for step in layer.encoding.steps)
+
+
+def layer_cycles(layout: AcceleratorLayout) -> list[int]:
+    """Returns the cycles of each layer's tiles in a round."""
+    rows = zip(layout.layers, layout_mappings(layout), strict=True)
+    return [int(mapping[M_CYCLES] + len(layer.order) * mapping[M_LATENCY]) for layer, mapping in rows]
+
+
+def engine_cycles(layout: AcceleratorLayout) -> list[int]:
+    """Returns the cycles of each engine's tiles in a round."""
+    out = [0] * len(layout.engines)
+    for layer, cycles in zip(layout.layers, layer_cycles(layout), strict=True):
+        out[layer.engine] += cycles
+    return out
 
 
 def streamed_bits(layout: AcceleratorLayout) -> int:

@@ -8,10 +8,13 @@ one weight word and one aligned column group a cycle; with tap packing the taps 
 `ceil(C * taps / (dk / pa))`. Accumulators shift by one position a cycle; a step from one group of `pa` activation
 planes to the next lower one shifts by more than the weight planes pass through, and the difference is idle. Blocks
 follow each other every `max(T + residual reads, drain)` cycles, where drain is `ceil(dn / drain_lanes)` lanes times the
-words that a lane writes. Between two tiles the pipeline flushes (`tile_latency`). The RTL in `accel/rtl` does the same,
-cycle for cycle, and is compared with this file by `foldwright verify`.
+words that a lane writes: one for each `pa` bits *of the layer that reads them*, one where results leave the accelerator.
+A layer that packs taps also waits for its window, in a row and at every row's start (`accel.window_time`). A tile
+takes `tile_latency` cycles more than its blocks. The RTL in `accel/rtl` does the same, cycle for cycle, and is compared
+with this file by `foldwright verify` and `benchmarks/rtl_networks.py`; `unit_latency` alone is an estimate.
 
 A mapping is an int64 row; the constants `M_*` name its entries. `M_PA` is 0 where the engine cannot run the layer.
+Lower bounds (`map_run`) leave out what other engines may add: words that another engine's layer makes a lane write.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from foldwright.accel.tables import (
     E_DN,
     E_DRAIN,
     E_DSP,
+    E_LEVELS,
     E_PA_MASK,
     E_WINDOW,
     L_A_BITS,
@@ -35,7 +39,9 @@ from foldwright.accel.tables import (
     L_IN_C,
     L_IN_H,
     L_IN_W,
+    L_INPUT,
     L_IS_IMAGE_IN,
+    L_IS_RESULT,
     L_KH,
     L_KW,
     L_ONE_PLANE,
@@ -44,6 +50,8 @@ from foldwright.accel.tables import (
     L_OUT_H,
     L_OUT_W,
     L_PAD_L,
+    L_PARTS,
+    L_POOL_K,
     L_RAW,
     L_RESIDUAL,
     L_SW,
@@ -54,15 +62,18 @@ from foldwright.accel.tables import (
     W_SIGNED,
     W_TERNARY,
 )
+from foldwright.accel.window_time import first_batch_words, row_stall, window_interval
 from foldwright.kernels import njit
 
 __all__ = [
     "MAPPING_FIELDS",
     "accumulator_bits",
     "ceil_div",
-    "map_layer",
+    "first_reads",
     "map_layers",
+    "map_run",
     "map_words",
+    "set_times",
     "tile_latency",
     "unit_latency",
     "weight_levels",
@@ -71,17 +82,25 @@ __all__ = [
 
 IntArray = npt.NDArray[np.int64]
 
-# Entries of a mapping row.
+# Entries of a mapping row. M_INTERVAL: from block to block within a row. M_ROW_CYCLES: of one block over one row of all frames.
+# M_PROGRAM, M_SWITCH: cycles to read the first program of a round, and the one behind another layer's.
 (
     M_PA, M_PACKED, M_T, M_INTERVAL, M_DRAIN, M_BLOCKS, M_ROWS, M_GROUPS_PER_ROW, M_CYCLES,
-    M_WEIGHT_WORDS_PER_BLOCK, M_WEIGHT_WORD_BITS, M_LATENCY,
-) = range(12)  # fmt: skip
-MAPPING_FIELDS = 12
+    M_WEIGHT_WORDS_PER_BLOCK, M_WEIGHT_WORD_BITS, M_LATENCY, M_ROW_CYCLES, M_PROGRAM, M_SWITCH,
+) = range(15)  # fmt: skip
+MAPPING_FIELDS = 15
 
 FLUSH_CYCLES = 11
-"""Of the sequencer, besides unit, thresholds and drain: memory and aligner stages, first state, hand-over."""
-PROGRAM_WORDS, WORDS_PER_STEP, WORDS_PER_TAP_COLUMN = 25, 3, 4
-"""Instruction words of a tile, read while the tile before it flushes."""
+"""Of a tile besides unit, search and drain: first loop state, six stages before the array, hand-overs, the writer's stages."""
+POOL_CYCLES = 3
+"""More in every tile of an engine whose writer has a row memory (`rtl.pool.POOL_STAGES`)."""
+DEEP_WORDS = 16
+"""Words of a window from which on choosing among them takes a stage more (`rtl.window_walk`)."""
+_NO_READER = 1 << 30
+# Words of a program: what every tile sets, the writer's fields of pooling, those of a window; per step, per tap column.
+_FIELD_WORDS, _POOL_WORDS, _WINDOW_WORDS, _STEP_WORDS, _TAP_WORDS = 58, 13, 10, 3, 4
+_CHANGED_WORDS = 14
+"""About how many differ from those of another layer, tables and pooling left out."""
 
 
 @njit(cache=True)
@@ -141,8 +160,8 @@ def map_words(layer: IntArray, batch: int, pa: int, dk: int, dn: int, is_batch: 
 
 
 @njit(cache=True)
-def map_layer(layer: IntArray, engine: IntArray, batch: int, out: IntArray) -> None:
-    """Writes the fastest mapping of a layer on an engine into `out` (MAPPING_FIELDS,).
+def _choose_words(layer: IntArray, engine: IntArray, out: IntArray) -> None:
+    """Writes planes per word, tap packing, T and the weights' words of the fastest way, all zeros where there is none.
 
     Among equal block times the fewest planes per word win, which need the least weight memory.
     """
@@ -155,7 +174,7 @@ def map_layer(layer: IntArray, engine: IntArray, batch: int, out: IntArray) -> N
     window = channels * taps * layer[L_A_BITS]
     may_pack = layer[L_IS_IMAGE_IN] == 1 and groups == 1 and taps > 1 and window <= engine[E_WINDOW]
     lowest = engine[E_PA_MASK] & -engine[E_PA_MASK]
-    best, steps = 0, 0
+    best = 0
     for log_pa in range(4):
         pa = 1 << log_pa
         if not engine[E_PA_MASK] & pa or (layer[L_ONE_PLANE] and pa > 1):
@@ -173,49 +192,94 @@ def map_layer(layer: IntArray, engine: IntArray, batch: int, out: IntArray) -> N
                 best = cycles
                 out[M_PA], out[M_PACKED], out[M_T] = pa, packed, cycles
                 out[M_WEIGHT_WORDS_PER_BLOCK] = ceil_div(planes * word_steps, pa // lowest)
-                steps = planes * plane_groups
-    if best == 0:
-        return
     out[M_WEIGHT_WORD_BITS] = engine[E_DM] * engine[E_DK] // lowest
-    writes = 1 if layer[L_RAW] else ceil_div(layer[L_OUT_BITS], out[M_PA])
-    out[M_DRAIN] = ceil_div(engine[E_DN], engine[E_DRAIN]) * writes
-    residual_reads = writes if layer[L_RESIDUAL] > -2 else 0
-    out[M_LATENCY] = tile_latency(layer, engine, steps, out[M_DRAIN])
-    out[M_INTERVAL] = max(out[M_T] + residual_reads, out[M_DRAIN])
-    out[M_BLOCKS] = groups * ceil_div(layer[L_OUT_C] // groups, engine[E_DM])
-    out[M_ROWS] = layer[L_OUT_H]
-    if engine[E_BATCH]:
-        out[M_GROUPS_PER_ROW] = layer[L_OUT_W] * ceil_div(batch, engine[E_DN])
-    else:
-        out[M_GROUPS_PER_ROW] = batch * ceil_div(layer[L_OUT_W], engine[E_DN])
-    out[M_CYCLES] = out[M_BLOCKS] * out[M_ROWS] * out[M_GROUPS_PER_ROW] * out[M_INTERVAL]
 
 
 @njit(cache=True)
-def unit_latency(dk: int) -> int:
-    """Returns the pipeline stages of a dot-product unit (technology xc7): three, and one per level of counters."""
-    stages, rows = 3, ceil_div(dk, 3)
+def _set_times(
+    layer: IntArray, engine: IntArray, batch: int, reader_pa: int, pools: int, out: IntArray
+) -> None:
+    """Completes a mapping whose words are chosen.
+
+    Args:
+        reader_pa: planes per word of the layer that reads the results; 0 where none does, or none that is known.
+        pools: whether any layer of the engine pools.
+    """
+    own_writes = ceil_div(layer[L_OUT_BITS], out[M_PA])
+    writes = ceil_div(layer[L_OUT_BITS], reader_pa) if reader_pa > 0 and not layer[L_RAW] else 1
+    out[M_DRAIN] = ceil_div(engine[E_DN], engine[E_DRAIN]) * writes
+    residual_reads = own_writes if layer[L_RESIDUAL] > -2 else 0
+    out[M_INTERVAL] = max(out[M_T] + residual_reads, out[M_DRAIN])
+    out[M_LATENCY] = tile_latency(layer, engine, out[M_DRAIN], unit_latency(engine), pools)
+    columns, frames, stall = layer[L_OUT_W], ceil_div(batch, engine[E_DN]), 0
+    if not engine[E_BATCH]:
+        columns, frames = ceil_div(layer[L_OUT_W], engine[E_DN]), batch
+    if out[M_PACKED]:
+        kernel, lanes, cycles = (layer[L_KH], layer[L_KW]), 1, out[M_INTERVAL]
+        if not engine[E_BATCH]:
+            lanes = engine[E_DN]
+        stall = row_stall(kernel, layer[L_SW], lanes, cycles)
+        out[M_INTERVAL] = window_interval(kernel, layer[L_SW], lanes, cycles)
+        # What the first fill takes beyond a row's; the sum over rows and blocks is exact with it.
+        out[M_LATENCY] += min(first_batch_words(kernel[0], kernel[1], layer[L_SW], lanes), cycles)
+        words = ceil_div(layer[L_IN_C] * kernel[0] * kernel[1], engine[E_DK] // out[M_PA])
+        out[M_LATENCY] += words * ceil_div(layer[L_A_BITS], out[M_PA]) > DEEP_WORDS
+    out[M_BLOCKS] = layer[L_PARTS] * ceil_div(layer[L_OUT_C] // layer[L_PARTS], engine[E_DM])
+    out[M_ROWS], out[M_GROUPS_PER_ROW] = layer[L_OUT_H], frames * columns
+    out[M_ROW_CYCLES] = frames * (columns * out[M_INTERVAL] + stall)
+    out[M_CYCLES] = out[M_BLOCKS] * out[M_ROWS] * out[M_ROW_CYCLES]
+    _set_program(layer, engine, pools, out)
+
+
+@njit(cache=True)
+def _set_program(layer: IntArray, engine: IntArray, pools: int, out: IntArray) -> None:
+    """Writes how long the words of a tile's program are read, the grant of one token included.
+
+    A program begins with all fields in every other round (`export.executor`); then only those that change are set, here
+    about so many: some, the tables where there are several taps, the writer's where the engine pools.
+    """
+    planes = weight_planes(layer[L_W_KIND], layer[L_W_BITS], engine[E_AND])
+    taps = 1 if out[M_PACKED] else layer[L_KW]
+    steps = planes * ceil_div(layer[L_A_BITS], out[M_PA]) + (out[M_DRAIN] > out[M_T])
+    tables = _STEP_WORDS * steps + _TAP_WORDS * taps
+    pooling = _POOL_WORDS if pools else 0
+    out[M_PROGRAM] = _FIELD_WORDS + tables + pooling + (_WINDOW_WORDS if out[M_PACKED] else 0)
+    out[M_SWITCH] = _CHANGED_WORDS + pooling + (tables if taps > 1 else 0)
+
+
+@njit(cache=True)
+def unit_latency(engine: IntArray) -> int:
+    """Returns about how many pipeline stages a dot-product unit has (technology xc7): three, and one per level of counters.
+
+    What the netlist has (`rtl.popcount.popcount_latency`, one more) is a search's result, one cycle off on average.
+    """
+    if engine[E_DSP]:  # it has one way to hold planes
+        return dsp_latency(engine[E_DK] // engine[E_PA_MASK], engine[E_PA_MASK])
+    stages, rows = 3, ceil_div(engine[E_DK], 3)
     while rows > 3:
         rows, stages = ceil_div(rows, 3), stages + 1
     return stages
 
 
 @njit(cache=True)
-def tile_latency(layer: IntArray, engine: IntArray, steps: int, drain: int) -> int:
-    """Returns the cycles from a tile's last operand word to the next tile's first one.
+def tile_latency(layer: IntArray, engine: IntArray, drain: int, unit_cycles: int, pools: int) -> int:
+    """Returns the cycles of a tile besides those of its blocks, the fill of a window left out.
 
-    The engine flushes unit, threshold search and drain while the next instruction is read; results are in memory then.
+    From `go` to the first operand word, and from the last one until the results are in memory: unit, drain, threshold
+    search, pooling and writer. Raw results on an engine with thresholds pass search and writer by.
     """
-    search, levels = 0, 0 if layer[L_RAW] else layer[L_OUT_BITS]
-    while search < levels and search < 4:
+    levels = max(engine[E_LEVELS], 0 if layer[L_RAW] else (1 << min(layer[L_OUT_BITS], 4)) - 1)
+    search = 0
+    while levels >> search:
         search += 1
-    unit = unit_latency(engine[E_DK])
-    if engine[E_DSP]:
-        unit = dsp_latency(
-            engine[E_DK] // engine[E_PA_MASK], engine[E_PA_MASK]
-        )  # it has one way to hold planes
-    flush = FLUSH_CYCLES + unit + search + drain
-    return max(flush, PROGRAM_WORDS + WORDS_PER_STEP * steps + WORDS_PER_TAP_COLUMN * layer[L_KW])
+    if layer[L_RAW] and search > 0:
+        return FLUSH_CYCLES - 3 + unit_cycles + drain + max(2, search + 1)
+    return FLUSH_CYCLES + unit_cycles + drain + search + (POOL_CYCLES if pools else 0)
+
+
+@njit(cache=True)
+def _pools(layer: IntArray) -> int:
+    return layer[L_POOL_K] > 1 and not layer[L_RAW]
 
 
 @njit(cache=True)
@@ -223,5 +287,64 @@ def map_layers(layers: IntArray, engines: IntArray, assignment: IntArray, batch:
     """Returns the mapping rows of all layers on their engines, int64 (layers, MAPPING_FIELDS)."""
     out = np.zeros((len(layers), MAPPING_FIELDS), dtype=np.int64)
     for i in range(len(layers)):
-        map_layer(layers[i], engines[assignment[i]], batch, out[i])
+        _choose_words(layers[i], engines[assignment[i]], out[i])
+    set_times(layers, engines, assignment, batch, out)
     return out
+
+
+@njit(cache=True)
+def set_times(layers: IntArray, engines: IntArray, assignment: IntArray, batch: int, out: IntArray) -> None:
+    """Completes mappings of which planes per word, packing and T are given."""
+    n = len(layers)
+    reader_pa, pools = np.full(n, _NO_READER, dtype=np.int64), np.zeros(len(engines), dtype=np.int64)
+    for i in range(n):
+        pools[assignment[i]] |= _pools(layers[i])
+        for source in (layers[i, L_INPUT], layers[i, L_RESIDUAL]):
+            if source >= 0:
+                reader_pa[source] = min(reader_pa[source], out[i, M_PA])
+    for i in range(n):
+        if out[i, M_PA]:
+            pa = 0 if layers[i, L_IS_RESULT] else reader_pa[i]
+            _set_times(layers[i], engines[assignment[i]], batch, pa, pools[assignment[i]], out[i])
+
+
+@njit(cache=True)
+def first_reads(layers: IntArray) -> IntArray:
+    """Returns the layers whose results each layer is the first to read, int64 (layers, 2), -1 for none."""
+    out, is_read = np.full((len(layers), 2), -1, dtype=np.int64), np.zeros(len(layers), dtype=np.bool_)
+    for i in range(len(layers)):
+        for k, source in enumerate((layers[i, L_INPUT], layers[i, L_RESIDUAL])):
+            if source >= 0 and not is_read[source]:
+                out[i, k], is_read[source] = source, True
+    return out
+
+
+@njit(cache=True)
+def map_run(
+    layers: IntArray, first: int, end: int, engine: IntArray, batch: int, out: IntArray, saving: IntArray
+) -> None:
+    """Writes mappings of layers first..end-1 on one engine that are no slower than in any design with them on it.
+
+    Args:
+        engine: with one threshold or more; it may have fewer than it will.
+        out: int64 (end - first, MAPPING_FIELDS): the results of each layer are read on this engine, if anywhere.
+        saving: int64 (end - first, 2): the cycles of one block over one row, and of a tile's latency, that a layer takes
+            less if another engine is the first to read it.
+    """
+    reads = np.full(end - first, _NO_READER, dtype=np.int64)
+    for i in range(first, end):
+        _choose_words(layers[i], engine, out[i - first])
+        for source in (layers[i, L_INPUT], layers[i, L_RESIDUAL]):
+            if source >= first and reads[source - first] == _NO_READER and out[i - first, M_PA]:
+                reads[source - first] = out[i - first, M_PA]
+    for i in range(first, end):
+        row = out[i - first]
+        saving[i - first] = 0
+        if row[M_PA] == 0:
+            continue
+        pools, pa = _pools(layers[i]), reads[i - first] % _NO_READER
+        _set_times(layers[i], engine, batch, 0, pools, row)
+        if pa > 0 and pa < layers[i, L_OUT_BITS] and not layers[i, L_RAW]:
+            cycles, latency = row[M_ROW_CYCLES], row[M_LATENCY]
+            _set_times(layers[i], engine, batch, pa, pools, row)
+            saving[i - first, 0], saving[i - first, 1] = row[M_ROW_CYCLES] - cycles, row[M_LATENCY] - latency

@@ -2,9 +2,9 @@
 
 Each engine has three memories: weights, feature maps, and the line memory of a tap-packing window. An engine's layers
 take *slots* 0..n-1 in order, round after round, so a lifetime is a cyclic interval of slots, kept as a bit mask (hence
-at most 63 layers an engine). Pinned weights and tensors handed from engine to engine (twice: one is filled while the
-other is read) live always. Addresses are first fit, largest first, ties by position: deterministic, and fragmentation
-is counted because depth is the highest address in use.
+at most 63 layers an engine). Pinned weights, tensors handed from engine to engine (twice: one is filled while the other
+is read) and inputs that are loaded a round ahead live always. Addresses are first fit, largest first, ties by position:
+deterministic, and fragmentation is counted because depth is the highest address in use.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from foldwright.accel.tables import (
     L_GROUPS,
     L_IN_C,
     L_INPUT,
-    L_IS_LAST,
+    L_IS_RESULT,
     L_OUT_BITS,
     L_OUT_C,
     L_RESIDUAL,
@@ -42,6 +42,7 @@ from foldwright.accel.tiles import (
     P_PINNED,
     P_STAGE_WORDS,
     P_WEIGHT_WORDS,
+    is_ahead,
 )
 from foldwright.kernels import njit
 
@@ -115,8 +116,9 @@ def live_items(
         ahead = _cyclic_mask(slot[i] - lead + count[e], slot[i] + count[e], count[e])
         weights = all_slots if plans[i, P_PINNED] else ahead
         k = _add(items, k, e, MEMORY_WEIGHT, plans[i, P_WEIGHT_WORDS], weights, i, HOLDS_WEIGHTS)
-        k = _add(items, k, e, MEMORY_MAP, plans[i, P_MAP_WORDS], ahead, i, HOLDS_INPUT)
-        k = _add(items, k, e, MEMORY_LINE, plans[i, P_LINE_WORDS], ahead, i, HOLDS_INPUT)
+        inputs = all_slots if is_ahead(plans[i]) else ahead
+        k = _add(items, k, e, MEMORY_MAP, plans[i, P_MAP_WORDS], inputs, i, HOLDS_INPUT)
+        k = _add(items, k, e, MEMORY_LINE, plans[i, P_LINE_WORDS], inputs, i, HOLDS_INPUT)
         if plans[i, P_OUT_DRAM]:
             during = _cyclic_mask(slot[i], slot[i] + 1, count[e])
             k = _add(items, k, e, MEMORY_MAP, plans[i, P_STAGE_WORDS], during, i, HOLDS_STAGE)
@@ -287,7 +289,7 @@ def engine_reserve(layers: IntArray, engine: IntArray, batch: int, geometries: I
     acc_bits, last = _LEAST_ACC_BITS, -1
     for i in range(len(layers)):
         acc_bits = max(acc_bits, accumulator_bits(layers[i], engine[E_AND]))
-        if layers[i, L_IS_LAST]:
+        if layers[i, L_IS_RESULT]:
             last = i
     if last < 0:
         return ENGINE_RESERVE_BRAM36

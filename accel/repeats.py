@@ -33,19 +33,24 @@ __all__ = ["mark_repeats", "periods_of", "rounds_repeat", "skip_tiles"]
 
 IntArray = npt.NDArray[np.int64]
 
-# Entries of a tile row. S_INNER and S_OUTER: up to which tile all are like those one (inner, outer) period earlier.
+# Entries of a tile row. S_CYCLES: from its start until its results are in memory; S_PAUSE: from then until the program of the
+# tile behind it is read. S_REFILL: how many tiles before this one, the rounds' counted on, has read the copy of the input that
+# it fills, 0 where the prefetch lead alone says when it may be loaded. S_INNER and S_OUTER: up to which tile all are like those
+# one (inner, outer) period earlier.
 (
-    S_LAYER, S_WEIGHT_BITS, S_INPUT_BITS, S_CYCLES, S_STORE_BITS, S_BLOCK, S_ROW, S_ENDS, S_INNER, S_OUTER,
-) = range(10)  # fmt: skip
-TILE_FIELDS = 10
+    S_LAYER, S_WEIGHT_BITS, S_INPUT_BITS, S_CYCLES, S_STORE_BITS, S_BLOCK, S_ROW, S_ENDS, S_INNER, S_OUTER, S_PAUSE,
+    S_REFILL,
+) = range(12)  # fmt: skip
+TILE_FIELDS = 12
 # Program counters of an engine: tiles since the start, place in the round and round of its three stages; what a fetch waits for.
 F_COUNT, F_AT, F_ROUND, C_COUNT, C_AT, C_ROUND, W_COUNT, W_AT, W_ROUND, F_PHASE = range(10)
 PC_FIELDS = 10
 T_LOADED, T_COMPUTED, T_STORED = range(3)
 FETCH_FREE, ENGINE_FREE, ARRIVED, STORE_FREE = range(4)
+READ_FREE, WRITE_FREE = range(2)  # of the port, in the row behind those of the engines
 # Entries of a snapshot: tile, its start, how far fetch leads and stores lag, phase, then what is free when.
 Q_COUNT, Q_NOW, Q_LEAD, Q_LAG, Q_PHASE, Q_FREE = range(6)
-SNAPSHOT_FIELDS = Q_FREE + 5
+SNAPSHOT_FIELDS = Q_FREE + 6
 # A start of a round adds where the engine is, relative to the round that engine 0 starts.
 B_AT, B_ROUND = SNAPSHOT_FIELDS, SNAPSHOT_FIELDS + 1
 BEGIN_FIELDS = SNAPSHOT_FIELDS + 2
@@ -85,7 +90,7 @@ def _is_like(tiles: IntArray, a: int, b: int) -> bool:
     for column in range(S_WEIGHT_BITS, S_STORE_BITS + 1):
         if tiles[a, column] != tiles[b, column]:
             return False
-    return True
+    return tiles[a, S_REFILL] == tiles[b, S_REFILL]
 
 
 @njit(cache=True)
@@ -96,7 +101,8 @@ def _snapshot(pc: IntArray, free: IntArray, e: int, now: int, out: IntArray) -> 
     out[Q_PHASE] = pc[e, F_PHASE]
     for i in range(4):
         out[Q_FREE + i] = max(0, free[e, i] - now)
-    out[Q_FREE + 4] = max(0, free[len(pc), 0] - now)
+    for i in range(2):
+        out[Q_FREE + 4 + i] = max(0, free[len(pc), i] - now)
 
 
 @njit(cache=True)
@@ -179,7 +185,8 @@ def _shift(pc: IntArray, free: IntArray, times: IntArray, here: IntArray, tiles:
         pc[0, column + 1] += tiles
     for i in range(4):
         free[0, i] += cycles
-    free[1, 0] += cycles
+    for i in range(2):
+        free[1, i] += cycles
 
 
 @njit(cache=True)

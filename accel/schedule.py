@@ -155,15 +155,13 @@ def network_tables(workload: Workload, datapath: Datapath, part: Part, pool_bram
                 f"layer {layer.name!r} has {layer.weight_kind.value} weights, which the {datapath.engines[e].arithmetic.value} "
                 f"engine {e} cannot run; use an engine with arithmetic 'and'"
             )
+    numbers = np.array([datapath.batch_frames, datapath.dram_bits_per_cycle, pool_bram36], dtype=np.int64)
     tiles = np.empty((len(layers), MAX_TILES, 3), dtype=np.int64)
     for i, row in enumerate(layers):
-        options = tile_options(
-            row, engines[assignment[i]], mappings[i], datapath.batch_frames, datapath.dram_bits_per_cycle,
-            int(row[L_INPUT] < 0), MAX_TILES,
-        )  # fmt: skip
+        engine, from_image = engines[assignment[i]], int(row[L_INPUT] < 0)
+        options = tile_options(row, engine, mappings[i], numbers, from_image, MAX_TILES)
         tiles[i, : len(options)], tiles[i, len(options) :] = options, options[-1]
     widths = memory_widths(layers, engines, mappings, assignment)
-    numbers = np.array([datapath.batch_frames, datapath.dram_bits_per_cycle, pool_bram36], dtype=np.int64)
     return layers, engines, mappings, assignment, widths, geometry_table(part.block_ram), tiles, numbers
 
 

@@ -90,14 +90,14 @@ def _check_sizes(workload: Workload, datapath: Datapath, schedule: Schedule) -> 
     for i, (layer, decision) in enumerate(zip(workload.layers, schedule.decisions, strict=True)):
         e = datapath.assignment[i]
         engine = datapath.engines[e]
-        blocks = block_count(layer, engine)
+        blocks = block_count(workload, layer, engine)
         _check_tile(layer, decision, blocks)
         copies = 1 if decision.weights_pinned or decision.tile_blocks >= blocks else 2
         here = blocks if decision.weights_pinned else decision.tile_blocks
         every = set(range(counts[e]))
         during = every if decision.weights_pinned else {slots[i]}
         _need(held, (e, "weights", layer.name), copies * weight_words(layer, engine, here), during)
-        _need_input(workload, datapath, schedule, held, i, slots[i])
+        _need_input(workload, datapath, schedule, held, i, slots[i], counts[e])
         if not decision.output_on_chip:
             _need(held, (e, "stage", layer.name), 1, {slots[i]})
         else:
@@ -112,22 +112,27 @@ def _need_input(
     held: dict[tuple[int, str, str], MemoryBlock],
     i: int,
     slot: int,
+    slots: int,
 ) -> None:
+    """Checks an input from DRAM: the rows of a tile twice, or the tensor, twice and always if loaded a round ahead."""
     layer, decision, e = workload.layers[i], schedule.decisions[i], datapath.assignment[i]
     producer = workload.index[layer.inputs[0]]
     if producer >= 0 and schedule.decisions[producer].output_on_chip:
         return
     engine = datapath.engines[e]
-    rows = layer.in_height
-    if decision.tile_rows < layer.out_height:
-        rows = min(rows, (2 * decision.tile_rows - 1) * layer.stride[0] + layer.kernel[0])
+    rows, cut = layer.in_height, decision.tile_rows < layer.out_height
+    ahead = decision.weights_pinned and decision.prefetch_lead > 0
+    if cut:
+        rows = min(rows, (decision.tile_rows - 1) * layer.stride[0] + layer.kernel[0])
+    if cut or ahead:
+        rows *= 2
     if packing_of(layer, engine)[1]:
         batch = engine.lanes is LaneMode.BATCH
         columns = layer.in_width if batch else math.ceil(layer.in_width / engine.dn) * datapath.batch_frames
         words = rows * columns * (math.ceil(datapath.batch_frames / engine.dn) if batch else 1)
     else:
         words = rows * (tensor_words(layer, engine, datapath.batch_frames) // layer.in_height)
-    _need(held, (e, "input", layer.name), words, {slot})
+    _need(held, (e, "input", layer.name), words, set(range(slots)) if ahead else {slot})
 
 
 def _need_tensor(

@@ -1,19 +1,24 @@
 """Tile-level event simulator: engines, their fetch queues, one DRAM port, tokens between engines (njit).
 
-Events of an engine, in order: *load* (weights, then input rows of a tile) into a double buffer, *compute* of the tile,
-*store* of its finished rows. Rules:
+Events of an engine, in order: *load* (weights, then input rows of a tile), *compute* of the tile, *store* of its finished
+rows. Rules:
 
-- The DRAM port serves one transfer at a time, first come first served; each load arrives `DRAM_LATENCY_CYCLES` after
-  its last beat. Loads of an engine keep program order.
-- A tile may be loaded when the tile before the last is computed; the first tiles of a layer when the layer `lead + 1`
-  places before it is (prefetch across layers and rounds); an input that another layer left in DRAM when it is stored.
-- A tile's compute starts when it is loaded, the engine is free, its stage buffer is free, and for a layer's first tile
-  when the producers' results have left the result path (`P_LATENCY` cycles after their last word: fill and drain).
+- A tile lasts from its start until its results are in memory; the next one starts then at the earliest, or when its program
+  is read, which takes long in every other round (`mapping._set_program`): half of that wait counts in each.
+- The DRAM port reads and writes at once (AXI has a channel for each), `dram_bits` a cycle each way. A channel serves one
+  transfer at a time, first come first served; a load keeps it for `TRANSFER_CYCLES` besides its beats and arrives
+  `DRAM_LATENCY_CYCLES` after the last. Loads of an engine keep program order.
+- A tile may be loaded when the tile before the last has ended; the first tiles of a layer when the layer `lead + 1`
+  places before it has (prefetch across layers and rounds); with two copies of the input that stay (`tiles.is_ahead`)
+  when the tile that read the copy last has; an input that another layer left in DRAM when it is stored.
+- A tile starts when it is loaded, its stage buffer is free, and for a layer's first tile when the producers have ended.
+- Of results that leave the accelerator the storer holds two rounds; a tensor for another layer has a stage buffer of two tiles.
 - A tensor handed to another engine has two copies: its producer runs at most one round ahead of the reader.
+- Who waits for another part of the accelerator goes on `HAND_OVER_CYCLES` after what it waits for.
 
 Several rounds run; the first ones fill the pipeline, cycles per round are measured over the next, and more rounds
-follow at their heels, whose loads contend for the port as in steady state. Left out:
-refresh and page misses (folded into the usable bits per cycle), bank conflicts between loads and results.
+follow at their heels, whose loads contend for the port as in steady state. Left out: results that leave for DRAM while
+their tile still runs, refresh and page misses (folded into the usable bits per cycle), bank conflicts between loads and results.
 """
 
 from __future__ import annotations
@@ -38,11 +43,14 @@ from foldwright.accel.repeats import (
     FETCH_FREE,
     PC_FIELDS,
     Q_NOW,
+    READ_FREE,
     S_BLOCK,
     S_CYCLES,
     S_ENDS,
     S_INPUT_BITS,
     S_LAYER,
+    S_PAUSE,
+    S_REFILL,
     S_ROW,
     S_STORE_BITS,
     S_WEIGHT_BITS,
@@ -55,31 +63,36 @@ from foldwright.accel.repeats import (
     W_AT,
     W_COUNT,
     W_ROUND,
+    WRITE_FREE,
     mark_repeats,
     rounds_repeat,
     skip_tiles,
 )
-from foldwright.accel.tables import L_INPUT, L_RESIDUAL
+from foldwright.accel.tables import L_INPUT, L_IS_RESULT, L_RESIDUAL
 from foldwright.accel.tiles import (
     DRAM_LATENCY_CYCLES,
+    HAND_OVER_CYCLES,
     ORDER_WEIGHTS,
     P_BLOCKS,
-    P_CYCLES_PER_BLOCK_ROW,
     P_IN_BITS_PER_ROW,
     P_IN_DRAM,
-    P_LATENCY,
     P_LEAD,
     P_ORDER,
     P_OUT_BITS_PER_ROW,
     P_OUT_DRAM,
     P_PINNED,
+    P_PROGRAM,
     P_RESIDUAL_DRAM,
     P_ROWS,
+    P_SWITCH,
     P_TILE_BLOCKS,
     P_TILE_ROWS,
     P_WEIGHT_BITS_PER_BLOCK,
+    TRANSFER_CYCLES,
     input_rows,
+    is_ahead,
     stored_rows,
+    tile_cycles,
 )
 from foldwright.kernels import njit
 
@@ -108,15 +121,33 @@ def tile_table(plans: IntArray, assignment: IntArray, engine: int) -> IntArray:
     for i in range(len(plans)):
         if assignment[i] == engine:
             k = _layer_tiles(plans[i], i, out, k)
+    _set_pauses(plans, out)
     return out
+
+
+@njit(cache=True)
+def _set_pauses(plans: IntArray, tiles: IntArray) -> None:
+    """Writes how long an engine waits behind each tile of a round for the words of the next one's program.
+
+    They are read from the tile's start on. Those behind the last are few in one round and all of them in the other.
+    """
+    count = len(tiles)
+    for k in range(count):
+        after = tiles[(k + 1) % count, S_LAYER]
+        if not tiles[k, S_ENDS]:
+            continue
+        few = max(0, plans[after, P_SWITCH] - tiles[k, S_CYCLES]) if after != tiles[k, S_LAYER] else 0
+        tiles[k, S_PAUSE] = few
+        if k + 1 == count:
+            tiles[k, S_PAUSE] = (few + max(0, plans[after, P_PROGRAM] - tiles[k, S_CYCLES]) + 1) // 2
 
 
 @njit(cache=True)
 def _layer_tiles(p: IntArray, layer: int, out: IntArray, k: int) -> int:
     parts_m = ceil_div(p[P_BLOCKS], p[P_TILE_BLOCKS])
     parts_y = ceil_div(p[P_ROWS], p[P_TILE_ROWS])
-    have = 0
-    for step in range(parts_m * parts_y):
+    tiles, reloads, ahead = parts_m * parts_y, parts_y > 1 and p[P_ORDER] == ORDER_WEIGHTS, is_ahead(p)
+    for step in range(tiles):
         m, y = (
             (step // parts_y, step % parts_y)
             if p[P_ORDER] == ORDER_WEIGHTS
@@ -125,24 +156,36 @@ def _layer_tiles(p: IntArray, layer: int, out: IntArray, k: int) -> int:
         block, row = m * p[P_TILE_BLOCKS], y * p[P_TILE_ROWS]
         blocks, rows = min(p[P_TILE_BLOCKS], p[P_BLOCKS] - block), min(p[P_TILE_ROWS], p[P_ROWS] - row)
         out[k, S_LAYER], out[k, S_BLOCK], out[k, S_ROW] = layer, block, row
-        out[k, S_CYCLES] = blocks * rows * p[P_CYCLES_PER_BLOCK_ROW]
+        out[k, S_CYCLES] = tile_cycles(p, blocks, rows)
         new_weights = y == 0 if p[P_ORDER] == ORDER_WEIGHTS else parts_m > 1 or y == 0
         if new_weights and not p[P_PINNED]:
             out[k, S_WEIGHT_BITS] = blocks * p[P_WEIGHT_BITS_PER_BLOCK]
-        if p[P_IN_DRAM]:
-            if y == 0 and parts_y > 1 and p[P_ORDER] == ORDER_WEIGHTS:
-                have = 0  # the ring of rows starts over with every weight tile
-            load, have = input_rows(p, row, row + rows, have)
-            out[k, S_INPUT_BITS] = load * p[P_IN_BITS_PER_ROW]
+        if p[P_IN_DRAM] and (m == 0 or reloads):
+            out[k, S_INPUT_BITS] = input_rows(p, row, row + rows) * p[P_IN_BITS_PER_ROW]
+        if ahead:
+            out[k, S_REFILL] = _refill(step, tiles, parts_y, 1 if reloads else parts_m, len(out))
         finished = (stored_rows(p, row + rows) - stored_rows(p, row)) * p[P_OUT_BITS_PER_ROW]
         part = finished * (block + blocks) // p[P_BLOCKS] - finished * block // p[P_BLOCKS]
         if p[P_OUT_DRAM]:
             out[k, S_STORE_BITS] = part
         if p[P_RESIDUAL_DRAM]:
             out[k, S_INPUT_BITS] += part
-        out[k, S_ENDS] = step + 1 == parts_m * parts_y
+        out[k, S_ENDS] = step + 1 == tiles
         k += 1
     return k
+
+
+@njit(cache=True)
+def _refill(step: int, tiles: int, parts_y: int, span: int, per_round: int) -> int:
+    """Returns how many tiles before one the last tile is that read the copy of the input which this one's load fills.
+
+    Args:
+        step: of the layer's `tiles`, of an engine's `per_round`.
+        span: tiles that read a copy before the other's turn comes.
+    """
+    if parts_y == 1:
+        return 2 * per_round - tiles + 1
+    return span + 1 if step >= 2 * span else per_round - tiles + span + 1
 
 
 @njit(cache=True)
@@ -177,7 +220,8 @@ def run_events(
     most = 0
     for e in range(engines):
         most = max(most, starts[e + 1] - starts[e])
-    # Per engine and tile since the start. An entry counts once the stage's counter has passed it.
+    # Per engine and tile since the start, with what handing over takes where others wait for it: T_LOADED, T_STORED and the
+    # ends of layers, but not T_COMPUTED. An entry counts once the stage's counter has passed it.
     times = np.empty((3, engines, most * ahead), dtype=np.int64)
     pc = np.zeros((engines, PC_FIELDS), dtype=np.int64)
     free = np.zeros((engines + 1, 4), dtype=np.int64)
@@ -201,7 +245,7 @@ def run_events(
         for e in range(engines):
             if stale[e]:
                 stale[e] = False
-                if _settle(e, starts, tiles, plans, pc, free, times, layer_stored, ahead):
+                if _settle(e, starts, tiles, pc, free, times, layer_stored, ahead):
                     stale[:] = True
                     stale[e] = False
                 first = starts[e]
@@ -212,11 +256,10 @@ def run_events(
                     )  # fmt: skip
                 if pc[e, C_COUNT] < pc[e, F_COUNT]:
                     ready[e, 1] = _compute_ready(
-                        e, first, tiles, layers, plans, assignment, pc, free, times, layer_end
+                        e, first, tiles, layers, plans, assignment, pc, free, times, layer_end, layer_stored
                     )
                 if pc[e, W_COUNT] < pc[e, C_COUNT]:
-                    latency = plans[tiles[first + pc[e, W_AT], S_LAYER], P_LATENCY]
-                    ready[e, 2] = times[T_COMPUTED, e, pc[e, W_COUNT]] + latency
+                    ready[e, 2] = times[T_COMPUTED, e, pc[e, W_COUNT]]
             for stage in range(3):
                 if ready[e, stage] < best:
                     best, best_engine, best_kind = ready[e, stage], e, LOAD_INPUT + stage
@@ -244,32 +287,33 @@ def run_events(
         stale[e] = True
         if best_kind < COMPUTE:
             bits = tiles[t, S_WEIGHT_BITS] if best_kind == LOAD_WEIGHTS else tiles[t, S_INPUT_BITS]
-            start = max(best, free[engines, 0])
-            end = start + ceil_div(bits, dram_bits)
-            free[engines, 0] = free[e, FETCH_FREE] = end
+            start = max(best, free[engines, READ_FREE])
+            end = start + ceil_div(bits, dram_bits) + TRANSFER_CYCLES
+            free[engines, READ_FREE] = free[e, FETCH_FREE] = end
             free[e, ARRIVED] = end + DRAM_LATENCY_CYCLES
             pc[e, F_PHASE] = LOAD_INPUT
             if best_kind == LOAD_INPUT:
                 pc[e, F_PHASE] = LOAD_WEIGHTS
-                times[T_LOADED, e, k] = free[e, ARRIVED]
+                times[T_LOADED, e, k] = free[e, ARRIVED] + HAND_OVER_CYCLES
                 _advance(pc, e, F_COUNT, per_round)
         elif best_kind == COMPUTE:
             end = start + tiles[t, S_CYCLES]
             times[T_COMPUTED, e, k] = end
-            free[e, ENGINE_FREE] = end + plans[layer, P_LATENCY]  # the next instruction waits for the flush
+            free[e, ENGINE_FREE] = end + tiles[t, S_PAUSE]
             _advance(pc, e, C_COUNT, per_round)
             if tiles[t, S_ENDS]:
                 stale[:] = True
-                layer_end[now_round, layer] = end
-                ends[now_round] = max(ends[now_round], end + plans[layer, P_LATENCY])
+                layer_end[now_round, layer] = end + HAND_OVER_CYCLES
+                ends[now_round] = max(ends[now_round], end)
         else:
-            start = max(best, free[engines, 0])
+            start = max(best, free[engines, WRITE_FREE])
             end = start + ceil_div(tiles[t, S_STORE_BITS], dram_bits)
-            free[engines, 0] = free[e, STORE_FREE] = times[T_STORED, e, k] = end
+            free[engines, WRITE_FREE] = free[e, STORE_FREE] = end
+            times[T_STORED, e, k] = end + HAND_OVER_CYCLES
             _advance(pc, e, W_COUNT, per_round)
             if tiles[t, S_ENDS]:
                 stale[:] = True
-                layer_stored[now_round, layer] = end
+                layer_stored[now_round, layer] = end + HAND_OVER_CYCLES
                 ends[now_round] = max(ends[now_round], end)
         if written < len(events):
             events[written, V_KIND], events[written, V_ENGINE], events[written, V_LAYER] = best_kind, e, layer
@@ -277,7 +321,7 @@ def run_events(
             events[written, V_START], events[written, V_END] = start, end
             written += 1
         if at + 1 == per_round and best_kind >= COMPUTE:
-            _settle(e, starts, tiles, plans, pc, free, times, layer_stored, ahead)
+            _settle(e, starts, tiles, pc, free, times, layer_stored, ahead)
             if _rounds_done(pc) >= wanted:
                 break
     for r in range(wanted, rounds):
@@ -287,8 +331,8 @@ def run_events(
 
 @njit(cache=True, forceinline=True)
 def _settle(
-    e: int, starts: IntArray, tiles: IntArray, plans: IntArray, pc: IntArray, free: IntArray, times: IntArray,
-    layer_stored: IntArray, ahead: int,
+    e: int, starts: IntArray, tiles: IntArray, pc: IntArray, free: IntArray, times: IntArray, layer_stored: IntArray,
+    ahead: int,
 ) -> bool:  # fmt: skip
     """Passes loads and stores that need no transfer, and thus no event; returns whether a layer is stored by that."""
     first, per_round, ended = starts[e], starts[e + 1] - starts[e], False
@@ -298,16 +342,16 @@ def _settle(
             pc[e, F_PHASE] = LOAD_INPUT
         if pc[e, F_PHASE] == LOAD_WEIGHTS or tiles[t, S_INPUT_BITS] > 0:
             break
-        times[T_LOADED, e, pc[e, F_COUNT]] = free[e, ARRIVED] if tiles[t, S_WEIGHT_BITS] > 0 else 0
+        loads = tiles[t, S_WEIGHT_BITS] > 0
+        times[T_LOADED, e, pc[e, F_COUNT]] = free[e, ARRIVED] + HAND_OVER_CYCLES if loads else 0
         pc[e, F_PHASE] = LOAD_WEIGHTS
         _advance(pc, e, F_COUNT, per_round)
     while pc[e, W_COUNT] < pc[e, C_COUNT] and tiles[first + pc[e, W_AT], S_STORE_BITS] == 0:
         t, k = first + pc[e, W_AT], pc[e, W_COUNT]
-        layer = tiles[t, S_LAYER]
-        times[T_STORED, e, k] = times[T_COMPUTED, e, k] + plans[layer, P_LATENCY]
+        times[T_STORED, e, k] = times[T_COMPUTED, e, k] + HAND_OVER_CYCLES
         if tiles[t, S_ENDS]:
-            ended = True
-            layer_stored[pc[e, W_ROUND], layer] = max(times[T_STORED, e, k], free[e, STORE_FREE])
+            ended, stored = True, max(times[T_COMPUTED, e, k], free[e, STORE_FREE])
+            layer_stored[pc[e, W_ROUND], tiles[t, S_LAYER]] = stored + HAND_OVER_CYCLES
         _advance(pc, e, W_COUNT, per_round)
     return ended
 
@@ -338,15 +382,24 @@ def _load_ready(
 ) -> int:  # fmt: skip
     """Returns when the next load of an engine may be asked for; far away while that is not known."""
     k, at, now_round = pc[e, F_COUNT], pc[e, F_AT], pc[e, F_ROUND]
-    layer = tiles[first + at, S_LAYER]
-    place = slot[layer] - min(plans[layer, P_LEAD], count[e] - 1) - 1
-    ready, gate_round = free[e, FETCH_FREE], now_round
-    if place < 0:
-        place, gate_round = place + count[e], now_round - 1
-    if gate_round >= 0:
-        ready = max(ready, layer_end[gate_round, by_slot[e, place]])
-    if at >= 2 and tiles[first + at - 2, S_LAYER] == layer:
-        ready = max(ready, times[T_COMPUTED, e, k - 2]) if k - 2 < pc[e, C_COUNT] else FAR
+    layer, back = tiles[first + at, S_LAYER], tiles[first + at, S_REFILL]
+    ready = free[e, FETCH_FREE]
+    if back > 0:
+        if k - back >= pc[e, C_COUNT]:
+            return FAR
+        if k - back >= max(
+            0, pc[e, C_COUNT] - 2
+        ):  # those before have ended, and what they would let go is let go
+            ready = max(ready, times[T_COMPUTED, e, k - back] + HAND_OVER_CYCLES)
+    else:
+        place, gate_round = slot[layer] - min(plans[layer, P_LEAD], count[e] - 1) - 1, now_round
+        if place < 0:
+            place, gate_round = place + count[e], now_round - 1
+        if gate_round >= 0:
+            ready = max(ready, layer_end[gate_round, by_slot[e, place]])
+        if at >= 2 and tiles[first + at - 2, S_LAYER] == layer:
+            done = k - 2 < pc[e, C_COUNT]
+            ready = max(ready, times[T_COMPUTED, e, k - 2] + HAND_OVER_CYCLES) if done else FAR
     if pc[e, F_PHASE] == LOAD_INPUT:
         if plans[layer, P_IN_DRAM] and layers[layer, L_INPUT] >= 0:
             ready = max(ready, layer_stored[now_round, layers[layer, L_INPUT]])
@@ -358,27 +411,27 @@ def _load_ready(
 @njit(cache=True, forceinline=True)
 def _compute_ready(
     e: int, first: int, tiles: IntArray, layers: IntArray, plans: IntArray, assignment: IntArray, pc: IntArray,
-    free: IntArray, times: IntArray, layer_end: IntArray,
+    free: IntArray, times: IntArray, layer_end: IntArray, layer_stored: IntArray,
 ) -> int:  # fmt: skip
     """Returns when the next compute of an engine may start; far away while that is not known."""
     k, at, now_round = pc[e, C_COUNT], pc[e, C_AT], pc[e, C_ROUND]
     layer = tiles[first + at, S_LAYER]
     ready = max(free[e, ENGINE_FREE], times[T_LOADED, e, k])
-    if plans[layer, P_OUT_DRAM] and k >= 2:
+    if plans[layer, P_OUT_DRAM] and not layers[layer, L_IS_RESULT] and k >= 2:
         ready = max(ready, times[T_STORED, e, k - 2]) if k - 2 < pc[e, W_COUNT] else FAR
-    if at > 0 and tiles[first + at - 1, S_LAYER] == layer:
-        return ready
-    for column in (L_INPUT, L_RESIDUAL):
-        producer = layers[layer, column]
-        if producer >= 0 and not plans[producer, P_OUT_DRAM]:
-            end = layer_end[now_round, producer]
-            ready = max(ready, end + plans[producer, P_LATENCY] if end < FAR else FAR)
-    if not plans[layer, P_OUT_DRAM] and now_round >= 2:
-        for reader in range(layer + 1, len(layers)):
-            if assignment[reader] != e and (
-                layers[reader, L_INPUT] == layer or layers[reader, L_RESIDUAL] == layer
-            ):
-                ready = max(ready, layer_end[now_round - 2, reader])
+    if at == 0 or tiles[first + at - 1, S_LAYER] != layer:
+        for column in (L_INPUT, L_RESIDUAL):
+            producer = layers[layer, column]
+            if producer >= 0 and assignment[producer] != e and not plans[producer, P_OUT_DRAM]:
+                ready = max(ready, layer_end[now_round, producer])
+        if layers[layer, L_IS_RESULT] and now_round >= 2:
+            ready = max(ready, layer_stored[now_round - 2, layer])
+        if not plans[layer, P_OUT_DRAM] and now_round >= 2:
+            for reader in range(layer + 1, len(layers)):
+                if assignment[reader] != e and (
+                    layers[reader, L_INPUT] == layer or layers[reader, L_RESIDUAL] == layer
+                ):
+                    ready = max(ready, layer_end[now_round - 2, reader])
     return ready
 
 

@@ -7,6 +7,7 @@ the module constants name the columns. Kinds are small integers, in the order of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import lcm
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +19,20 @@ __all__ = ["ENGINE_FIELDS", "LAYER_FIELDS", "engine_row", "engine_table", "layer
 
 IntTable = npt.NDArray[np.int64]
 
-# Columns of a layer row. L_ONE_PLANE: signed activations with zero padding, whose words may hold one plane only.
-# L_IS_LAST: the last layer, whose results go to DRAM.
+# Columns of a layer row. L_ONE_PLANE: signed activations with zero padding, whose words may hold one plane only. L_PARTS: equal
+# parts of the output channels that each begin a block, for the groups of the layer and of its readers. L_IS_RESULT: no layer
+# reads it.
 (
     L_IN_C, L_IN_H, L_IN_W, L_OUT_C, L_OUT_H, L_OUT_W, L_KH, L_KW, L_SH, L_SW, L_PAD_T, L_PAD_L, L_GROUPS,
     L_W_BITS, L_W_KIND, L_A_BITS, L_A_BIPOLAR, L_OUT_BITS, L_RAW, L_STORED_H, L_STORED_W,
-    L_POOL_K, L_POOL_S, L_POOL_PAD, L_INPUT, L_RESIDUAL, L_ACC_BITS, L_IS_IMAGE_IN, L_ONE_PLANE, L_IS_LAST,
-) = range(30)  # fmt: skip
-LAYER_FIELDS = 30
+    L_POOL_K, L_POOL_S, L_POOL_PAD, L_INPUT, L_RESIDUAL, L_ACC_BITS, L_IS_IMAGE_IN, L_ONE_PLANE,
+    L_PARTS, L_IS_RESULT,
+) = range(31)  # fmt: skip
+LAYER_FIELDS = 31
 
 # Columns of an engine row.
-E_DM, E_DK, E_DN, E_AND, E_BATCH, E_PA_MASK, E_DRAIN, E_WINDOW, E_DSP = range(9)
-ENGINE_FIELDS = 9
+E_DM, E_DK, E_DN, E_AND, E_BATCH, E_PA_MASK, E_DRAIN, E_WINDOW, E_LEVELS, E_ACC, E_DSP = range(11)
+ENGINE_FIELDS = 11
 
 W_BINARY, W_TERNARY, W_ODD, W_SIGNED = range(4)
 _W_KIND = {
@@ -40,8 +43,10 @@ _W_KIND = {
 }
 
 
-def _layer_row(layer: Layer, index: dict[str, int]) -> list[int]:
-    pool = layer.pool
+def _layer_row(workload: Workload, layer: Layer) -> list[int]:
+    pool, index = layer.pool, workload.index
+    readers = [workload.layers[c] for c in workload.consumers(layer.name)]
+    split = (reader.groups for reader in readers if reader.inputs[0] == layer.name)
     return [
         layer.in_channels, layer.in_height, layer.in_width,
         layer.out_channels, layer.out_height, layer.out_width,
@@ -53,13 +58,13 @@ def _layer_row(layer: Layer, index: dict[str, int]) -> list[int]:
         index[layer.inputs[0]], index[layer.inputs[1]] if len(layer.inputs) > 1 else -2,
         layer.acc_bits, int(layer.inputs[0] == IMAGE),
         int(layer.act_kind is ActKind.SIGNED and max(layer.padding) > 0),
-        int(index[layer.name] == len(index) - 1),
+        lcm(layer.groups, *split), int(not readers),
     ]  # fmt: skip
 
 
 def layer_table(workload: Workload) -> IntTable:
     """Returns the layers as int64 (layers, LAYER_FIELDS); producers by position, `IMAGE` -1, none -2."""
-    return np.array([_layer_row(layer, workload.index) for layer in workload.layers], dtype=np.int64)
+    return np.array([_layer_row(workload, layer) for layer in workload.layers], dtype=np.int64)
 
 
 def engine_row(engine: Engine) -> list[int]:
@@ -73,6 +78,8 @@ def engine_row(engine: Engine) -> list[int]:
         sum(engine.planes_per_word),  # 1, 2, 4, 8 are bits of a mask
         engine.drain_lanes,
         engine.window_bits,
+        engine.levels,
+        engine.acc_bits,
         int(engine.kind is EngineKind.DSP),
     ]
 

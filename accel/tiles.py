@@ -3,7 +3,12 @@
 A tile is `blocks` blocks of output channels by `rows` output rows, whole rows wide. The reduction is never cut (an
 engine has no path to reload partial sums) and a row is never cut. Two loop orders exist: weights outside (`ORDER_WEIGHTS`:
 each weight tile stays while all rows pass) and rows outside (`ORDER_ROWS`). Every ceil class is enumerated, not only
-divisors; a class is represented by its smallest tile. Rows already on chip are not loaded again (halo reuse).
+divisors; a class is represented by its smallest tile.
+
+An input from DRAM comes in copies of what one tile reads, used in turns: two where there are several tiles of rows, or where
+the next round's is loaded meanwhile (`is_ahead`), else one. Rows that two tiles share are loaded with both. In DRAM the pixels
+of an image, and the items of results that leave the accelerator, are padded to whole beats (`export.dram`); tensors between
+layers, which are not built in DRAM yet, count by their bits.
 
 A plan row (int64, PLAN_FIELDS; constants `P_*`) is a layer with its decisions, ready for `memory` and `simulate`.
 """
@@ -15,26 +20,32 @@ import numpy.typing as npt
 
 from foldwright.accel.mapping import (
     M_BLOCKS,
-    M_GROUPS_PER_ROW,
-    M_INTERVAL,
     M_LATENCY,
     M_PA,
     M_PACKED,
+    M_PROGRAM,
+    M_ROW_CYCLES,
     M_ROWS,
+    M_SWITCH,
     M_WEIGHT_WORD_BITS,
     M_WEIGHT_WORDS_PER_BLOCK,
     ceil_div,
     map_words,
 )
 from foldwright.accel.tables import (
+    E_ACC,
     E_BATCH,
     E_DK,
     E_DM,
     E_DN,
+    E_DRAIN,
     L_A_BITS,
+    L_GROUPS,
     L_IN_C,
     L_IN_H,
     L_IN_W,
+    L_INPUT,
+    L_IS_RESULT,
     L_KH,
     L_OUT_BITS,
     L_OUT_C,
@@ -55,9 +66,12 @@ __all__ = [
     "PLAN_FIELDS",
     "ceil_classes",
     "input_rows",
+    "is_ahead",
+    "layer_cycles",
     "plan_row",
     "standalone_cycles",
     "stored_rows",
+    "tile_cycles",
     "tile_options",
     "traffic_bits",
 ]
@@ -66,17 +80,22 @@ IntArray = npt.NDArray[np.int64]
 
 ORDER_WEIGHTS, ORDER_ROWS = 0, 1
 
-DRAM_LATENCY_CYCLES = 40
-"""From the last address of a read burst to its data: about 200 ns through the PS of a Zynq-7000 at 200 MHz (assumed)."""
+DRAM_LATENCY_CYCLES = 40 + 12
+"""From a load that may begin to its first data, its beats left out: the address through the PS of a Zynq-7000 to the data,
+about 200 ns at 200 MHz (assumed), and what the loader takes to ask and to place (measured on the RTL)."""
+TRANSFER_CYCLES = 8
+"""How long a load keeps the port besides its beats (measured on the RTL: 7 to 8)."""
+HAND_OVER_CYCLES = 7
+"""From when something is there, or a place is free, until who waits for it goes on: a token given, asked for and granted."""
 
 # Entries of a plan row.
 (
     P_ENGINE, P_BLOCKS, P_ROWS, P_TILE_BLOCKS, P_TILE_ROWS, P_ORDER, P_PINNED, P_LEAD, P_IN_DRAM, P_OUT_DRAM,
     P_CYCLES_PER_BLOCK_ROW, P_WEIGHT_BITS_PER_BLOCK, P_IN_BITS_PER_ROW, P_OUT_BITS_PER_ROW, P_IN_H, P_KH, P_SH, P_PAD_T,
     P_STORED_H, P_POOL_K, P_POOL_S, P_POOL_PAD, P_WEIGHT_WORDS, P_MAP_WORDS, P_LINE_WORDS, P_STAGE_WORDS, P_LATENCY,
-    P_RESIDUAL_DRAM,
-) = range(28)  # fmt: skip
-PLAN_FIELDS = 28
+    P_RESIDUAL_DRAM, P_PROGRAM, P_SWITCH,
+) = range(30)  # fmt: skip
+PLAN_FIELDS = 30
 
 
 @njit(cache=True)
@@ -96,11 +115,40 @@ def ceil_classes(size: int) -> IntArray:
 
 
 @njit(cache=True)
-def input_rows(plan: IntArray, row_from: int, row_to: int, have: int) -> tuple[int, int]:
-    """Returns (rows to load, highest row then on chip) for output rows row_from..row_to when rows below `have` are there."""
+def input_rows(plan: IntArray, row_from: int, row_to: int) -> int:
+    """Returns the input rows that output rows row_from..row_to - 1 read."""
     low = max(0, row_from * plan[P_SH] - plan[P_PAD_T])
     high = min(plan[P_IN_H], (row_to - 1) * plan[P_SH] - plan[P_PAD_T] + plan[P_KH])
-    return max(0, high - max(low, have)), max(high, have)
+    return max(0, high - low)
+
+
+@njit(cache=True)
+def _all_input_rows(plan: IntArray) -> int:
+    """Returns the input rows that one sweep over all tiles of rows loads."""
+    total = 0
+    for row in range(0, plan[P_ROWS], plan[P_TILE_ROWS]):
+        total += input_rows(plan, row, min(row + plan[P_TILE_ROWS], plan[P_ROWS]))
+    return total
+
+
+@njit(cache=True)
+def is_ahead(plan: IntArray) -> bool:
+    """Whether two copies of an input from DRAM stay, so that a round's is loaded while the one before is read."""
+    return plan[P_IN_DRAM] and plan[P_PINNED] and plan[P_LEAD] > 0
+
+
+@njit(cache=True)
+def layer_cycles(plan: IntArray) -> int:
+    """Returns the cycles of all tiles of a layer in a round, waits between them left out."""
+    parts_m = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS])
+    parts_y = ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
+    return plan[P_BLOCKS] * plan[P_ROWS] * plan[P_CYCLES_PER_BLOCK_ROW] + parts_m * parts_y * plan[P_LATENCY]
+
+
+@njit(cache=True)
+def tile_cycles(plan: IntArray, blocks: int, rows: int) -> int:
+    """Returns the cycles of a tile from its start until its results are in memory."""
+    return blocks * rows * plan[P_CYCLES_PER_BLOCK_ROW] + plan[P_LATENCY]
 
 
 @njit(cache=True)
@@ -117,7 +165,7 @@ def plan_row(
     layer: IntArray,
     engine: IntArray,
     mapping: IntArray,
-    batch: int,
+    numbers: IntArray,
     tile: IntArray,
     flags: IntArray,
     out: IntArray,
@@ -125,18 +173,20 @@ def plan_row(
     """Writes the plan row of a layer with its decisions.
 
     Args:
+        numbers: frames per round and DRAM bits per cycle come first.
         tile: (blocks, rows, order).
         flags: (engine index, pinned, lead, input from DRAM, output to DRAM, residual from DRAM).
     """
     out[:] = 0
+    batch, beat_bits = numbers[0], numbers[1]
     out[P_ENGINE], out[P_PINNED], out[P_LEAD], out[P_IN_DRAM], out[P_OUT_DRAM], out[P_RESIDUAL_DRAM] = flags
     out[P_BLOCKS], out[P_ROWS] = mapping[M_BLOCKS], mapping[M_ROWS]
     out[P_TILE_BLOCKS], out[P_TILE_ROWS], out[P_ORDER] = tile
-    out[P_LATENCY] = mapping[M_LATENCY]
-    out[P_CYCLES_PER_BLOCK_ROW] = mapping[M_GROUPS_PER_ROW] * mapping[M_INTERVAL]
+    out[P_LATENCY], out[P_PROGRAM], out[P_SWITCH] = mapping[M_LATENCY], mapping[M_PROGRAM], mapping[M_SWITCH]
+    out[P_CYCLES_PER_BLOCK_ROW] = mapping[M_ROW_CYCLES]
     out[P_WEIGHT_BITS_PER_BLOCK] = mapping[M_WEIGHT_WORDS_PER_BLOCK] * mapping[M_WEIGHT_WORD_BITS]
-    out[P_IN_BITS_PER_ROW] = batch * layer[L_IN_C] * layer[L_IN_W] * layer[L_A_BITS]
-    out[P_OUT_BITS_PER_ROW] = batch * layer[L_OUT_C] * layer[L_STORED_W] * layer[L_OUT_BITS]
+    out[P_IN_BITS_PER_ROW] = batch * layer[L_IN_W] * _pixel_bits(layer, engine, mapping, beat_bits)
+    out[P_OUT_BITS_PER_ROW] = layer[L_STORED_W] * _result_bits(layer, engine, mapping, batch, beat_bits)
     out[P_IN_H], out[P_KH], out[P_SH], out[P_PAD_T] = layer[L_IN_H], layer[L_KH], layer[L_SH], layer[L_PAD_T]
     out[P_STORED_H], out[P_POOL_K] = layer[L_STORED_H], layer[L_POOL_K]
     out[P_POOL_S], out[P_POOL_PAD] = layer[L_POOL_S], layer[L_POOL_PAD]
@@ -163,13 +213,44 @@ def plan_row(
 
 
 @njit(cache=True)
+def _pixel_bits(layer: IntArray, engine: IntArray, mapping: IntArray, beat_bits: int) -> int:
+    """Returns the bits that a pixel of the input takes in DRAM, a frame's: of an image whole beats."""
+    bits = layer[L_IN_C] * layer[L_A_BITS]
+    if layer[L_INPUT] >= 0:
+        return bits
+    if mapping[M_PACKED]:
+        return ceil_div(bits, beat_bits) * beat_bits
+    words = layer[L_GROUPS] * ceil_div(layer[L_IN_C] // layer[L_GROUPS], engine[E_DK] // mapping[M_PA])
+    words *= ceil_div(layer[L_A_BITS], mapping[M_PA])
+    return words * ceil_div(engine[E_DK], beat_bits) * beat_bits
+
+
+@njit(cache=True)
+def _result_bits(layer: IntArray, engine: IntArray, mapping: IntArray, batch: int, beat_bits: int) -> int:
+    """Returns the bits that a pixel of the output takes in DRAM, all frames': of results items of whole beats.
+
+    An item is what the writer lets go at once: a block of some lanes, each value as wide as an accumulator.
+    """
+    if not layer[L_IS_RESULT]:
+        return batch * layer[L_OUT_C] * layer[L_OUT_BITS]
+    item, items = engine[E_DM] * max(engine[E_ACC], layer[L_OUT_BITS]), batch
+    if engine[E_BATCH]:
+        item *= engine[E_DRAIN]
+        full, rest = batch // engine[E_DN], batch % engine[E_DN]
+        items = full * ceil_div(engine[E_DN], engine[E_DRAIN]) + ceil_div(rest, engine[E_DRAIN])
+    return mapping[M_BLOCKS] * items * ceil_div(item, beat_bits) * beat_bits
+
+
+@njit(cache=True)
 def _input_buffer(
     layer: IntArray, engine: IntArray, mapping: IntArray, batch: int, many_rows: bool, out: IntArray
 ) -> None:
-    """Sizes the buffer of an input that comes from DRAM: a ring of rows, or the whole tensor."""
+    """Sizes the copies of an input that comes from DRAM: the rows of a tile, or the whole tensor."""
     rows = layer[L_IN_H]
     if many_rows:
-        rows = min(rows, (out[P_TILE_ROWS] - 1) * layer[L_SH] + layer[L_KH] + out[P_TILE_ROWS] * layer[L_SH])
+        rows = min(rows, (out[P_TILE_ROWS] - 1) * layer[L_SH] + layer[L_KH])
+    if many_rows or is_ahead(out):
+        rows *= 2
     if mapping[M_PACKED]:
         columns = layer[L_IN_W] * ceil_div(batch, engine[E_DN])
         if not engine[E_BATCH]:
@@ -191,8 +272,7 @@ def traffic_bits(plan: IntArray) -> tuple[int, int]:
         load += sweeps * plan[P_BLOCKS] * plan[P_WEIGHT_BITS_PER_BLOCK]
     if plan[P_IN_DRAM]:
         sweeps = parts_m if plan[P_ORDER] == ORDER_WEIGHTS and parts_y > 1 else 1
-        rows, _ = input_rows(plan, 0, plan[P_ROWS], 0)
-        load += sweeps * rows * plan[P_IN_BITS_PER_ROW]
+        load += sweeps * _all_input_rows(plan) * plan[P_IN_BITS_PER_ROW]
     if plan[P_RESIDUAL_DRAM]:
         load += plan[P_STORED_H] * plan[P_OUT_BITS_PER_ROW]
     return load, plan[P_STORED_H] * plan[P_OUT_BITS_PER_ROW] if plan[P_OUT_DRAM] else 0
@@ -202,22 +282,21 @@ def traffic_bits(plan: IntArray) -> tuple[int, int]:
 def standalone_cycles(plan: IntArray, dram_bits: int) -> int:
     """Returns the cycles of a layer alone: the longer of compute and DRAM, the first load and the last store exposed.
 
-    The engine flushes after every tile. A tile may be loaded while one other computes, so a load whose transfer and
+    A round ahead the first load is hidden. A tile may be loaded while one other computes, so a load whose transfer and
     latency take longer than that stalls the engine by half of the difference.
     """
     load, store = traffic_bits(plan)
     parts_m = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS])
     parts_y = ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
-    compute = (
-        plan[P_BLOCKS] * plan[P_ROWS] * plan[P_CYCLES_PER_BLOCK_ROW] + parts_m * parts_y * plan[P_LATENCY]
-    )
+    compute = layer_cycles(plan)
     rows_outside = plan[P_ORDER] == ORDER_ROWS
     first, loads = 0, 0
     if not plan[P_PINNED]:
         first += plan[P_TILE_BLOCKS] * plan[P_WEIGHT_BITS_PER_BLOCK]
         loads = parts_m * parts_y if rows_outside and parts_m > 1 else parts_m
     if plan[P_IN_DRAM]:
-        first += input_rows(plan, 0, plan[P_TILE_ROWS], 0)[0] * plan[P_IN_BITS_PER_ROW]
+        if not is_ahead(plan):
+            first += input_rows(plan, 0, plan[P_TILE_ROWS]) * plan[P_IN_BITS_PER_ROW]
         loads = max(loads, parts_y if rows_outside or parts_y == 1 else parts_m * parts_y)
     last = 0
     if plan[P_OUT_DRAM]:
@@ -225,10 +304,10 @@ def standalone_cycles(plan: IntArray, dram_bits: int) -> int:
         last = ceil_div(last * plan[P_TILE_BLOCKS] * plan[P_TILE_ROWS], plan[P_BLOCKS] * plan[P_ROWS])
     stall = 0
     if loads > 1:
-        each = load // loads // dram_bits + DRAM_LATENCY_CYCLES
+        each = load // loads // dram_bits + TRANSFER_CYCLES + DRAM_LATENCY_CYCLES + HAND_OVER_CYCLES
         stall = (loads - 1) * max(0, each - compute // (parts_m * parts_y)) // 2
     first, last = ceil_div(first, dram_bits), ceil_div(last, dram_bits)
-    return max(compute + stall + first + last, ceil_div(load + store, dram_bits))
+    return max(compute + stall + first + last, ceil_div(max(load, store), dram_bits))
 
 
 @njit(cache=True)
@@ -236,16 +315,16 @@ def tile_options(
     layer: IntArray,
     engine: IntArray,
     mapping: IntArray,
-    batch: int,
-    dram_bits: int,
+    numbers: IntArray,
     from_image: int,
     most: int,
 ) -> IntArray:
     """Returns the tiles of a layer that are Pareto-optimal in some residency, int64 (options, 3): blocks, rows, order.
 
-    For each of the contexts (weights pinned or not, input and output on chip or in DRAM) a tile stays that no other
-    beats in weight words, map words and cycles together, large tiles first. Where more than `most` remain, an even
-    selection of them is kept, ends included; the last is the smallest tile, the one that always fits if any does.
+    For each of the contexts (weights pinned or not, input and output on chip or in DRAM, an input from DRAM loaded a round
+    ahead or not) a tile stays that no other beats in weight words, map words and cycles together, large tiles first. Where
+    more than `most` remain, an even selection of them is kept, ends included; the last is the smallest tile, the one that
+    always fits if any does.
     """
     block_tiles, row_tiles = ceil_classes(mapping[M_BLOCKS]), ceil_classes(layer[L_OUT_H])
     count = len(block_tiles) * len(row_tiles) * 2
@@ -262,12 +341,14 @@ def tile_options(
     keep = np.zeros(n, dtype=np.bool_)
     row = np.empty(PLAN_FIELDS, dtype=np.int64)
     cost = np.empty((n, 3), dtype=np.int64)
-    for context in range(8):
-        in_dram = 1 if from_image else (context >> 1) & 1
+    for context in range(16):
+        in_dram, ahead = 1 if from_image else (context >> 1) & 1, context >> 3
+        if ahead and not (in_dram and context & 1):
+            continue
         for t in range(n):
-            flags = np.array([0, context & 1, 0, in_dram, context >> 2, 0])
-            plan_row(layer, engine, mapping, batch, tiles[t], flags, row)
-            cost[t, 0], cost[t, 2] = row[P_WEIGHT_WORDS], standalone_cycles(row, dram_bits)
+            flags = np.array([0, context & 1, ahead, in_dram, (context >> 2) & 1, 0])
+            plan_row(layer, engine, mapping, numbers, tiles[t], flags, row)
+            cost[t, 0], cost[t, 2] = row[P_WEIGHT_WORDS], standalone_cycles(row, numbers[1])
             cost[t, 1] = row[P_MAP_WORDS] + row[P_STAGE_WORDS] + row[P_LINE_WORDS]
         _mark_pareto(cost, keep)
     keep[n - 1] = True

@@ -11,7 +11,7 @@ from collections import defaultdict
 from itertools import pairwise
 
 from foldwright.accel.datapath import Datapath
-from foldwright.accel.layer_rules import block_count, row_cycles
+from foldwright.accel.layer_rules import block_count, lane_writes, least_flush, row_cycles
 from foldwright.accel.schedule import LayerDecision, Schedule, TileEvent
 from foldwright.accel.workload import Workload
 from foldwright.errors import IllegalSolutionError
@@ -35,20 +35,21 @@ def check_times(workload: Workload, datapath: Datapath, schedule: Schedule) -> N
     _check_engines(schedule, least, all_shown=len(datapath.engines) == 1)
     _check_order(schedule.events)
     _check_tensors(workload, schedule)
-    _check_totals(workload, datapath, schedule)
+    _check_totals(workload, datapath, schedule, least)
 
 
 def _least_cycles(workload: Workload, datapath: Datapath, schedule: Schedule) -> dict[_Tile, int]:
-    """Returns the fewest cycles that each tile of a round computes."""
+    """Returns the fewest cycles from each tile's start until its results are in memory."""
     out: dict[_Tile, int] = {}
     first = [0] * len(datapath.engines)
     for layer, decision, e in zip(workload.layers, schedule.decisions, datapath.assignment, strict=True):
         engine = datapath.engines[e]
-        blocks = _parts(block_count(layer, engine), decision.tile_blocks)
+        blocks = _parts(block_count(workload, layer, engine), decision.tile_blocks)
         rows = _parts(layer.out_height, decision.tile_rows)
-        cycles = row_cycles(layer, engine, datapath.batch_frames)
+        writes = lane_writes(workload, datapath, layer)
+        cycles = row_cycles(layer, engine, datapath.batch_frames, writes)
         for k, (b, r) in enumerate(_tiles(decision, blocks, rows)):
-            out[layer.name, first[e] + k] = b * r * cycles
+            out[layer.name, first[e] + k] = b * r * cycles + least_flush(layer, engine, writes)
         first[e] += len(blocks) * len(rows)
     return out
 
@@ -82,12 +83,14 @@ def _event(event: TileEvent) -> str:
 
 
 def _check_port(events: tuple[TileEvent, ...]) -> None:
-    transfers = sorted((e for e in events if e.kind != "compute"), key=lambda e: (e.start_cycle, e.end_cycle))
-    for a, b in pairwise(transfers):
-        if b.start_cycle < a.end_cycle:
-            raise IllegalSolutionError(
-                f"schedule: {_event(b)}: {a.kind} of {a.layer!r} holds the DRAM port until {a.end_cycle}"
-            )
+    """Checks that each channel of the DRAM port, reads and writes, moves one thing at a time."""
+    for kinds in (("load_weights", "load_input"), ("store",)):
+        mine = sorted((e for e in events if e.kind in kinds), key=lambda e: (e.start_cycle, e.end_cycle))
+        for a, b in pairwise(mine):
+            if b.start_cycle < a.end_cycle:
+                raise IllegalSolutionError(
+                    f"schedule: {_event(b)}: {a.kind} of {a.layer!r} holds the DRAM port until {a.end_cycle}"
+                )
 
 
 def _check_engines(schedule: Schedule, least: dict[_Tile, int], all_shown: bool) -> None:
@@ -143,17 +146,19 @@ def _check_tensors(workload: Workload, schedule: Schedule) -> None:
                 raise IllegalSolutionError(f"schedule: {_event(e)}: {source!r} is complete at {ready} only")
 
 
-def _check_totals(workload: Workload, datapath: Datapath, schedule: Schedule) -> None:
+def _check_totals(
+    workload: Workload, datapath: Datapath, schedule: Schedule, least: dict[_Tile, int]
+) -> None:
     """Checks that a round is as long as each engine and the DRAM port are busy, and the traffic what has to move."""
     busy = [0] * len(datapath.engines)
-    loads = stores = 0
-    for layer, decision, e in zip(workload.layers, schedule.decisions, datapath.assignment, strict=True):
-        engine = datapath.engines[e]
-        rows = block_count(layer, engine) * layer.out_height
-        busy[e] += rows * row_cycles(layer, engine, datapath.batch_frames)
-        loads += 0 if decision.weights_pinned else layer.weight_count
-        stores += 0 if decision.output_on_chip else layer.out_tensor_bits * datapath.batch_frames
-    port = math.ceil((schedule.loaded_bits + schedule.stored_bits) / datapath.dram_bits_per_cycle)
+    for (name, _), cycles in least.items():
+        busy[datapath.assignment[workload.index[name]]] += cycles
+    pinned = {d.layer for d in schedule.decisions if d.weights_pinned}
+    on_chip = {d.layer for d in schedule.decisions if d.output_on_chip}
+    loads = sum(layer.weight_count for layer in workload.layers if layer.name not in pinned)
+    stores = sum(layer.out_tensor_bits for layer in workload.layers if layer.name not in on_chip)
+    stores *= datapath.batch_frames
+    port = math.ceil(max(schedule.loaded_bits, schedule.stored_bits) / datapath.dram_bits_per_cycle)
     for name, cycles in [
         *((f"engine {e} computes", b) for e, b in enumerate(busy)),
         ("the DRAM port takes", port),

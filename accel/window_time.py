@@ -18,7 +18,6 @@ and `ready` are those of the window before. `accel/rtl/window.py` does the same,
 
 from __future__ import annotations
 
-from foldwright.accel.mapping import ceil_div
 from foldwright.kernels import njit
 
 __all__ = [
@@ -45,7 +44,7 @@ def strip_words(kernel_width: int, stride: int, lanes: int) -> int:
     reach = (
         kernel_width - 1
     ) // stride  # columns that the first phases need behind a word; the others one less
-    groups = ceil_div(reach, lanes)
+    groups = -(-reach // lanes)
     if reach - 1 > (groups - 1) * lanes:
         return (groups + 1) * stride
     return groups * stride + (kernel_width - 1) % stride + 1
@@ -54,7 +53,7 @@ def strip_words(kernel_width: int, stride: int, lanes: int) -> int:
 @njit(cache=True)
 def strip_batches(kernel_width: int, stride: int, lanes: int) -> int:
     """Returns the batches that fill a strip."""
-    return ceil_div(strip_words(kernel_width, stride, lanes), min(stride, kernel_width))
+    return -(-strip_words(kernel_width, stride, lanes) // min(stride, kernel_width))
 
 
 @njit(cache=True)

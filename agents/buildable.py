@@ -2,7 +2,8 @@
 
 The allocator's space is wider than the accelerator's: blocks must be whole bytes of the maps that they are written to,
 several lanes drain at once only from frames to frames, and all tensors between layers stay on chip; weights do too where
-they fit, else those of all layers but the first stream. The search starts from a datapath, keeps its assignment, and moves
+they fit, else those of all layers but the first stream. Blocks must also fill words as densely as the schedule of a plan
+counts, so that plan and layout take the same cycles. The search starts from a datapath, keeps its assignment, and moves
 one number at a time; it takes what makes the slowest engine's round per frame shorter, within the LUTs, flip-flops and
 block RAMs.
 """
@@ -19,7 +20,13 @@ from foldwright.accel.cost import cost
 from foldwright.accel.datapath import Datapath, Engine, EngineKind, LaneMode
 from foldwright.accel.dsp_shape import LANES_PER_SLICE
 from foldwright.accel.layout import AcceleratorLayout, lay_out
-from foldwright.accel.layout_cost import bram36_of_layout, datapath_of_layout, engine_cycles, streamed_bits
+from foldwright.accel.layout_cost import (
+    bram36_of_layout,
+    datapath_of_layout,
+    engine_cycles,
+    loose_layers,
+    streamed_bits,
+)
 from foldwright.accel.network import Network
 from foldwright.accel.tilings import LayerTiling
 from foldwright.errors import ConfigError, InfeasibleError
@@ -96,6 +103,12 @@ class _Judge:
                 return None
             for rows in _ROWS:
                 layout = lay_out(self._network, datapath, image_tile_rows=rows, acc_bits=self._acc_bits)
+                loose = loose_layers(layout)
+                if loose:
+                    self.last_reason = (
+                        f"blocks of channels leave bits of the words of layer {loose[0]!r} over"
+                    )
+                    return None
                 if self._fits(layout):
                     return self._judged(layout)
             for parts in _PARTS:
@@ -120,7 +133,7 @@ class _Judge:
 
     def _judged(self, layout: AcceleratorLayout) -> Buildable:
         datapath = layout.datapath
-        slowest = max(engine_cycles(layout, e) for e in range(len(datapath.engines)))
+        slowest = max(engine_cycles(layout))
         slowest = max(slowest, streamed_bits(layout) // datapath.dram_bits_per_cycle)
         return Buildable(layout, layout.layers[0].tile_rows, 1000 * slowest // datapath.batch_frames)
 

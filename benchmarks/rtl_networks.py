@@ -9,8 +9,8 @@ those of the test vectors beside the model, taken again and again, or of the dig
 - the network's output, computed from the last layer's values in DRAM, with the reference's,
 - and with `expected`, `extra_expected` and the logits that a real board printed, where the model has them.
 
-Cycles per frame are measured in steady state, beside what the simulator says for the same decisions and what the
-RTL's own timing says (`accel.cosim.cycles`). Binary TOPS count two operations for every bit of weight times bit of activation.
+Cycles per frame are measured in steady state, beside what the simulator says for the same decisions
+(`accel.cosim.cycles`). Binary TOPS count two operations for every bit of weight times bit of activation.
 
 Networks that are not in the repository are read from `../shared/models` beside the checkout; those absent are skipped.
 """
@@ -168,12 +168,9 @@ class Row:
     cycles_per_round: float
     cycles_per_frame: float
     simulated_cycles_per_round: int
-    corrected_cycles_per_round: float
     round_error: float
-    corrected_round_error: float
     layer_error_worst: float
     layer_error_mean: float
-    corrected_layer_error_worst: float
     first_round_cycles: int
     steady_rounds: int
     utilisation: tuple[float, ...]
@@ -304,7 +301,6 @@ def _row(
             "mismatches": compared.mismatches,
             "first_mismatch": str(compared.first) if compared.first else None,
             "simulated_error": round(layer.simulated_error, 5),
-            "corrected_error": round(layer.corrected_error, 5),
         }
         for layer, compared in zip(cycles.layers, found, strict=True)
     )
@@ -321,12 +317,9 @@ def _row(
         cycles_per_round=cycles.measured,
         cycles_per_frame=cycles.cycles_per_frame,
         simulated_cycles_per_round=cycles.simulated,
-        corrected_cycles_per_round=cycles.corrected,
         round_error=round(cycles.simulated_error, 5),
-        corrected_round_error=round(cycles.corrected_error, 5),
         layer_error_worst=round(cycles.worst_layer_error, 5),
         layer_error_mean=round(cycles.mean_layer_error, 5),
-        corrected_layer_error_worst=round(cycles.worst_corrected_error, 5),
         first_round_cycles=cycles.first_round,
         steady_rounds=cycles.steady_rounds,
         utilisation=tuple(round(engine.utilisation, 4) for engine in cycles.engines),
@@ -348,9 +341,8 @@ def _print(row: Row) -> None:
     )
     print(
         f"  cycles per frame {row.cycles_per_frame:,.1f}; round {row.cycles_per_round:,.1f}, simulated "
-        f"{row.simulated_cycles_per_round:,} ({row.round_error:+.2%}), corrected "
-        f"{row.corrected_cycles_per_round:,.1f} ({row.corrected_round_error:+.2%}); layers: worst "
-        f"{row.layer_error_worst:.2%}, mean {row.layer_error_mean:.2%}, corrected {row.corrected_layer_error_worst:.2%}"
+        f"{row.simulated_cycles_per_round:,} ({row.round_error:+.2%}); layers: worst {row.layer_error_worst:.2%}, "
+        f"mean {row.layer_error_mean:.2%}"
     )
     rates = (
         f"{rate:,.1f} frames/s, {row.binary_tops[c]:.4f} TOPS at {c} MHz"

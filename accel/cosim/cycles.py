@@ -1,24 +1,16 @@
-"""Cycles of a co-simulated accelerator, beside what the simulator and what the RTL's own timing predict.
+"""Cycles of a co-simulated accelerator, beside what the simulator predicts.
 
-Three numbers stand side by side, for every layer and for a round in steady state:
+Two numbers stand side by side, for every layer and for a round in steady state:
 
     measured    from a tile's `go` until its results are in memory, from the traces
-    simulated   `accel.simulate` with the decisions that the layout has taken (`schedule_of`), tile latencies included
-    corrected   `accel.cosim.timing`: the same, from the programs, with what the simulator leaves out
+    simulated   `accel.simulate` with the decisions that the layout has taken (`schedule_of`)
 
 A `Waterfall` says where the measured cycles of a layer in a round went; its parts add up to them. What an engine waits in
 front of a tile is counted to that tile's layer, in the order in which the causes end: until its program is read, until
 other engines have given their tokens, and the rest, where it waits for the image or for room for results, as DRAM.
 
-What the simulator does not say, or says differently (`docs/accelerator.md` has how the RTL works):
-
-- A packed layer's window: its first fill of a tile, and that of every row (`accel.window_time`); the largest difference.
-- `mapping.tile_latency` takes the longer of the flush and of reading the next tile's program. The RTL reads it while the
-  tile runs, so only what a short tile leaves of it shows, as `program_wait`; the flush is 3 cycles longer on engines that pool.
-- Blocks that parts of channels add (`layout`), which the simulator's mapping does not count, show in `shape`.
-- An engine that runs the first layer alone loads it behind its own round there; the RTL has two copies and loads ahead.
-- Pixels and words are padded to whole beats in DRAM, and a transfer costs some cycles; there, bits are counted.
-- Tokens: four to nine cycles from an engine's end to another's start.
+What is left between the two: the latency of a unit, which `mapping.unit_latency` estimates; how many words of a program differ
+from those of the layer before, which shows where tiles are shorter than some thirty cycles; turns of token takers.
 
 Left out: where the host could start sooner; refresh; what happens in the rounds in which the pipeline fills.
 """
@@ -32,9 +24,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.cosim.run import DramModel
 from foldwright.accel.cosim.spans import TileSpan, tile_spans
-from foldwright.accel.cosim.timing import ProgramTile, expected_ends, program_tiles, tile_time
+from foldwright.accel.cosim.timing import ProgramTile, TileTimes, program_tiles
 from foldwright.accel.evaluate import (
     DECISIONS,
     OUTPUT_CHIP,
@@ -45,18 +36,10 @@ from foldwright.accel.evaluate import (
 from foldwright.accel.export.executor import run_tiles
 from foldwright.accel.export.package import Package
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout
+from foldwright.accel.layout_cost import layout_mappings
 from foldwright.accel.mapping import M_BLOCKS, M_ROWS
 from foldwright.accel.schedule import NetworkTables, Schedule, build_schedule, network_tables
-from foldwright.accel.tiles import (
-    ORDER_ROWS,
-    ORDER_WEIGHTS,
-    P_BLOCKS,
-    P_CYCLES_PER_BLOCK_ROW,
-    P_LATENCY,
-    P_ROWS,
-    P_TILE_BLOCKS,
-    P_TILE_ROWS,
-)
+from foldwright.accel.tiles import ORDER_ROWS, ORDER_WEIGHTS, layer_cycles
 from foldwright.netlists.part import Part
 
 __all__ = [
@@ -66,13 +49,13 @@ __all__ = [
     "Waterfall",
     "cycle_report",
     "schedule_of",
+    "simulated_layers",
 ]
 
 Int64s = npt.NDArray[np.int64]
 
 _GRANT_CYCLES = 9
 """The longest that a token which is there may take to be granted."""
-_CORRECTED_ROUNDS = 12
 _LEAD = 1
 """Layers that streamed weights are loaded ahead, for the simulator."""
 
@@ -114,17 +97,12 @@ class LayerCycles:
     tiles: int
     measured: float
     simulated: int
-    corrected: int
     waterfall: Waterfall
 
     @property
     def simulated_error(self) -> float:
         """By how much of the measured cycles the simulator is off; negative where it says fewer."""
         return self.simulated / self.measured - 1
-
-    @property
-    def corrected_error(self) -> float:
-        return self.corrected / self.measured - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +117,7 @@ class EngineCycles:
 
 @dataclass(frozen=True)
 class CycleReport:
-    """Layers, engines, and cycles per round in steady state: measured, simulated, corrected.
+    """Layers, engines, and cycles per round in steady state: measured and simulated.
 
     `first_round` counts from the first tile's start until the first round's last result has left the engine.
     """
@@ -151,7 +129,6 @@ class CycleReport:
     first_round: int
     measured: float
     simulated: int
-    corrected: float
 
     @property
     def cycles_per_frame(self) -> float:
@@ -162,10 +139,6 @@ class CycleReport:
         return self.simulated / self.measured - 1
 
     @property
-    def corrected_error(self) -> float:
-        return self.corrected / self.measured - 1
-
-    @property
     def worst_layer_error(self) -> float:
         """The simulator's largest error of a layer, without its sign."""
         return max(abs(layer.simulated_error) for layer in self.layers)
@@ -173,10 +146,6 @@ class CycleReport:
     @property
     def mean_layer_error(self) -> float:
         return sum(abs(layer.simulated_error) for layer in self.layers) / len(self.layers)
-
-    @property
-    def worst_corrected_error(self) -> float:
-        return max(abs(layer.corrected_error) for layer in self.layers)
 
     def frames_per_second(self, clock_mhz: float) -> float:
         return clock_mhz * 1e6 / self.cycles_per_frame
@@ -186,7 +155,8 @@ def schedule_of(layout: AcceleratorLayout, part: Part) -> Schedule:
     """Returns the simulator's schedule for what a layout does.
 
     Every tensor between layers stays on chip. Streamed weights may come while the layer before the last runs (lead 1), since
-    the RTL has two places for the tiles of all layers.
+    the RTL has two places for the tiles of all layers. Blocks take as many cycles as the layout's words are
+    (`layout_mappings`).
     """
     tables, choices = _decided(layout, part)
     return build_schedule(layout.network.workload, tables, choices)[0]
@@ -195,7 +165,8 @@ def schedule_of(layout: AcceleratorLayout, part: Part) -> Schedule:
 def _decided(layout: AcceleratorLayout, part: Part) -> tuple[NetworkTables, Int64s]:
     """Returns the tables, every layer's first tile the layout's, and the choices."""
     tables = network_tables(layout.network.workload, layout.datapath, part, part.budget.bram36)
-    layers, engines, mappings, assignment, widths, geometries, tiles, numbers = tables
+    layers, engines, _, assignment, widths, geometries, tiles, numbers = tables
+    mappings = layout_mappings(layout)
     tiles, choices = tiles.copy(), np.zeros(DECISIONS * len(layers), dtype=np.int64)
     for i, layer in enumerate(layout.layers):
         blocks = int(mappings[i, M_BLOCKS])
@@ -210,29 +181,19 @@ def _decided(layout: AcceleratorLayout, part: Part) -> tuple[NetworkTables, Int6
     return (layers, engines, mappings, assignment, widths, geometries, tiles, numbers), choices
 
 
-def _simulated_layers(layout: AcceleratorLayout, part: Part) -> list[int]:
+def simulated_layers(layout: AcceleratorLayout, part: Part) -> list[int]:
     """Returns the simulator's cycles of each layer in a round, tile latencies included."""
     tables, choices = _decided(layout, part)
-    out = []
-    for plan in expand(*tables, choices):
-        tiles = -(-plan[P_ROWS] // plan[P_TILE_ROWS]) * -(-plan[P_BLOCKS] // plan[P_TILE_BLOCKS])
-        compute = plan[P_BLOCKS] * plan[P_ROWS] * plan[P_CYCLES_PER_BLOCK_ROW]
-        out.append(int(compute + tiles * plan[P_LATENCY]))
-    return out
+    return [int(layer_cycles(plan)) for plan in expand(*tables, choices)]
 
 
 def cycle_report(
-    package: Package,
-    traces: Sequence[npt.NDArray[Any]],
-    frames: int,
-    part: Part,
-    dram: DramModel | None = None,
+    package: Package, traces: Sequence[npt.NDArray[Any]], frames: int, part: Part
 ) -> CycleReport:
-    """Measures a run of `frames` frames and puts the predictions beside it.
+    """Measures a run of `frames` frames and puts the prediction beside it.
 
     Args:
         part: what the simulator's schedule is made for.
-        dram: what the run had; for the corrected prediction.
 
     Raises:
         VerificationError: the traces do not fit the program.
@@ -245,12 +206,12 @@ def cycle_report(
     ]
     steady = _steady_rounds(rounds, len(spans))
     waits = _Waits(package, spans)
-    simulated = _simulated_layers(layout, part)
+    simulated = simulated_layers(layout, part)
+    times = TileTimes(package)
     layers = tuple(
-        _layer_cycles(package, layer, spans[layer.engine], steady, waits, simulated[layer.index])
+        _layer_cycles(package, layer, spans[layer.engine], steady, waits, times, simulated[layer.index])
         for layer in layout.layers
     )
-    model = expected_ends(package, max(rounds, _CORRECTED_ROUNDS), dram)
     return CycleReport(
         layers=layers,
         engines=tuple(_engine_cycles(e, layers) for e in range(len(spans))),
@@ -259,7 +220,6 @@ def cycle_report(
         first_round=ends[0] - min(x[0].start_cycle for x in spans),
         measured=_distance(ends),
         simulated=schedule_of(layout, part).cycles_per_round,
-        corrected=_distance(model),
     )
 
 
@@ -280,29 +240,29 @@ def _distance(ends: Sequence[int]) -> float:
 
 
 def _layer_cycles(
-    package: Package, layer: LayerLayout, spans: list[TileSpan], steady: range, waits: _Waits, simulated: int
-) -> LayerCycles:
+    package: Package, layer: LayerLayout, spans: list[TileSpan], steady: range, waits: _Waits, times: TileTimes,
+    simulated: int,
+) -> LayerCycles:  # fmt: skip
     """Returns the means over the steady rounds."""
     mine = [(k, x) for k, x in enumerate(spans) if x.layer == layer.index and x.round in steady]
     measured = sum(x.cycles for _, x in mine) / len(steady)
     runs = [run for run in run_tiles(package.layout, layer.engine) if run.layer is layer and run.round == 0]
-    times = [tile_time(package, run) for run in runs]
-    engine, compute = layer.encoding.engine, sum(t.compute for t in times)
+    parts = [times.of(run) for run in runs]
+    engine, compute = layer.encoding.engine, sum(t.compute for t in parts)
     work = layer.entry.layer.bit_macs * package.batch_frames
     ideal = work / (engine.dm * engine.dk * engine.dn)
-    corrected = sum(t.total for t in times)
     waited = [waits.of(layer.engine, k) for k, _ in mine]
     water = Waterfall(
         ideal=ideal,
         shape=compute - ideal,
-        fill_drain=float(sum(t.fill_drain for t in times)),
-        window=float(sum(t.window for t in times)),
-        rest=measured - corrected,
+        fill_drain=float(sum(t.fill_drain for t in parts)),
+        window=float(sum(t.window for t in parts)),
+        rest=measured - sum(t.total for t in parts),
         program_wait=sum(w.program_wait for w in waited) / len(steady),
         token_wait=sum(w.token_wait for w in waited) / len(steady),
         dram_wait=sum(w.dram_wait for w in waited) / len(steady),
     )
-    return LayerCycles(layer.name, layer.engine, len(runs), measured, simulated, corrected, water)
+    return LayerCycles(layer.name, layer.engine, len(runs), measured, simulated, water)
 
 
 def _engine_cycles(engine: int, layers: Sequence[LayerCycles]) -> EngineCycles:

@@ -92,15 +92,14 @@ def _stages(layout: AcceleratorLayout) -> list[int]:
 
 def _clock(layout: AcceleratorLayout) -> list[list[tuple[Fraction, Fraction]]]:
     """Returns start and end of every tile of each engine's round, in rounds."""
-    stages = _stages(layout)
-    totals = {
-        stage: sum(layer_cycles(layout, x) for x in layout.layers if stages[x.engine] == stage)
-        for stage in stages
-    }
+    stages, cycles_of = _stages(layout), layer_cycles(layout)
+    totals = dict.fromkeys(stages, 0)
+    for layer, cycles in zip(layout.layers, cycles_of, strict=True):
+        totals[stages[layer.engine]] += cycles
     out: list[list[tuple[Fraction, Fraction]]] = [[] for _ in stages]
     spent = dict.fromkeys(stages, 0)
-    for layer in layout.layers:
-        stage, cycles = stages[layer.engine], layer_cycles(layout, layer)
+    for layer, cycles in zip(layout.layers, cycles_of, strict=True):
+        stage = stages[layer.engine]
         size, done = layer.blocks * layer.entry.layer.out_height, [0]
         done += [tile.blocks_count * (tile.rows[1] - tile.rows[0]) for tile in layer.order]
         ends = [Fraction(cycles * sum(done[: k + 1]), size) for k in range(len(done))]

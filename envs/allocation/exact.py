@@ -25,11 +25,13 @@ from foldwright.accel.mapping import (
     M_DRAIN,
     M_LATENCY,
     M_PA,
+    M_ROWS,
     M_T,
     MAPPING_FIELDS,
     accumulator_bits,
     ceil_div,
-    map_layer,
+    first_reads,
+    map_run,
 )
 from foldwright.accel.tables import (
     E_AND,
@@ -38,6 +40,7 @@ from foldwright.accel.tables import (
     E_DM,
     E_DN,
     E_DRAIN,
+    E_LEVELS,
     E_PA_MASK,
     E_WINDOW,
     ENGINE_FIELDS,
@@ -45,16 +48,18 @@ from foldwright.accel.tables import (
     L_GROUPS,
     L_IN_C,
     L_IS_IMAGE_IN,
-    L_IS_LAST,
+    L_IS_RESULT,
     L_KH,
     L_KW,
     L_OUT_C,
     L_OUT_W,
+    L_PARTS,
     L_RAW,
     L_W_KIND,
     W_SIGNED,
 )
 from foldwright.envs.allocation import space
+from foldwright.envs.allocation.memory_bound import compulsory_bits
 from foldwright.envs.allocation.score import MILLI, fits_choices, is_resident
 from foldwright.envs.allocation.space import (
     BATCHES,
@@ -75,16 +80,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FrontierSearch",
+    "added_cycles",
     "close_frontier",
     "distinct",
     "fastest",
     "frontier",
     "least_luts",
+    "lower_drains",
     "luts_of",
     "pack_engine",
     "total_buckets",
     "unpack_engine",
     "widths_of",
+    "window_lanes",
 ]
 
 IntArray = npt.NDArray[np.int64]
@@ -119,12 +127,37 @@ def distinct(layers: IntArray, values: IntArray, column: int, grouped: int) -> I
     keep, n = np.zeros(len(values), dtype=np.int64), 0
     for k in range(len(values)):
         for i in range(len(layers)):
-            extent = layers[i, column] // (layers[i, L_GROUPS] if grouped else 1)
+            extent = layers[i, column] // (layers[i, L_PARTS] if grouped else 1)
             if k == 0 or ceil_div(extent, values[k]) < ceil_div(extent, values[k - 1]):
                 keep[n] = k
                 n += 1
                 break
     return keep[:n]
+
+
+@njit(cache=True)
+def window_lanes(layers: IntArray) -> IntArray:
+    """Returns marks of `COUNTS`: column lanes that may fill a window in fewer words than fewer lanes do."""
+    marks = np.zeros(len(COUNTS), dtype=np.int64)
+    if window_bits_of(layers) > 0:
+        for i in range(len(layers)):
+            if layers[i, L_IS_IMAGE_IN]:
+                marks[: layers[i, L_KW]] = 1
+    return marks
+
+
+@njit(cache=True)
+def lower_drains(row: IntArray, mappings: IntArray, saving: IntArray) -> None:
+    """Takes off a tile's latency what more drain lanes may save, for an engine that stands for all that have more.
+
+    Where the drain does not set the pace of any layer, more drain lanes are not enumerated.
+    """
+    lanes, least = ceil_div(row[E_DN], row[E_DRAIN]), ceil_div(row[E_DN], DRAINS[-1])
+    for i in range(len(mappings)):
+        writes = mappings[i, M_DRAIN] // lanes
+        mappings[i, M_LATENCY] -= writes * (lanes - least)
+        if saving[i, 1] > 0:
+            saving[i, 1] -= (writes - 1) * (lanes - least)
 
 
 @njit(cache=True)
@@ -177,10 +210,13 @@ def frontier(
         needs[i, 2] = layers[i, L_W_KIND] == W_SIGNED
     row = np.zeros(ENGINE_FIELDS, dtype=np.int64)
     mappings = np.zeros((n, MAPPING_FIELDS), dtype=np.int64)
+    saving, reads = np.zeros((n, 2), dtype=np.int64), first_reads(layers)
     memo = np.zeros((_MEMO, 2), dtype=np.int64)
-    row[E_BATCH], row[E_AND] = is_batch, is_and
+    row[E_BATCH], row[E_AND], row[E_LEVELS] = is_batch, is_and, 1
     heights = distinct(layers, COUNTS, L_OUT_C, 1)
-    lanes = distinct(layers, COUNTS, L_OUT_W, 0)
+    marks = window_lanes(layers)
+    marks[distinct(layers, COUNTS, L_OUT_W, 0)] = 1
+    lanes = np.flatnonzero(marks)
     if is_batch:
         frames = np.zeros((1, layers.shape[1]), dtype=np.int64)
         frames[0, L_OUT_W] = batch
@@ -200,15 +236,18 @@ def frontier(
                         helps = False
                         for a_dm in heights:
                             row[E_DM] = COUNTS[a_dm]
-                            for i in range(n):
-                                map_layer(layers[i], row, batch, mappings[i])
+                            map_run(layers, 0, n, row, batch, mappings, saving)
                             code = pack_engine(a_dm, a_dk, a_dn, a_drain, a_planes, window, is_batch)
                             helps = helps or _needed_drains(mappings)
+                            if not helps:
+                                lower_drains(row, mappings, saving)
                             count += 1
                             if not _update(
                                 layers,
                                 row,
                                 mappings,
+                                saving,
+                                reads,
                                 needs,
                                 lut_terms,
                                 lut_budget,
@@ -225,14 +264,33 @@ def frontier(
 
 
 @njit(cache=True)
+def _saved(mapping: IntArray, saving: IntArray) -> int:
+    """Returns the cycles that a layer takes less if another engine is the first to read it, see `map_run`."""
+    return mapping[M_BLOCKS] * mapping[M_ROWS] * saving[0] + saving[1]
+
+
+@njit(cache=True)
+def added_cycles(mappings: IntArray, saving: IntArray, reads: IntArray, i: int, j: int) -> int:
+    """Returns the cycles by which a run from layer `i` on becomes longer with layer `j`; `reads` as of `first_reads`.
+
+    Who reads the new layer is not known; those that it is the first to read lie on its own engine.
+    """
+    cycles = mappings[j, M_CYCLES] + mappings[j, M_LATENCY] - _saved(mappings[j], saving[j])
+    for source in reads[j]:
+        if source >= i:
+            cycles += _saved(mappings[source], saving[source])
+    return cycles
+
+
+@njit(cache=True)
 def pack_engine(dm: int, dk: int, dn: int, drain: int, planes: int, window: int, lanes: int) -> int:
     return ((((dm * 64 + dk) * 64 + dn) * 16 + drain) * 16 + planes) * 4 + window * 2 + lanes
 
 
 @njit(cache=True)
 def _update(
-    layers: IntArray, row: IntArray, mappings: IntArray, needs: IntArray, lut_terms: IntArray, lut_budget: int, batch: int,
-    code: int, best: IntArray, config: IntArray, memo: IntArray,
+    layers: IntArray, row: IntArray, mappings: IntArray, saving: IntArray, reads: IntArray, needs: IntArray,
+    lut_terms: IntArray, lut_budget: int, batch: int, code: int, best: IntArray, config: IntArray, memo: IntArray,
 ) -> bool:  # fmt: skip
     """Enters one engine for every run of layers; returns whether it fits the budget for any.
 
@@ -246,10 +304,10 @@ def _update(
         for j in range(i, n):
             if mappings[j, M_PA] == 0:
                 break
-            cycles += mappings[j, M_CYCLES] + mappings[j, M_LATENCY]
+            cycles += added_cycles(mappings, saving, reads, i, j)
             words += mappings[j, M_BLOCKS]
             signed = max(signed, needs[j, 2])
-            stores = layers[j, L_IS_LAST]
+            stores = layers[j, L_IS_RESULT]
             if stores or needs[j, 0] > acc or needs[j, 1] > levels or (words + 63) // 64 > depth:
                 acc, levels, depth = max(acc, needs[j, 0]), max(levels, needs[j, 1]), (words + 63) // 64
                 lut = luts_of(row, acc, levels, depth, stores, lut_terms, memo)
@@ -423,7 +481,7 @@ class FrontierSearch:
     def _dram_bound(self) -> int:
         workload = self._problem.workload
         outputs = sum(lay.out_tensor_bits for lay in workload.layers if not workload.consumers(lay.name))
-        return MILLI * (workload.image_tensor_bits + outputs) // self._problem.dram_bits_per_cycle
+        return MILLI * max(int(compulsory_bits(self._layers)), outputs) // self._problem.dram_bits_per_cycle
 
     def designs(self, chain: _Chain) -> Iterator[Choices]:
         """Yields designs of a chain: the smallest engines at its bound, then a little slower ones."""

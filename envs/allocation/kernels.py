@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.cost import COST_FIELDS, LOADER_BRAM36, sum_of_terms
-from foldwright.accel.mapping import M_CYCLES, M_PA, MAPPING_FIELDS, map_layer
+from foldwright.accel.mapping import M_CYCLES, M_PA, MAPPING_FIELDS, map_run
 from foldwright.accel.memory import bram36_in_use, engine_reserve, first_fit, live_items, memory_widths
 from foldwright.accel.tables import (
     E_BATCH,
@@ -309,12 +309,13 @@ def _measure_memories(
     mappings = np.zeros((end - first, MAPPING_FIELDS), dtype=np.int64)
     plans = np.zeros((end - first, PLAN_FIELDS), dtype=np.int64)
     tile, flags = np.array([1, 1, 0]), np.array([0, 0, 0, 1, 1, 0])
+    numbers = np.array([batch, it.limits[N_DRAM_BITS]])
+    map_run(it.layers, first, end, engine, batch, mappings, np.zeros((end - first, 2), dtype=np.int64))
     for i in range(end - first):
-        map_layer(layers[i], engine, batch, mappings[i])
         if mappings[i, M_PA] == 0:
             return
         flags[5] = layers[i, L_RESIDUAL] > -2
-        plan_row(layers[i], engine, mappings[i], batch, tile, flags, plans[i])
+        plan_row(layers[i], engine, mappings[i], numbers, tile, flags, plans[i])
     alone = engine.reshape(1, ENGINE_FIELDS)
     widths = memory_widths(layers, alone, mappings, mine)
     # Nothing stays on chip, so no item depends on who reads what, and the layers of one engine can stand alone.

@@ -24,10 +24,8 @@ from foldwright.accel.mapping import (
     M_BLOCKS,
     M_CYCLES,
     M_DRAIN,
-    M_GROUPS_PER_ROW,
-    M_INTERVAL,
-    M_LATENCY,
     M_PA,
+    M_ROW_CYCLES,
     M_ROWS,
     M_T,
     M_WEIGHT_WORD_BITS,
@@ -35,7 +33,8 @@ from foldwright.accel.mapping import (
     MAPPING_FIELDS,
     accumulator_bits,
     ceil_div,
-    map_layer,
+    first_reads,
+    map_run,
 )
 from foldwright.accel.tables import (
     E_AND,
@@ -44,21 +43,30 @@ from foldwright.accel.tables import (
     E_DM,
     E_DN,
     E_DRAIN,
+    E_LEVELS,
     E_PA_MASK,
     E_WINDOW,
     ENGINE_FIELDS,
-    L_GROUPS,
     L_IN_W,
-    L_IS_LAST,
+    L_IS_RESULT,
     L_OUT_C,
     L_OUT_W,
     L_PAD_L,
+    L_PARTS,
     L_RAW,
     L_SW,
     L_W_KIND,
     W_SIGNED,
 )
-from foldwright.envs.allocation.exact import distinct, luts_of, pack_engine, widths_of
+from foldwright.envs.allocation.exact import (
+    added_cycles,
+    distinct,
+    lower_drains,
+    luts_of,
+    pack_engine,
+    widths_of,
+    window_lanes,
+)
 from foldwright.envs.allocation.memory_bound import (
     LAYER_WORDS,
     W_LINE,
@@ -107,7 +115,7 @@ _LOW, _HIGH, _LUTS, _POOL, _BATCH, _SPARE = range(6)
 
 @njit(cache=True)
 def lane_counts(layers: IntArray, batch: int, is_batch: int) -> IntArray:
-    """Returns the positions of `dn` that cut outputs, stored inputs or image rows into fewer groups than the one before."""
+    """Returns the positions of `dn` that cut outputs, stored inputs or image rows into fewer groups, or fill a window sooner."""
     if is_batch:
         frames = np.zeros((1, layers.shape[1]), dtype=np.int64)
         frames[0, L_OUT_W] = batch
@@ -115,7 +123,7 @@ def lane_counts(layers: IntArray, batch: int, is_batch: int) -> IntArray:
     stored = layers.copy()
     for i in range(len(layers)):
         stored[i, L_IN_W] = ceil_div(layers[i, L_IN_W] + layers[i, L_PAD_L], layers[i, L_SW])
-    marks = np.zeros(len(COUNTS), dtype=np.int64)
+    marks = window_lanes(layers)
     marks[distinct(layers, COUNTS, L_OUT_W, 0)] = 1
     marks[distinct(layers, COUNTS, L_IN_W, 0)] = 1
     marks[distinct(stored, COUNTS, L_IN_W, 0)] = 1
@@ -163,7 +171,8 @@ def enter_shapes(
     mappings = np.zeros((n, MAPPING_FIELDS), dtype=np.int64)
     words = np.zeros((n, LAYER_WORDS), dtype=np.int64)
     memo = np.zeros((_MEMO, 2), dtype=np.int64)
-    row[E_BATCH], row[E_AND] = is_batch, is_and
+    saving, reads = np.zeros((n, 2), dtype=np.int64), first_reads(layers)
+    row[E_BATCH], row[E_AND], row[E_LEVELS] = is_batch, is_and, 1
     for c in range(len(columns)):
         planes, a_dk, a_dn, window = columns[c]
         row[E_PA_MASK], row[E_DK], row[E_DN] = PLANES[planes], WIDTHS[a_dk], COUNTS[a_dn]
@@ -172,12 +181,13 @@ def enter_shapes(
             row[E_DRAIN] = DRAINS[drain]
             if row[E_DRAIN] > row[E_DN]:
                 break
-            helps = False
+            helps, row[E_DM] = False, 1
+            map_run(layers, 0, n, row, batch, mappings, saving)
             for i in range(n):  # nothing but blocks and what follows from them depends on dm
-                row[E_DM] = 1
-                map_layer(layers[i], row, batch, mappings[i])
                 layer_words(layers[i], row, mappings[i], batch, words[i])
                 helps = helps or mappings[i, M_DRAIN] > mappings[i, M_T]
+            if not helps:
+                lower_drains(row, mappings, saving)
             for a_dm in heights:
                 row[E_DM] = COUNTS[a_dm]
                 for i in range(n):
@@ -185,7 +195,8 @@ def enter_shapes(
                 code = pack_engine(a_dm, a_dk, a_dn, drain, planes, window, is_batch)
                 count += 1
                 if not _enter(
-                    layers, row, mappings, words, needs, kept, lut_terms, geometries, numbers, caps, code, best, config, memo
+                    layers, row, mappings, saving, reads, words, needs, kept, lut_terms, geometries, numbers, caps, code,
+                    best, config, memo,
                 ):  # fmt: skip
                     break
             if not helps:
@@ -196,9 +207,9 @@ def enter_shapes(
 @njit(cache=True)
 def _set_height(layer: IntArray, row: IntArray, mapping: IntArray, words: IntArray) -> None:
     """Changes a mapping and its weights' words to the `dm` of an engine."""
-    blocks = layer[L_GROUPS] * ceil_div(layer[L_OUT_C] // layer[L_GROUPS], row[E_DM])
+    blocks = layer[L_PARTS] * ceil_div(layer[L_OUT_C] // layer[L_PARTS], row[E_DM])
     each = mapping[M_WEIGHT_WORDS_PER_BLOCK]
-    mapping[M_CYCLES] = blocks * mapping[M_ROWS] * mapping[M_GROUPS_PER_ROW] * mapping[M_INTERVAL]
+    mapping[M_CYCLES] = blocks * mapping[M_ROWS] * mapping[M_ROW_CYCLES]
     mapping[M_BLOCKS], mapping[M_WEIGHT_WORD_BITS] = (
         blocks,
         row[E_DM] * row[E_DK] // (row[E_PA_MASK] & -row[E_PA_MASK]),
@@ -208,9 +219,9 @@ def _set_height(layer: IntArray, row: IntArray, mapping: IntArray, words: IntArr
 
 @njit(cache=True)
 def _enter(
-    layers: IntArray, row: IntArray, mappings: IntArray, words: IntArray, needs: IntArray, kept: IntArray,
-    lut_terms: IntArray, geometries: IntArray, numbers: IntArray, caps: IntArray, code: int, best: IntArray,
-    config: IntArray, memo: IntArray,
+    layers: IntArray, row: IntArray, mappings: IntArray, saving: IntArray, reads: IntArray, words: IntArray,
+    needs: IntArray, kept: IntArray, lut_terms: IntArray, geometries: IntArray, numbers: IntArray, caps: IntArray,
+    code: int, best: IntArray, config: IntArray, memo: IntArray,
 ) -> bool:  # fmt: skip
     """Enters one engine for every run of layers; returns whether it fits the LUTs of any, and a larger one might."""
     n, levels, any_fits = len(layers), best.shape[2], False
@@ -226,10 +237,10 @@ def _enter(
         for j in range(i, end):
             if mappings[j, M_PA] == 0:
                 break
-            cycles += mappings[j, M_CYCLES] + mappings[j, M_LATENCY]
+            cycles += added_cycles(mappings, saving, reads, i, j)
             blocks += mappings[j, M_BLOCKS]
             signed = max(signed, needs[j, 2])
-            stores = layers[j, L_IS_LAST]
+            stores = layers[j, L_IS_RESULT]
             if stores or needs[j, 0] > acc or needs[j, 1] > most or (blocks + 63) // 64 > depth:
                 acc, most, depth = max(acc, needs[j, 0]), max(most, needs[j, 1]), (blocks + 63) // 64
                 lut = luts_of(row, acc, most, depth, stores, lut_terms, memo)

@@ -1,17 +1,17 @@
 """The fewest block RAMs that an engine needs on a run of layers under any schedule, and the fewest DRAM bits (njit).
 
-A design of cost `high` or less runs a round in at most `high * frames / 1000` cycles, and the DRAM port moves at most its
-width in each of them. What is left of these bits beside the image and the network's outputs is the *spare*. From it follows:
+A design of cost `high` or less runs a round in at most `high * frames / 1000` cycles, and the DRAM port reads at most its
+width in each of them. What is left of these bits beside the image is the *spare*. From it follows:
 
 - Weights of a layer are pinned, or loaded at least once a round. So the weight memory holds all words of the run but those
   that the spare can load, and always one tile of a layer, twice if the layer has several blocks of channels.
-- A tensor whose store and load together exceed the spare is on chip. It lies in the map memory of its reader's engine
+- A tensor whose load exceeds the spare is on chip. It lies in the map memory of its reader's engine
   while it is written and read: with the reader's own output, if that is on chip too; twice, and always, if another engine
   writes it.
-- Any other input takes at least the rows of one kernel and one stride, in the map memory or the window's line memory.
+- Any other input takes at least the rows of one kernel twice, or all rows, in the map memory or the window's line memory.
 
-Every engine may use all of the spare here. Residual operands, stage buffers and fragmentation are left out. Each of these
-figures is one that `foldwright.accel.memory` can only exceed, so their block RAMs are a lower bound.
+Every engine may use all of the spare here. Residual operands, stage buffers, stores and fragmentation are left out. Each of
+these figures is one that `foldwright.accel.memory` can only exceed, so their block RAMs are a lower bound.
 """
 
 from __future__ import annotations
@@ -40,14 +40,9 @@ from foldwright.accel.tables import (
     L_IN_W,
     L_INPUT,
     L_KH,
-    L_OUT_BITS,
-    L_OUT_C,
     L_OUT_H,
     L_PAD_T,
-    L_RESIDUAL,
     L_SH,
-    L_STORED_H,
-    L_STORED_W,
 )
 from foldwright.kernels import njit
 
@@ -79,38 +74,28 @@ def _load_bits(layer: IntArray) -> int:
 
 
 @njit(cache=True)
-def _store_bits(layer: IntArray) -> int:
-    return layer[L_STORED_H] * layer[L_OUT_C] * layer[L_STORED_W] * layer[L_OUT_BITS]
-
-
-@njit(cache=True)
 def compulsory_bits(layers: IntArray) -> int:
-    """Returns the bits that every frame moves: images in, results that no layer reads out."""
+    """Returns the bits that every frame loads at least: its image."""
     total = 0
     for i in range(len(layers)):
         if layers[i, L_INPUT] < 0:
             total += _load_bits(layers[i])
-        is_read = False
-        for j in range(i + 1, len(layers)):
-            is_read = is_read or layers[j, L_INPUT] == i or layers[j, L_RESIDUAL] == i
-        if not is_read:
-            total += _store_bits(layers[i])
     return total
 
 
 @njit(cache=True)
 def detour_bits(layers: IntArray) -> IntArray:
-    """Returns the bits a frame that each layer's input moves if it goes through DRAM; 0 for images."""
+    """Returns the bits a frame that each layer's input loads if it comes from DRAM; 0 for images."""
     out = np.zeros(len(layers), dtype=np.int64)
     for i in range(len(layers)):
         if layers[i, L_INPUT] >= 0:
-            out[i] = _store_bits(layers[layers[i, L_INPUT]]) + _load_bits(layers[i])
+            out[i] = _load_bits(layers[i])
     return out
 
 
 @njit(cache=True)
 def spare_bits(layers: IntArray, high: int, batch: int, dram_bits: int) -> int:
-    """Returns the bits a round that a design of cost `high` or less can move beside those it must."""
+    """Returns the bits a round that a design of cost `high` or less can load beside those it must."""
     return high * batch // 1000 * dram_bits - batch * compulsory_bits(layers)
 
 
@@ -120,7 +105,7 @@ def layer_words(layer: IntArray, engine: IntArray, mapping: IntArray, batch: int
     out[:] = 0
     out[W_TILE] = min(mapping[M_BLOCKS], 2) * mapping[M_WEIGHT_WORDS_PER_BLOCK]
     out[W_PINNED] = mapping[M_BLOCKS] * mapping[M_WEIGHT_WORDS_PER_BLOCK]
-    rows = min(layer[L_IN_H], layer[L_KH] + layer[L_SH])
+    rows = min(layer[L_IN_H], 2 * layer[L_KH])
     if mapping[M_PACKED]:
         columns = layer[L_IN_W] * ceil_div(batch, engine[E_DN])
         if not engine[E_BATCH]:

@@ -35,11 +35,12 @@ from foldwright.accel.mapping import (
     M_DRAIN,
     M_LATENCY,
     M_PA,
+    M_PACKED,
     M_T,
     M_WEIGHT_WORDS_PER_BLOCK,
     MAPPING_FIELDS,
     ceil_div,
-    map_layer,
+    map_run,
     map_words,
 )
 from foldwright.accel.tables import (
@@ -61,11 +62,14 @@ from foldwright.accel.tables import (
     L_OUT_C,
     L_OUT_H,
     L_OUT_W,
+    L_PARTS,
     L_RESIDUAL,
     L_STORED_H,
     L_STORED_W,
+    L_SW,
     L_W_BITS,
 )
+from foldwright.accel.window_time import row_stall, window_interval
 from foldwright.envs.allocation.memory_bound import (
     LAYER_WORDS,
     W_LINE,
@@ -150,7 +154,7 @@ _STREAM = 0.5
 """Share of the time to load what is short of block RAMs in the value of a completion: some of it hides behind compute."""
 BLOCK_BITS, BLOCK_PORT_BITS = 36864, 72
 """Of a block RAM; estimates take no notice of its geometries, nor of those of other families."""
-STEPS = 5
+STEPS = 9
 """Entries of a layer's row of cycles, see `_block_cycles`."""
 DECIDED, ASKED, FREE = range(3)
 """Whether a survey takes a choice as it is, goes through all candidates, or through a grid."""
@@ -303,7 +307,7 @@ def _base_luts(layers: IntArray, cost_row: IntArray, lut_terms: IntArray, dm: in
     """Returns the LUTs that depend on `dm` alone: control and thresholds."""
     row, words = cost_row.copy(), 0
     for i in range(len(layers)):
-        words += layers[i, L_GROUPS] * ceil_div(layers[i, L_OUT_C] // layers[i, L_GROUPS], dm)
+        words += layers[i, L_PARTS] * ceil_div(layers[i, L_OUT_C] // layers[i, L_PARTS], dm)
     row[C_THRESHOLD_WORDS] = words
     return _probe(row, lut_terms, dm, 0, 0, 0)
 
@@ -328,25 +332,55 @@ def _lane_groups(layers: IntArray, dn: int, is_batch: int, batch: int, out: Doub
 
 
 @njit(cache=True)
-def _block_cycles(layers: IntArray, row: IntArray, batch: int, steps: IntArray) -> bool:
-    """Writes per layer: cycles of a block, words that a lane writes, cycles of a flush, planes, weight words of a block.
+def _block_cycles(layers: IntArray, first: int, end: int, row: IntArray, batch: int, steps: IntArray) -> bool:
+    """Writes per layer: cycles of a block, words that a lane writes, cycles of a tile besides its blocks with one lane to drain,
+    planes, weight words of a block; where the taps are packed the kernel's height and width, the stride, columns.
 
     Returns whether the engine can run all of them.
     """
-    mapping = np.zeros(MAPPING_FIELDS, dtype=np.int64)
-    for i in range(len(layers)):
-        map_layer(layers[i], row, batch, mapping)
+    n = end - first
+    mappings, saving = np.zeros((n, MAPPING_FIELDS), dtype=np.int64), np.zeros((n, 2), dtype=np.int64)
+    map_run(layers, first, end, row, batch, mappings, saving)
+    for i in range(n):
+        mapping = mappings[i]
         if mapping[M_PA] == 0:
             return False
-        reads = mapping[M_DRAIN] if layers[i, L_RESIDUAL] > -2 else 0
+        reads = mapping[M_DRAIN] if layers[first + i, L_RESIDUAL] > -2 else 0
         steps[i, 0], steps[i, 1], steps[i, 2] = mapping[M_T] + reads, mapping[M_DRAIN], mapping[M_LATENCY]
         steps[i, 3], steps[i, 4] = mapping[M_PA], mapping[M_WEIGHT_WORDS_PER_BLOCK]
+        steps[i, 5:] = 0
+        if mapping[M_PACKED]:
+            layer = layers[first + i]
+            steps[i, 5], steps[i, 6] = layer[L_KH], layer[L_KW]
+            steps[i, 7], steps[i, 8] = layer[L_SW], layer[L_OUT_W]
     return True
 
 
 @njit(cache=True)
+def _block_time(step: IntArray, groups: float, dn: int, drain: int, is_batch: int) -> float:
+    """Returns the cycles of a layer's blocks for each block of channels, waits for a window at the rows' starts included.
+
+    Args:
+        groups: rows times groups of lanes, see `_lane_groups`.
+    """
+    cycles = max(step[0], ceil_div(dn, drain) * step[1])
+    if step[5] == 0:
+        return groups * cycles
+    kernel, lanes = (step[5], step[6]), 1 if is_batch else dn
+    columns = step[8] if is_batch else ceil_div(step[8], dn)
+    stall = row_stall(kernel, step[7], lanes, cycles) / columns
+    return groups * (window_interval(kernel, step[7], lanes, cycles) + stall)
+
+
+@njit(cache=True)
+def _tile_time(step: IntArray, dn: int, drain: int) -> int:
+    """Returns the cycles of a tile besides its blocks."""
+    return step[2] + step[1] * (ceil_div(dn, drain) - 1)
+
+
+@njit(cache=True)
 def _busy(steps: IntArray, groups: Doubles, blocks: Doubles, dn: int, drain: int) -> float:
-    """Returns the cycles of all layers, by what a block of each takes."""
+    """Returns the cycles of all layers, by what a block of each takes; windows left out."""
     total = 0.0
     for i in range(len(steps)):
         total += blocks[i] * groups[i] * max(steps[i, 0], ceil_div(dn, drain) * steps[i, 1])
@@ -422,9 +456,8 @@ def _network_grids(layers: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """Returns the positions of `dm`, `dk` and `dn` for the curves: finer for networks of few layers."""
     if len(layers) > _FEW_LAYERS:
         return _HEIGHTS, _GRID_WIDTHS, _LANES
-    groups = layers[:, L_GROUPS]
-    heights = _aligned(COUNTS, _HEIGHTS, layers[:, L_OUT_C] // groups, 6)
-    widths = _aligned(WIDTHS, _GRID_WIDTHS, layers[:, L_IN_C] // groups, 3)
+    heights = _aligned(COUNTS, _HEIGHTS, layers[:, L_OUT_C] // layers[:, L_PARTS], 6)
+    widths = _aligned(WIDTHS, _GRID_WIDTHS, layers[:, L_IN_C] // layers[:, L_GROUPS], 3)
     return heights, widths, _aligned(COUNTS, _LANES, layers[:, L_OUT_W], 6)
 
 
@@ -443,7 +476,7 @@ def run_curves(layers: IntArray, lut_terms: IntArray, limits: IntArray) -> Float
     for h in range(len(heights)):
         dm = COUNTS[heights[h]]
         for i in range(n):
-            blocks[h, i] = layers[i, L_GROUPS] * ceil_div(layers[i, L_OUT_C] // layers[i, L_GROUPS], dm)
+            blocks[h, i] = layers[i, L_PARTS] * ceil_div(layers[i, L_OUT_C] // layers[i, L_PARTS], dm)
             for j in range(i + 1, n + 1):
                 base[i, j, h] = _base_luts(layers[i:j], cost_row, lut_terms, dm)
     steps, groups = np.zeros((n, STEPS), dtype=np.int64), np.zeros(n)
@@ -454,7 +487,7 @@ def run_curves(layers: IntArray, lut_terms: IntArray, limits: IntArray) -> Float
         model = _lut_model(cost_row, lut_terms)
         for a_dk in widths:
             row[E_DK], row[E_PA_MASK] = WIDTHS[a_dk], mask
-            if not _block_cycles(layers, row, 1, steps):
+            if not _block_cycles(layers, 0, n, row, 1, steps):
                 continue
             for a_dn in _LANES if is_batch else columns:
                 dn = COUNTS[a_dn]
@@ -469,7 +502,8 @@ def run_curves(layers: IntArray, lut_terms: IntArray, limits: IntArray) -> Float
                         if lut > limits[N_LUT]:
                             break
                         _enter_runs(
-                            steps, groups, blocks[h], dn, drain, base[:, :, h], lut, limits[N_LUT], GROUP_FRAMES[g], out[g]
+                            steps, groups, blocks[h], dn, drain, base[:, :, h], lut, limits[N_LUT], GROUP_FRAMES[g],
+                            is_batch, out[g],
                         )  # fmt: skip
     for b in range(1, BUCKETS + 1):
         out[:, :, :, b] = np.minimum(out[:, :, :, b], out[:, :, :, b - 1])
@@ -479,13 +513,13 @@ def run_curves(layers: IntArray, lut_terms: IntArray, limits: IntArray) -> Float
 @njit(cache=True)
 def _enter_runs(
     steps: IntArray, groups: Doubles, blocks: Doubles, dn: int, drain: int, base: Doubles, lut: float, most: int,
-    batch: int, out: FloatArray,
+    batch: int, is_batch: int, out: FloatArray,
 ) -> None:  # fmt: skip
     """Enters one shape for every run of layers."""
     n, times = len(steps), np.zeros(len(steps))
     for i in range(n):
-        busy = max(steps[i, 0], ceil_div(dn, drain) * steps[i, 1])
-        times[i] = blocks[i] * groups[i] * busy + steps[i, 2] / batch
+        times[i] = blocks[i] * _block_time(steps[i], groups[i], dn, drain, is_batch)
+        times[i] += _tile_time(steps[i], dn, drain) / batch
     for i in range(n):
         total = 0.0
         for j in range(i + 1, n + 1):
@@ -621,8 +655,8 @@ def survey(it: Instance, run: Run, own: IntArray, open_: IntArray, rest: FloatAr
     for h in range(len(heights)):
         bases[h] = _base_luts(mine, cost_row, it.lut_terms, COUNTS[heights[h]])
         for i in range(len(mine)):
-            groups = mine[i, L_GROUPS]
-            blocks[h, i] = groups * ceil_div(mine[i, L_OUT_C] // groups, COUNTS[heights[h]])
+            parts = mine[i, L_PARTS]
+            blocks[h, i] = parts * ceil_div(mine[i, L_OUT_C] // parts, COUNTS[heights[h]])
     modes = _modes(it.layers, run.first, own, open_)
     models = _models(it, cost_row, modes)
     steps = np.zeros((len(modes), len(mine), STEPS), dtype=np.int64)
@@ -682,7 +716,7 @@ def _mode_cycles(
         row[E_PA_MASK] = PLANES[modes[m, 0]]
         row[E_WINDOW] = window_bits_of(it.layers) if modes[m, 1] else 0
         if planes_suit(row[E_PA_MASK], dk, most_act):
-            runs[m] = _block_cycles(it.layers[run.first : run.end], row, run.batch, steps[m])
+            runs[m] = _block_cycles(it.layers, run.first, run.end, row, run.batch, steps[m])
     return runs
 
 
@@ -737,8 +771,8 @@ def _weigh(
     slope, offset, flush, n = _slope(model, dk, dn, drain), _offset(model, dk, dn), 0.0, len(steps)
     busy = sketch.lanes[1]
     for i in range(n):
-        busy[i] = sketch.lanes[0, i] * max(steps[i, 0], ceil_div(dn, drain) * steps[i, 1])
-        flush += steps[i, 2] / run.batch
+        busy[i] = _block_time(steps[i], sketch.lanes[0, i], dn, drain, shape.lanes)
+        flush += _tile_time(steps[i], dn, drain) / run.batch
     lowest = PLANES[shape.planes] & -PLANES[shape.planes]
     for h in range(len(sketch.heights)):
         height = sketch.heights[h]
@@ -789,19 +823,20 @@ def resident_blocks(
     """Returns the fewest block RAMs of an engine with all weights and tensors on chip; 0 if it cannot run its layers."""
     row, n = _engine_row(layers, first, end, own), end
     words = np.zeros((n, LAYER_WORDS), dtype=np.int64)
-    mapping, head = np.zeros(MAPPING_FIELDS, dtype=np.int64), np.zeros(MAPPING_FIELDS, dtype=np.int64)
+    mappings, saving = (
+        np.zeros((end - first, MAPPING_FIELDS), dtype=np.int64),
+        np.zeros((end - first, 2), dtype=np.int64),
+    )
     kept, live = np.ones(n, dtype=np.bool_), np.zeros((n, 2), dtype=np.int64)
     run = np.zeros(4, dtype=np.int64)
+    map_run(layers, first, end, row, batch, mappings, saving)
     for i in range(first, end):
-        map_layer(layers[i], row, batch, mapping)
-        if mapping[M_PA] == 0:
+        if mappings[i - first, M_PA] == 0:
             return 0
-        if i == first:
-            head[:] = mapping
-        layer_words(layers[i], row, mapping, batch, words[i])
+        layer_words(layers[i], row, mappings[i - first], batch, words[i])
         kept[i] = layers[i, L_INPUT] >= 0
         extend_run(layers, words, kept, first, i, live, run)
-    return least_block_rams(layers[first], row, head, run, words[first, W_LINE], 0, geometries)
+    return least_block_rams(layers[first], row, mappings[0], run, words[first, W_LINE], 0, geometries)
 
 
 @njit(cache=True)
@@ -878,10 +913,10 @@ def engine_takes(
     """Returns the cycles per frame and the LUTs of an engine by its seven choices."""
     row, cost_row = _engine_row(layers, first, end, own), np.zeros(COST_FIELDS, dtype=np.int64)
     derive(layers[first:end], np.zeros(end - first, dtype=np.int64), 0, row, cost_row)
-    mapping, cycles = np.zeros(MAPPING_FIELDS, dtype=np.int64), 0
-    for i in range(first, end):
-        map_layer(layers[i], row, batch, mapping)
-        cycles += mapping[M_CYCLES] + mapping[M_LATENCY]
+    n = end - first
+    mappings, saving = np.zeros((n, MAPPING_FIELDS), dtype=np.int64), np.zeros((n, 2), dtype=np.int64)
+    map_run(layers, first, end, row, batch, mappings, saving)
+    cycles = (mappings[:, M_CYCLES] + mappings[:, M_LATENCY]).sum()
     return cycles / batch, float(sum_of_terms(cost_row, lut_terms))
 
 

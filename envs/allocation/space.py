@@ -28,12 +28,14 @@ from foldwright.accel.cost import (
 )
 from foldwright.accel.mapping import accumulator_bits, ceil_div
 from foldwright.accel.tables import (
+    E_ACC,
     E_AND,
     E_BATCH,
     E_DK,
     E_DM,
     E_DN,
     E_DRAIN,
+    E_LEVELS,
     E_PA_MASK,
     E_WINDOW,
     ENGINE_FIELDS,
@@ -41,11 +43,12 @@ from foldwright.accel.tables import (
     L_GROUPS,
     L_IN_C,
     L_IS_IMAGE_IN,
-    L_IS_LAST,
+    L_IS_RESULT,
     L_KH,
     L_KW,
     L_OUT_BITS,
     L_OUT_C,
+    L_PARTS,
     L_RAW,
     L_W_KIND,
     W_SIGNED,
@@ -223,7 +226,7 @@ def planes_suit(mask: int, dk: int, most_act: int) -> bool:
 
 @njit(cache=True)
 def derive(layers: IntArray, assignment: IntArray, e: int, row: IntArray, cost_row: IntArray) -> None:
-    """Sets an engine's arithmetic by its layers and writes its cost row."""
+    """Sets an engine's arithmetic, thresholds and accumulators by its layers and writes its cost row."""
     acc, levels, words, stores = 4, 0, 0, 0
     for i in range(len(layers)):
         if assignment[i] == e and layers[i, L_W_KIND] == W_SIGNED:
@@ -233,9 +236,10 @@ def derive(layers: IntArray, assignment: IntArray, e: int, row: IntArray, cost_r
             acc = max(acc, accumulator_bits(layers[i], row[E_AND]))
             if not layers[i, L_RAW]:
                 levels = max(levels, levels_of(layers[i]))
-            groups = layers[i, L_GROUPS]
-            words += groups * ceil_div(layers[i, L_OUT_C] // groups, row[E_DM])
-            stores = max(stores, layers[i, L_IS_LAST])
+            parts = layers[i, L_PARTS]
+            words += parts * ceil_div(layers[i, L_OUT_C] // parts, row[E_DM])
+            stores = max(stores, layers[i, L_IS_RESULT])
+    row[E_LEVELS], row[E_ACC] = levels, acc
     fill_cost_row(row, acc, levels, words, stores, cost_row)
 
 

@@ -25,6 +25,7 @@ from foldwright.accel.evaluate import (
     DECISIONS,
     OUTPUT_CHIP,
     WEIGHTS_PINNED,
+    WEIGHTS_PINNED_AHEAD,
     cycles_of_choices,
 )
 from foldwright.accel.mapping import ceil_div
@@ -35,10 +36,12 @@ from foldwright.envs.tiling.options import (
     CANDIDATE_WIDTH,
     IN_DRAM,
     MEMORIES,
+    O_AHEAD_WORDS,
     O_CYCLES,
     O_IN_WORDS,
+    O_LOAD,
     O_STAGE_WORDS,
-    O_TRAFFIC,
+    O_STORE,
     O_WEIGHT_WORDS,
     OUT_DRAM,
     PINNED,
@@ -106,14 +109,14 @@ class Instance(NamedTuple):
 
 
 # Entries of `Episode.totals`. S_START: cost and estimate of the fallback; S_FILLED: candidates that were described last.
-S_START_COST, S_START_ESTIMATE, S_TRAFFIC, S_BLOCKS, S_FILLED = range(5)
-_TOTALS = 5
+S_START_COST, S_START_ESTIMATE, S_LOAD, S_STORE, S_BLOCKS, S_FILLED = range(6)
+_TOTALS = 6
 
 
 class Episode(NamedTuple):
     """What the fallback completion of an episode needs: views of its row of the core's state."""
 
-    totals: IntArray  # int64 (5,)
+    totals: IntArray  # int64 (6,)
     busy: IntArray  # int64 (engines,): stand-alone cycles of the layers
     depth: IntArray  # int64 (3 * engines,): words of each memory
     blocks: IntArray  # int64 (3 * engines,): block RAMs of each memory
@@ -232,7 +235,7 @@ def _current(it: Instance, now: Episode, i: int) -> int:
 @njit(cache=True)
 def _estimate(it: Instance, now: Episode) -> int:
     """Returns estimated cycles: the busiest engine's, its layers one by one, or the DRAM port's."""
-    return max(now.busy.max(), ceil_div(now.totals[S_TRAFFIC], it.numbers[1]))
+    return max(now.busy.max(), ceil_div(max(now.totals[S_LOAD], now.totals[S_STORE]), it.numbers[1]))
 
 
 @njit(cache=True)
@@ -245,7 +248,8 @@ def _begin(it: Instance, now: Episode, cost: int) -> None:
         now.flags[i] = IN_DRAM | OUT_DRAM | (RESIDUAL_DRAM if record[R_RESIDUAL] > -2 else 0)
         option = it.options[_current(it, now, i)]
         now.busy[record[R_ENGINE]] += option[O_CYCLES]
-        now.totals[S_TRAFFIC] += option[O_TRAFFIC]
+        now.totals[S_LOAD] += option[O_LOAD]
+        now.totals[S_STORE] += option[O_STORE]
         now.words[record[R_WEIGHT_SLOT]] = option[O_WEIGHT_WORDS]
         now.words[record[R_IN_SLOT]], now.words[record[R_OUT_SLOT]] = (
             option[O_IN_WORDS],
@@ -297,10 +301,8 @@ def _take(it: Instance, now: Episode, decision: int, choice: int) -> None:
         now.flags[i] |= PINNED
     option = it.options[_current(it, now, i)]
     _charge(now, record[R_ENGINE], before, option)
-    now.words[record[R_WEIGHT_SLOT]], now.words[record[R_IN_SLOT]] = (
-        option[O_WEIGHT_WORDS],
-        option[O_IN_WORDS],
-    )
+    now.words[record[R_WEIGHT_SLOT]] = option[O_WEIGHT_WORDS]
+    now.words[record[R_IN_SLOT]] = _in_words(option, now.choices[DECISIONS * i + D_WEIGHTS])
     if which == D_WEIGHTS:
         _set_masks(record, now, choice)
     elif now.flags[i] & OUT_DRAM:
@@ -312,10 +314,17 @@ def _take(it: Instance, now: Episode, decision: int, choice: int) -> None:
 
 
 @njit(cache=True)
+def _moved(option: IntArray) -> int:
+    """Returns the bits that an option loads and stores."""
+    return option[O_LOAD] + option[O_STORE]
+
+
+@njit(cache=True)
 def _charge(now: Episode, engine: int, before: IntArray, after: IntArray) -> None:
     """Counts the cycles and the traffic of a layer whose option changes."""
     now.busy[engine] += after[O_CYCLES] - before[O_CYCLES]
-    now.totals[S_TRAFFIC] += after[O_TRAFFIC] - before[O_TRAFFIC]
+    now.totals[S_LOAD] += after[O_LOAD] - before[O_LOAD]
+    now.totals[S_STORE] += after[O_STORE] - before[O_STORE]
 
 
 @njit(cache=True)
@@ -324,7 +333,13 @@ def _set_masks(record: IntArray, now: Episode, choice: int) -> None:
     pinned = choice >= WEIGHTS_PINNED
     ahead = record[R_LEAD + (choice - WEIGHTS_PINNED if pinned else choice)]
     now.masks[record[R_WEIGHT_SLOT]] = record[R_ALWAYS] if pinned else ahead
-    now.masks[record[R_IN_SLOT]] = ahead
+    now.masks[record[R_IN_SLOT]] = record[R_ALWAYS] if choice == WEIGHTS_PINNED_AHEAD else ahead
+
+
+@njit(cache=True)
+def _in_words(option: IntArray, choice: int) -> int:
+    """Returns the words of an input from DRAM, by how the layer's weights come."""
+    return option[O_AHEAD_WORDS if choice == WEIGHTS_PINNED_AHEAD else O_IN_WORDS]
 
 
 @njit(cache=True)
@@ -347,7 +362,8 @@ def _move_output(it: Instance, now: Episode, i: int, on_chip: bool) -> None:
         reads |= RESIDUAL_DRAM if it.records[c, R_RESIDUAL] == i else 0
         if reads:
             _set_flags(it, now, c, reads, on_chip)
-            now.words[it.records[c, R_IN_SLOT]] = it.options[_current(it, now, c), O_IN_WORDS]
+            option, choice = it.options[_current(it, now, c)], now.choices[DECISIONS * c + D_WEIGHTS]
+            now.words[it.records[c, R_IN_SLOT]] = _in_words(option, choice)
 
 
 @njit(cache=True)
@@ -368,7 +384,7 @@ def _describe(
     weight_memory = MEMORIES * record[R_ENGINE] + MEMORY_WEIGHT
     per_bound = 1.0 / (float(it.numbers[1]) * bound)
     blocks, flags = now.totals[S_BLOCKS], now.flags[i]
-    own_traffic = it.options[_current(it, now, i), O_TRAFFIC]
+    own_traffic = _moved(it.options[_current(it, now, i)])
     in_weights, elsewhere = now.blocks[weight_memory], 0
     for k in range(size):
         if which == D_OUTPUT:
@@ -380,7 +396,7 @@ def _describe(
                 row = _option(it, i, flags, k)
             else:
                 row = _option(it, i, flags | (PINNED if k >= WEIGHTS_PINNED else 0), tile)
-            change = it.options[row, O_TRAFFIC] - own_traffic
+            change = _moved(it.options[row]) - own_traffic
             weights_changed, maps_changed = _try_words(it, now, i, which, k, it.options[row])
             if weights_changed:
                 in_weights = _blocks(it, now, weight_memory)
@@ -406,12 +422,12 @@ def _try_words(it: Instance, now: Episode, i: int, which: int, k: int, option: I
     record = it.records[i]
     at, of_in, of_out = record[R_WEIGHT_SLOT], record[R_IN_SLOT], record[R_OUT_SLOT]
     mask, in_mask = now.masks[at], now.masks[of_in]
+    words = _in_words(option, k if which == D_WEIGHTS else now.choices[DECISIONS * i + D_WEIGHTS])
     if which == D_WEIGHTS:
         _set_masks(record, now, k)
     weights_changed = now.words[at] != option[O_WEIGHT_WORDS] or now.masks[at] != mask
-    maps_changed = now.words[of_in] != option[O_IN_WORDS]
-    maps_changed = maps_changed or (now.masks[of_in] != in_mask and option[O_IN_WORDS] > 0)
-    now.words[at], now.words[of_in] = option[O_WEIGHT_WORDS], option[O_IN_WORDS]
+    maps_changed = now.words[of_in] != words or (now.masks[of_in] != in_mask and words > 0)
+    now.words[at], now.words[of_in] = option[O_WEIGHT_WORDS], words
     if which == D_TILE and now.flags[i] & OUT_DRAM:
         maps_changed = maps_changed or now.words[of_out] != option[O_STAGE_WORDS]
         now.words[of_out] = option[O_STAGE_WORDS]
@@ -431,9 +447,9 @@ def _others(it: Instance, now: Episode, record: IntArray) -> int:
 @njit(cache=True)
 def _try_output(it: Instance, now: Episode, i: int) -> tuple[int, int, int]:
     """Returns (change of block RAMs, change of traffic, row of the option) with a layer's output on chip."""
-    traffic, change = now.totals[S_TRAFFIC], 0
+    traffic, change = now.totals[S_LOAD] + now.totals[S_STORE], 0
     _move_output(it, now, i, True)
-    row, moved = _current(it, now, i), now.totals[S_TRAFFIC] - traffic
+    row, moved = _current(it, now, i), now.totals[S_LOAD] + now.totals[S_STORE] - traffic
     for e in range(len(it.widths)):
         maps = MEMORIES * e + MEMORY_MAP
         if e == it.records[i, R_ENGINE] or it.tensors[i * len(it.widths) + e, T_WORDS]:
@@ -454,5 +470,5 @@ def _describe_state(
     out[3] = position / len(now.choices)
     out[4] = clip(log2(cost / bound) / 8)
     out[5] = now.totals[S_BLOCKS] / it.numbers[2]
-    out[6] = clip(now.totals[S_TRAFFIC] / (float(it.numbers[1]) * bound))
+    out[6] = clip((now.totals[S_LOAD] + now.totals[S_STORE]) / (float(it.numbers[1]) * bound))
     out[13], out[14] = now.flags[i] & IN_DRAM > 0, now.flags[i] & RESIDUAL_DRAM > 0

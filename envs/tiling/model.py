@@ -4,9 +4,9 @@ One Boolean per layer and (weights, input on chip, output on chip, tile). The mo
 
 - per slot of an engine, the sum of live words (no fragmentation) decides the depth of each memory, and the exact
   staircase from depth to block RAMs, summed over all memories, stays within the pool;
-- an engine's round lasts at least the sum of its layers' spans: compute, the flush behind every tile, and, where nothing
-  is loaded ahead, the first load of the layer or all of its loads, whichever is longer;
-- the DRAM port is busy for at least all bits over its width.
+- an engine's round lasts at least the sum of its layers' spans: its tiles, and, where nothing is loaded ahead, the first
+  load of the layer or all of its loads, whichever is longer;
+- each channel of the DRAM port is busy for at least all its bits over its width.
 
 It leaves out stalls between tiles and between loads and stores, and the waits of engines for each other.
 """
@@ -22,12 +22,11 @@ import numpy.typing as npt
 
 from foldwright.accel.cost import block_rams_of
 from foldwright.accel.evaluate import DECISIONS, WEIGHTS_PINNED, expand
-from foldwright.accel.mapping import M_BLOCKS, M_CYCLES, M_LATENCY, M_ROWS, ceil_div
 from foldwright.accel.memory import I_ENGINE, I_LAYER, I_MASK, I_MEMORY, I_WORDS, live_items
 from foldwright.accel.repeats import S_INPUT_BITS, S_WEIGHT_BITS
 from foldwright.accel.simulate import DRAM_LATENCY_CYCLES, tile_table
 from foldwright.accel.tables import L_INPUT, L_RESIDUAL
-from foldwright.accel.tiles import traffic_bits
+from foldwright.accel.tiles import layer_cycles, traffic_bits
 from foldwright.envs.cp_problem import CpProblem
 
 if TYPE_CHECKING:
@@ -40,11 +39,12 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass
 class _Option:
-    """One way to run a layer: its choices, its bits, its span, and the words it holds by (engine, memory, slot)."""
+    """One way to run a layer: its choices, bits, span, and the words it holds by (engine, memory, slot)."""
 
     choices: tuple[int, int, int]
     input_on_chip: bool
-    bits: int
+    loaded_bits: int
+    stored_bits: int
     span_cycles: int
     words: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
@@ -72,10 +72,8 @@ def _option(
     layers, engines, mappings, assignment, _, _, _, numbers = problem.tables
     plans = expand(*problem.tables, choices)
     load, store = (int(b) for b in traffic_bits(plans[i]))
-    blocks, rows, _ = problem.tables[6][i, mine[2]]
-    tiles = ceil_div(mappings[i, M_BLOCKS], blocks) * ceil_div(mappings[i, M_ROWS], rows)
-    span = int(mappings[i, M_CYCLES] + tiles * mappings[i, M_LATENCY])
-    option = _Option((mine[0], mine[1], mine[2]), on_chip, load + store, span)
+    span = int(layer_cycles(plans[i]))
+    option = _Option((mine[0], mine[1], mine[2]), on_chip, load, store, span)
     if mine[0] in (0, WEIGHTS_PINNED):
         only = np.full(len(layers), -1, dtype=np.int64)
         only[i] = 0
@@ -95,7 +93,9 @@ def _option(
 def _undominated(options: list[_Option]) -> list[_Option]:
     """Drops options that another of the same residency beats in bits, span and every word count."""
     kept: list[_Option] = []
-    for a in sorted(options, key=lambda o: (o.span_cycles, o.bits, sum(o.words.values()))):
+    for a in sorted(
+        options, key=lambda o: (o.span_cycles, o.loaded_bits + o.stored_bits, sum(o.words.values()))
+    ):
         same = (b for b in kept if (b.choices[1], b.input_on_chip) == (a.choices[1], a.input_on_chip))
         if not any(_beats(b, a) for b in same):
             kept.append(a)
@@ -103,7 +103,7 @@ def _undominated(options: list[_Option]) -> list[_Option]:
 
 
 def _beats(b: _Option, a: _Option) -> bool:
-    if b.bits > a.bits or b.span_cycles > a.span_cycles:
+    if b.loaded_bits > a.loaded_bits or b.stored_bits > a.stored_bits or b.span_cycles > a.span_cycles:
         return False
     return all(words <= a.words.get(key, 0) for key, words in b.words.items())
 
@@ -196,11 +196,15 @@ def _objective(
     layers, engines, _, assignment, *_, numbers = problem.tables
     pairs = [list(zip(group, literals, strict=True)) for group, literals in zip(options, picks, strict=True)]
     worst = sum(max(o.span_cycles for o in group) for group in options)
-    worst += sum(max(o.bits for o in group) for group in options) // int(numbers[1]) + 10_000
+    moved = sum(max(o.loaded_bits + o.stored_bits for o in group) for group in options)
+    worst += moved // int(numbers[1]) + 10_000
     cycles = model.new_int_var(0, worst, "cycles")
     for e in range(len(engines)):
         mine = [i for i in range(len(layers)) if assignment[i] == e]
         model.add(cycles >= sum(o.span_cycles * p for i in mine for o, p in pairs[i]))
-    bits = sum(o.bits * p for group in pairs for o, p in group)
-    model.add(int(numbers[1]) * cycles >= bits)
+    for bits in (
+        sum(o.loaded_bits * p for group in pairs for o, p in group),
+        sum(o.stored_bits * p for group in pairs for o, p in group),
+    ):
+        model.add(int(numbers[1]) * cycles >= bits)
     return cycles

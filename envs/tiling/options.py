@@ -44,10 +44,8 @@ from foldwright.accel.tables import (
 from foldwright.accel.tiles import (
     ORDER_ROWS,
     P_BLOCKS,
-    P_CYCLES_PER_BLOCK_ROW,
     P_IN_BITS_PER_ROW,
     P_IN_H,
-    P_LATENCY,
     P_LINE_WORDS,
     P_MAP_WORDS,
     P_ORDER,
@@ -60,6 +58,7 @@ from foldwright.accel.tiles import (
     PLAN_FIELDS,
     plan_row,
     standalone_cycles,
+    tile_cycles,
     traffic_bits,
 )
 from foldwright.kernels import njit
@@ -75,8 +74,9 @@ PINNED, IN_DRAM, OUT_DRAM, RESIDUAL_DRAM = 1, 2, 4, 8
 _FLAGS = 16
 _POOL_BLOCK_BITS = 36864.0
 
-# Entries of an option.
-O_CYCLES, O_TRAFFIC, O_WEIGHT_WORDS, O_IN_WORDS, O_STAGE_WORDS = range(5)
+# Entries of an option. O_AHEAD_WORDS: of an input from DRAM with the next round's loaded ahead, see `tiles.is_ahead`.
+O_CYCLES, O_LOAD, O_STORE, O_WEIGHT_WORDS, O_IN_WORDS, O_AHEAD_WORDS, O_STAGE_WORDS = range(7)
+OPTION_FIELDS = 7
 # Entries of a layer's record. R_LEAD: of the three masks of what is loaded 0, 1, 2 layers ahead.
 (
     R_ENGINE, R_IN_MEMORY, R_WEIGHT_SLOT, R_IN_SLOT, R_OUT_SLOT, R_LEAD, _, _, R_ALWAYS, R_DURING, R_FIRST, R_TILES,
@@ -92,7 +92,7 @@ CANDIDATE_WIDTH, CONTEXT_WIDTH = 14, 22
 class OptionTables(NamedTuple):
     """The tables of one instance; see the module's docstring."""
 
-    options: IntArray  # int64 (rows, 5)
+    options: IntArray  # int64 (rows, OPTION_FIELDS)
     features: FloatArray  # float32 (rows, CANDIDATE_WIDTH)
     context: FloatArray  # float32 (layers, CONTEXT_WIDTH)
     records: IntArray  # int64 (layers, 15)
@@ -126,8 +126,12 @@ def _fill_options(
             flags[3], flags[4] = combination & IN_DRAM > 0, combination & OUT_DRAM > 0
             flags[5] = combination & RESIDUAL_DRAM > 0
             for t in range(records[i, R_TILES]):
-                plan_row(layers[i], engine, mappings[i], numbers[0], tiles[i, t], flags, plan)
                 row = records[i, R_FIRST] + combination * records[i, R_TILES] + t
+                flags[2] = 1
+                plan_row(layers[i], engine, mappings[i], numbers, tiles[i, t], flags, plan)
+                options[row, O_AHEAD_WORDS] = plan[P_MAP_WORDS] + plan[P_LINE_WORDS]
+                flags[2] = 0
+                plan_row(layers[i], engine, mappings[i], numbers, tiles[i, t], flags, plan)
                 _fill_option(plan, numbers[1], bound, options[row], features[row])
                 features[row, F_PINNED], features[row, F_CHIP] = flags[1], 1 - flags[4]
 
@@ -135,14 +139,14 @@ def _fill_options(
 @njit(cache=True)
 def _fill_option(plan: IntArray, bits: int, bound: int, option: IntArray, out: FloatArray) -> None:
     load, store = traffic_bits(plan)
-    option[O_CYCLES], option[O_TRAFFIC] = standalone_cycles(plan, bits), load + store
+    option[O_CYCLES], option[O_LOAD], option[O_STORE] = standalone_cycles(plan, bits), load, store
     option[O_WEIGHT_WORDS], option[O_STAGE_WORDS] = plan[P_WEIGHT_WORDS], plan[P_STAGE_WORDS]
     option[O_IN_WORDS] = plan[P_MAP_WORDS] + plan[P_LINE_WORDS]
     out[4], out[5] = plan[P_TILE_BLOCKS] / plan[P_BLOCKS], plan[P_TILE_ROWS] / plan[P_ROWS]
     out[6] = plan[P_ORDER] == ORDER_ROWS
     out[F_TRAFFIC] = clip((load + store) / (float(bits) * bound))
     out[11] = clip(option[O_CYCLES] / bound)
-    compute = plan[P_BLOCKS] * plan[P_ROWS] * plan[P_CYCLES_PER_BLOCK_ROW] + plan[P_LATENCY]
+    compute = tile_cycles(plan, plan[P_BLOCKS], plan[P_ROWS])
     out[12] = clip(log2(option[O_CYCLES] / compute) / 4)
     steps = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS]) * ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
     out[13] = clip(log2(steps) / 16)
@@ -162,7 +166,7 @@ def option_tables(tables: NetworkTables, sizes: IntArray, bound: int) -> OptionT
     tensors = _lifetimes(tables, records)
     edges = _slots(mappings, records, tensors, len(engines))
     rows = int(_FLAGS * records[:, R_TILES].sum())
-    options = np.empty((rows, 5), dtype=np.int64)
+    options = np.empty((rows, OPTION_FIELDS), dtype=np.int64)
     features = np.zeros((rows, CANDIDATE_WIDTH), dtype=np.float32)
     _fill_options(layers, engines, mappings, assignment, tiles, numbers, records, bound, options, features)
     context = _contexts(tables, bound)

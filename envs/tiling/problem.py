@@ -40,7 +40,16 @@ from foldwright.accel.schedule import (
     with_memories,
 )
 from foldwright.accel.schedule_check import check_schedule
-from foldwright.accel.tiles import P_BLOCKS, P_WEIGHT_BITS_PER_BLOCK
+from foldwright.accel.tables import L_INPUT, L_IS_RESULT
+from foldwright.accel.tiles import (
+    P_BLOCKS,
+    P_IN_BITS_PER_ROW,
+    P_OUT_BITS_PER_ROW,
+    P_ROWS,
+    P_STORED_H,
+    P_WEIGHT_BITS_PER_BLOCK,
+    input_rows,
+)
 from foldwright.accel.workload import Workload
 from foldwright.envs.cp_problem import CpProblem
 from foldwright.envs.problem import Bound, Choices, Cost
@@ -251,18 +260,22 @@ class TilingProblem:
         dram = -(-self._compulsory_bits() // self.datapath.dram_bits_per_cycle)
         if compute >= dram:
             return Bound(compute, f"the busiest engine computes {compute} cycles a round, one tile a layer")
-        return Bound(dram, f"image, outputs and weights beyond the pool take {dram} cycles on the DRAM port")
+        return Bound(
+            dram, f"image and weights beyond the pool, or outputs, take {dram} cycles on the DRAM port"
+        )
 
     def _compulsory_bits(self) -> int:
-        frames = self.datapath.batch_frames
-        plans = expand(*self.tables, self.fallback)
-        outputs = [
-            lay.out_tensor_bits for lay in self.workload.layers if not self.workload.consumers(lay.name)
-        ]
-        image_bits = self.workload.image_tensor_bits * frames
-        weights = int((plans[:, P_BLOCKS] * plans[:, P_WEIGHT_BITS_PER_BLOCK]).sum())
+        """Returns the bits that a round must load, or those that it must store if these are more."""
+        layers, plans = self.tables[0], expand(*self.tables, self.fallback)
+        image = outputs = weights = 0
+        for layer, plan in zip(layers, plans, strict=True):
+            if layer[L_INPUT] < 0:
+                image += int(input_rows(plan, 0, plan[P_ROWS]) * plan[P_IN_BITS_PER_ROW])
+            if layer[L_IS_RESULT]:
+                outputs += int(plan[P_STORED_H] * plan[P_OUT_BITS_PER_ROW])
+            weights += int(plan[P_BLOCKS] * plan[P_WEIGHT_BITS_PER_BLOCK])
         pool = self.pool_bram36 * _BLOCK_BITS[self._part.family]
-        return image_bits + sum(outputs) * frames + max(0, weights - pool)
+        return max(image + max(0, weights - pool), outputs)
 
     def cp_model(self) -> CpProblem:
         """Returns the problem as a CP-SAT model, a relaxation; see `foldwright.envs.tiling.model`."""

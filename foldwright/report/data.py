@@ -68,7 +68,7 @@ class StageTime:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One event of the schedule: `lane` is an engine or the DRAM port, `label` usually a layer."""
+    """One event of the schedule: `lane` is an engine or a direction of the DRAM port, `label` usually a layer."""
 
     lane: str
     label: str

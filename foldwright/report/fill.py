@@ -36,6 +36,7 @@ _KINDS = {
     "load_input": BarKind.INPUT,
     "store": BarKind.STORE,
 }
+_PORT_LANES = {"load_weights": "DRAM reads", "load_input": "DRAM reads", "store": "DRAM writes"}
 _MOST_BARS = 3000
 _SHOWN_ABOVE_BEST = 5
 """Costs beyond this many times the best, such as a start's, would flatten the curve and are left out."""
@@ -108,17 +109,19 @@ def _uses(plan: Plan, s: dict[str, Any]) -> tuple[Use, ...]:
 
 
 def _layer_totals(plan: Plan, schedule: Schedule) -> tuple[dict[str, int], dict[str, int]]:
-    """Returns (compute cycles, DRAM bits) of each layer in a round: events that start within the round shown."""
-    cycles: dict[str, int] = defaultdict(int)
-    traffic: dict[str, int] = defaultdict(int)
+    """Returns (compute cycles, DRAM bits) of each layer in a round, every tile once; of reads and writes the larger."""
+    longest: dict[tuple[str, str, int], int] = defaultdict(int)
     for event in schedule.events:
-        if 0 <= event.start_cycle < schedule.cycles_per_round:
-            length = event.end_cycle - event.start_cycle
-            if event.kind == "compute":
-                cycles[event.layer] += length
-            else:
-                traffic[event.layer] += length * plan.datapath.dram_bits_per_cycle
-    return cycles, traffic
+        tile = event.kind, event.layer, event.tile
+        longest[tile] = max(longest[tile], event.end_cycle - event.start_cycle)
+    cycles: dict[str, int] = defaultdict(int)
+    reads: dict[str, int] = defaultdict(int)
+    writes: dict[str, int] = defaultdict(int)
+    for (kind, layer, _), length in longest.items():
+        total = {"compute": cycles, "store": writes}.get(kind, reads)
+        total[layer] += length
+    bits = plan.datapath.dram_bits_per_cycle
+    return cycles, {name: bits * max(reads[name], writes[name]) for name in {*reads, *writes}}
 
 
 def _bars(schedule: Schedule) -> tuple[Bar, ...]:
@@ -127,7 +130,7 @@ def _bars(schedule: Schedule) -> tuple[Bar, ...]:
     join = len(schedule.events) > _MOST_BARS
     last: dict[tuple[str, BarKind], int] = {}
     for e in schedule.events:
-        lane = f"engine {e.engine}" if e.kind == "compute" else "DRAM port"
+        lane = _PORT_LANES.get(e.kind, f"engine {e.engine}")
         start, end = max(0, e.start_cycle), min(schedule.cycles_per_round, e.end_cycle)
         if end <= start:
             continue

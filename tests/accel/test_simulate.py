@@ -7,9 +7,17 @@ import numpy.typing as npt
 import pytest
 
 from foldwright.accel.datapath import Datapath, Engine
-from foldwright.accel.evaluate import OUTPUT_CHIP, OUTPUT_DRAM, WEIGHTS_PINNED, expand, total_traffic
+from foldwright.accel.evaluate import (
+    OUTPUT_CHIP,
+    OUTPUT_DRAM,
+    WEIGHTS_PINNED,
+    WEIGHTS_PINNED_AHEAD,
+    expand,
+    total_traffic,
+)
 from foldwright.accel.known_workloads import LayerChain
 from foldwright.accel.mapping import M_CYCLES, M_LATENCY
+from foldwright.accel.repeats import S_CYCLES, S_INPUT_BITS, S_PAUSE, S_STORE_BITS
 from foldwright.accel.schedule import NetworkTables, network_tables
 from foldwright.accel.simulate import (
     COMPUTE,
@@ -28,6 +36,7 @@ from foldwright.accel.simulate import (
     tile_table,
 )
 from foldwright.accel.tiles import DRAM_LATENCY_CYCLES as WAIT
+from foldwright.accel.tiles import HAND_OVER_CYCLES as HAND
 from foldwright.accel.workload import ActKind, WeightKind, Workload
 from foldwright.envs.registry import split
 from foldwright.envs.tiling import TilingProblem
@@ -73,23 +82,26 @@ def events_of(tables: NetworkTables, plans: IntArray, rounds: int) -> tuple[IntA
 
 
 ONE = conv_chain(8)
-SMALL_ENGINE = Datapath((Engine(4, 16, 4),), (0,), 1, 32)
+SMALL_ENGINE = Datapath((Engine(4, 16, 4, acc_bits=8),), (0,), 1, 32)
 WHOLE = (2, 8, 0)
 # Engine 4x16x4 on ONE: blocks = 8/4 = 2; 8 rows; 2 groups of 4 columns a row; T = 1 plane * 1 plane * 9 taps * 16/16 = 9 and
-# the drain takes 4 lanes / 1 = 4 < 9. Compute = 2 * 8 * 2 * 9 = 288 cycles.
-# Image: 16 * 8 * 8 = 1024 bits, 32 cycles at 32 bits each. Weights: 2 blocks * 9 words of 4 * 16 bits = 1152 bits, 36 cycles.
-# Results: 8 * 8 * 8 = 512 bits, 16 cycles. After a tile the pipeline flushes in 11 + 4 (unit) + 1 (search) + 4 (drain) = 20
-# cycles, while the next instruction is read: 25 + 3 for one step + 4 for each of 3 tap columns = 40 cycles, which counts.
-COMPUTE_ONE, IMAGE_ONE, WEIGHTS_ONE, FLUSH = 288, 32, 36, 40
+# the drain takes 4 lanes / 1 = 4 < 9. Blocks = 2 * 8 * 2 * 9 = 288 cycles. A tile takes 11 + 4 (unit) + 1 (search) + 4 (drain)
+# = 20 more; the next one's program, 58 + 3 (a step) + 4 * 3 (tap columns) = 73 words at most, is read meanwhile.
+# Image: 8 * 8 pixels of one word of 16 bits, a beat each: 64 cycles and 8 of the transfer. Weights: 2 blocks * 9 words of 4 * 16
+# bits = 1152 bits, 36 cycles and 8. Results: 2 blocks * 64 pixels are 128 items of 4 values of 8 bits, a beat each.
+BLOCKS_ONE, FLUSH, IMAGE_ONE, WEIGHTS_ONE, STORE_ONE = 288, 20, 64 + 8, 36 + 8, 128
+TILE_ONE = BLOCKS_ONE + FLUSH
 
 
 @pytest.mark.parametrize(
     ("weights", "expected"),
     [
-        # Lead 0: the image is loaded when the layer before, which is the same a round earlier, is computed. The store of
-        # 16 cycles happens while the engine waits for the next image.
-        (WEIGHTS_PINNED, IMAGE_ONE + WAIT + COMPUTE_ONE),
-        (STREAMED, WEIGHTS_ONE + IMAGE_ONE + WAIT + COMPUTE_ONE),
+        # Lead 0: the image is loaded when the layer before, which is the same a round earlier, has ended. The store has a
+        # channel of the port for itself.
+        (WEIGHTS_PINNED, HAND + IMAGE_ONE + WAIT + HAND + TILE_ONE),
+        (STREAMED, HAND + WEIGHTS_ONE + IMAGE_ONE + WAIT + HAND + TILE_ONE),
+        # Ahead: two copies of the image, so that one is loaded while the other is read.
+        (WEIGHTS_PINNED_AHEAD, TILE_ONE),
     ],
 )
 def test_one_layer_takes_the_cycles_worked_out_by_hand(weights: int, expected: int) -> None:
@@ -100,63 +112,69 @@ def test_events_of_one_layer_are_those_worked_out_by_hand() -> None:
     tables, plans = by_hand(ONE, SMALL_ENGINE, [(STREAMED, OUTPUT_DRAM, WHOLE)])
     ends, events = events_of(tables, plans, 1)
     first = {int(e[V_KIND]): (int(e[V_START]), int(e[V_END])) for e in events if e[V_ROUND] == 0}
-    assert tables[2][0, M_CYCLES] == COMPUTE_ONE
-    assert first[LOAD_WEIGHTS] == (0, 36)
-    assert first[LOAD_INPUT] == (36, 68)
-    assert first[COMPUTE] == (108, 396)
-    # At 396 the next round asks for its weights and holds the port to 432, then, asked for at 432, for its image, to 464.
-    # The results are in memory at 396 + 40 = 436, so their store comes after the image: 464 to 480.
+    assert tables[2][0, M_CYCLES] == BLOCKS_ONE
     assert tables[2][0, M_LATENCY] == FLUSH
-    assert first[STORE] == (464, 480)
-    assert ends.tolist() == [480]
+    assert first[LOAD_WEIGHTS] == (0, 44)
+    assert first[LOAD_INPUT] == (44, 116)
+    assert first[COMPUTE] == (116 + 52 + 7, 483)
+    assert first[STORE] == (483, 611)
+    assert ends.tolist() == [611]
 
 
-def test_halo_rows_are_loaded_once_and_loads_hide_behind_compute() -> None:
-    # Two tiles of 4 rows: the first reads rows 0..4, the second 3..8, of which 3 and 4 are there, so it loads 3 rows.
+def test_every_tile_loads_all_rows_that_it_reads() -> None:
+    # Two tiles of 4 rows: the first reads rows 0..4, the second 3..7, each 5 rows of 8 words of 32 bits.
     decisions = [(WEIGHTS_PINNED, OUTPUT_DRAM, (2, 4, 0))]
     tables, plans = by_hand(ONE, SMALL_ENGINE, decisions)
     table = tile_table(plans, tables[3], 0)
-    assert table[:, 2].tolist() == [5 * 128, 3 * 128]
-    assert table[:, 3].tolist() == [144, 144]
-    assert table[:, 4].tolist() == [256, 256]
-    # Only the first load, 640 bits in 20 cycles, is exposed, and the flush between the tiles.
-    assert steady(ONE, SMALL_ENGINE, decisions) == 20 + WAIT + COMPUTE_ONE + FLUSH
+    assert table[:, S_INPUT_BITS].tolist() == [5 * 256, 5 * 256]
+    assert table[:, S_CYCLES].tolist() == [144 + FLUSH] * 2
+    assert table[:, S_STORE_BITS].tolist() == [64 * 32] * 2
+    # Only the first load, 40 beats, is exposed; the second arrives while the first tile computes.
+    assert steady(ONE, SMALL_ENGINE, decisions) == HAND + 48 + WAIT + HAND + 2 * (144 + FLUSH)
 
 
-def test_every_short_tile_pays_its_flush() -> None:
-    # Tiles of one row compute 36 cycles. The first loads rows 0 and 1 in 8 cycles; the others' rows arrive 44 cycles after
-    # the tile before the last, earlier than the engine has flushed.
+def test_short_tiles_wait_for_their_loads() -> None:
+    # Tiles of one row take 36 + 20 cycles. The first and the last read 2 rows, in 16 + 8 cycles, the others 3, in 32. From
+    # the end of a tile, 7 + 32 + 52 + 7 = 98 cycles pass until the tile behind the next starts, 42 more than the next takes.
+    # Starts: 83, 139, then 98 after the end of the last but one: 237, 293, 391, 447, 545; the last is loaded in time: 601.
     cycles = steady(ONE, SMALL_ENGINE, [(WEIGHTS_PINNED, OUTPUT_DRAM, (2, 1, 0))])
-    assert cycles == 8 + WAIT + COMPUTE_ONE + 7 * FLUSH
+    assert cycles == HAND + 601 + 36 + FLUSH
+
+
+def test_two_copies_of_rows_go_on_across_rounds() -> None:
+    # The same with the first tiles of a round loaded while the last of the round before are computed: every other tile
+    # starts 98 cycles after the end of the last but one, or 90 where it reads two rows only, those at both edges.
+    cycles = steady(ONE, SMALL_ENGINE, [(WEIGHTS_PINNED_AHEAD, OUTPUT_DRAM, (2, 1, 0))])
+    assert cycles == 3 * (56 + 98) + 56 + 90
 
 
 def test_a_starved_layer_takes_the_time_of_its_traffic() -> None:
-    # One bit a cycle: image 1024, weights 1152 and results 512 bits. One layer cannot load ahead of itself, so latency
-    # and compute (8 rows * 1 group * 9 cycles on 8x16x8) show, and the store fits behind the next round's weights.
-    datapath = Datapath((Engine(8, 16, 8, drain_lanes=8),), (0,), 1, 1)
+    # One bit a cycle: image 1024, weights 1152 and results 64 items of 8 * 4 bits. One layer cannot load ahead of itself, so
+    # latency and compute (8 rows * 1 group * 9 cycles on 8x16x8, 17 more) show; the store has a channel for itself.
+    datapath = Datapath((Engine(8, 16, 8, drain_lanes=8, acc_bits=4),), (0,), 1, 1)
     decisions = [(STREAMED, OUTPUT_DRAM, (1, 8, 0))]
     _, plans = by_hand(ONE, datapath, decisions)
-    assert total_traffic(plans) == (1152 + 1024, 512)
-    assert steady(ONE, datapath, decisions) == 1152 + 512 + 1024 + WAIT + 72
+    assert total_traffic(plans) == (1152 + 1024, 2048)
+    assert steady(ONE, datapath, decisions) == HAND + 1152 + 8 + 1024 + 8 + WAIT + HAND + 72 + 17
 
 
 def test_layers_that_load_ahead_keep_a_slow_port_busy() -> None:
-    # Two layers that stream their weights one layer ahead through a port of 2 bits: nothing but traffic is left.
-    datapath = Datapath((Engine(8, 16, 8, drain_lanes=8),), (0, 0), 1, 2)
+    # Two layers that stream their weights one layer ahead through a port of 2 bits: nothing but three loads is left.
+    datapath = Datapath((Engine(8, 16, 8, drain_lanes=8, acc_bits=4),), (0, 0), 1, 2)
     decisions = [(1, OUTPUT_CHIP, (2, 8, 0)), (1, OUTPUT_DRAM, (1, 8, 0))]
     _, plans = by_hand(conv_chain(16, 8), datapath, decisions)
-    load, store = total_traffic(plans)
-    assert steady(conv_chain(16, 8), datapath, decisions) == (load + store) // 2
+    load, _ = total_traffic(plans)
+    assert steady(conv_chain(16, 8), datapath, decisions) == load // 2 + 3 * 8
 
 
 TWO = conv_chain(16, 8)
-TWO_ENGINES = Datapath((Engine(4, 16, 4), Engine(4, 16, 4)), (0, 1), 1, 32)
+TWO_ENGINES = Datapath((Engine(4, 16, 4), Engine(4, 16, 4, acc_bits=8)), (0, 1), 1, 32)
 PIPE: list[Decision] = [(WEIGHTS_PINNED, OUTPUT_CHIP, (4, 8, 0)), (WEIGHTS_PINNED, OUTPUT_DRAM, (2, 8, 0))]
 
 
 def test_two_engines_work_at_the_pace_of_the_slower() -> None:
-    # Layer 1: 4 blocks * 8 rows * 2 groups * 9 = 576 cycles, 32 + 40 to load the image; layer 2 takes 288.
-    assert steady(TWO, TWO_ENGINES, PIPE) == 32 + WAIT + 576
+    # Layer 1: 4 blocks * 8 rows * 2 groups * 9 = 576 cycles, and the image's load; layer 2 takes 288.
+    assert steady(TWO, TWO_ENGINES, PIPE) == HAND + IMAGE_ONE + WAIT + HAND + 576 + FLUSH
 
 
 def test_a_producer_runs_at_most_one_round_ahead_of_its_reader() -> None:
@@ -167,11 +185,11 @@ def test_a_producer_runs_at_most_one_round_ahead_of_its_reader() -> None:
     _, events = events_of(tables, plans, 6)
     computed = {(int(e[V_LAYER]), int(e[V_ROUND])): e for e in events if e[V_KIND] == COMPUTE}
     for r in range(4):
-        assert computed[0, r + 2][V_START] >= computed[1, r][V_END]
-        assert computed[1, r][V_START] >= computed[0, r][V_END] + FLUSH
-    assert computed[0, 2][V_START] == computed[1, 0][V_END]
+        assert computed[0, r + 2][V_START] >= computed[1, r][V_END] + HAND
+        assert computed[1, r][V_START] >= computed[0, r][V_END] + HAND
+    assert computed[0, 2][V_START] == computed[1, 0][V_END] + HAND
     assert {int(e[V_ENGINE]) for e in computed.values()} == {0, 1}
-    # In steady state a round is the reader's compute and flush; it never waits.
+    # In steady state a round is the reader's tile; it never waits.
     assert steady(workload, TWO_ENGINES, slow) == 8 * 8 * 2 * 9 + FLUSH
 
 
@@ -210,9 +228,28 @@ def test_transfers_never_overlap_and_engines_take_one_tile_at_a_time() -> None:
         assert isinstance(problem, TilingProblem)
         tables = problem.tables
         _, events = events_of(tables, expand(*tables, rng.integers(problem.sizes)), 2)
-        moved = events[events[:, V_KIND] != COMPUTE]
-        moved = moved[np.lexsort((moved[:, V_END], moved[:, V_START]))]
-        assert (moved[1:, V_START] >= moved[:-1, V_END]).all()
+        for kinds in ((LOAD_WEIGHTS, LOAD_INPUT), (STORE,)):
+            moved = events[np.isin(events[:, V_KIND], kinds)]
+            moved = moved[np.lexsort((moved[:, V_END], moved[:, V_START]))]
+            assert (moved[1:, V_START] >= moved[:-1, V_END]).all()
         for e in range(len(tables[1])):
             mine = events[(events[:, V_KIND] == COMPUTE) & (events[:, V_ENGINE] == e)]
             assert (mine[1:, V_START] >= mine[:-1, V_END]).all()
+
+
+@pytest.mark.parametrize("first", [8, 2, 1])
+def test_a_short_last_tile_waits_for_half_of_the_program_that_follows(first: int) -> None:
+    # Matrix products of 16 bits on 4x16x1: T = 1, a block a channel of 4; a tile takes 11 + 4 + 1 + 1 = 17 more. All words of
+    # the next program are read in 58 + 3 + 4 = 65 cycles, in every other round, behind the tile of the last layer.
+    chain = LayerChain((16, 1, 1, *HALF_BIT), (1, WeightKind.BINARY), HALF_BIT)
+    chain.matmul(16)
+    chain.matmul(4 * first)
+    datapath = Datapath((Engine(4, 16, 1, acc_bits=8),), (0, 0), 8, 64)
+    decisions = [
+        (WEIGHTS_PINNED_AHEAD, OUTPUT_CHIP, (4, 1, 0)),
+        (WEIGHTS_PINNED_AHEAD, OUTPUT_DRAM, (first, 1, 0)),
+    ]
+    tables, plans = by_hand(chain.workload("dense"), datapath, decisions)
+    table = tile_table(plans, tables[3], 0)
+    assert table[:, S_CYCLES].tolist() == [4 * 8 + 17, first * 8 + 17]
+    assert table[:, S_PAUSE].tolist() == [0, (max(0, 65 - 8 * first - 17) + 1) // 2]

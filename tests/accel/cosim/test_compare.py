@@ -196,16 +196,16 @@ def _report(simulated: Simulated) -> CycleReport:
     return cycle_report(simulated.package, simulated.traces, FRAMES, load_part("xc7z020"))
 
 
-def test_every_tile_takes_the_cycles_that_the_programs_say(report: CycleReport) -> None:
-    assert [layer.corrected for layer in report.layers] == [layer.measured for layer in report.layers]
+def test_every_tile_takes_the_cycles_that_the_simulator_says(report: CycleReport) -> None:
+    # Units of 32 bits have the four stages that `mapping.unit_latency` says, so that nothing is estimated here.
+    assert [layer.simulated for layer in report.layers] == [layer.measured for layer in report.layers]
     assert [layer.tiles for layer in report.layers] == [3, 1, 1, 1]
     assert report.layers[0].waterfall.window > 0
     assert all(layer.waterfall.rest == 0 for layer in report.layers)
 
 
-def test_rounds_take_what_the_corrected_prediction_says(report: CycleReport) -> None:
-    assert abs(report.corrected_error) < 0.005
-    assert abs(report.simulated_error) < 0.02
+def test_rounds_take_what_the_simulator_says(report: CycleReport) -> None:
+    assert abs(report.simulated_error) < 0.005
     assert report.cycles_per_frame == report.measured / BATCH
     assert report.frames_per_second(200) == pytest.approx(200e6 / report.cycles_per_frame)
 

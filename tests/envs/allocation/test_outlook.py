@@ -44,7 +44,7 @@ def test_a_survey_knows_time_and_luts_of_the_engines_it_finds(name: str) -> None
             assert engine[known] == k
             assert engine[:known].tolist() == own[:known].tolist()
             time, lut = engine_takes(it.layers, it.lut_terms, 0, n, 4, engine)
-            # a flush is counted as that of an engine with one lane
+            # the first fill of a window is counted as that of an engine with one lane
             assert found.own[k] == pytest.approx(time, rel=1e-3, abs=100)
             assert found.lut[k] == pytest.approx(lut, rel=0.02, abs=20)
         own = found.engine[found.value.argmin()].copy()
