@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.cost import TERMS, cost_row, features_of
-from foldwright.accel.datapath import Engine, LaneMode
+from foldwright.accel.datapath import Arithmetic, Engine, LaneMode
 from foldwright.accel.synthesis import CellCounts, synthesise
 from foldwright.errors import ConfigError, nearest
 from foldwright.jsonform import from_json, plain
@@ -40,6 +40,7 @@ __all__ = [
     "fit",
     "measure",
     "non_negative_least_squares",
+    "popcount_registers",
     "predict",
     "row_of_json",
     "row_to_json",
@@ -47,7 +48,7 @@ __all__ = [
 
 _Floats = npt.NDArray[np.float64]
 
-_UNIT = ("unit.dk", "unit.acc", "unit", "unit.planes")
+_UNIT = ("unit.dk", "unit.acc", "unit", "unit.planes", "unit.registers")
 _ARRAY = (*_UNIT, "shadow.acc", "shadow.select", "dsp.value", "dsp.ends", "dsp.acc", "dsp.skew")
 _ALIGNER = ("aligner.bits", "aligner.lane")
 _RESULT = (
@@ -63,7 +64,7 @@ TERMS_OF_KIND = {
     "result": _RESULT,
     "control": ("control.lane", "control"),
     "writer": _WRITER,
-    "window": ("window.bits", "window"),
+    "window": ("window.bits", "window", "window.registers"),
     "memory": ("store.bits", "tokens", "fixed"),
     "accelerator": FITTED_TERMS,
 }
@@ -116,7 +117,16 @@ def features_of_sample(sample: Sample) -> npt.NDArray[np.int64]:
     features = np.ones(len(FITTED_TERMS), dtype=np.int64)
     features_of(cost_row(sample.engine, stores=True), features[:-1])
     contained = [term in TERMS_OF_KIND[sample.kind] for term in FITTED_TERMS]
+    if sample.technology != "xc7":  # plain logic has other counters
+        contained[FITTED_TERMS.index("unit.registers")] = False
     return np.where(contained, features, 0)
+
+
+def popcount_registers(dk: int, planes_per_word: Sequence[int]) -> int:
+    """Returns the registers of a hand-mapped popcount, from its netlist."""
+    from foldwright.accel.rtl.popcount import MappedPopcount
+
+    return MappedPopcount(dk, Arithmetic.XNOR, planes_per_word).net.registers
 
 
 def measure(sample: Sample, cache: Path | None = None, timeout_s: int = 1800) -> CellCounts:

@@ -5,6 +5,7 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | term | feature | what it stands for |
 |---|---|---|
 | unit.dk | dm dn dk | gates and counters of the dot-product units |
+| unit.registers | dm dn registers(dk, planes), engines of planes | pipeline of the counters, from the netlist (7-series) |
 | unit.acc | dm dn acc_bits | accumulators |
 | unit | dm dn | final adder and control of a unit |
 | unit.planes | dm dn (pa - 1) bits(dk), several planes_per_word only | segment sums with a selected weight |
@@ -24,7 +25,8 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | map.bits | dn dk | registers behind the feature maps, choice between them |
 | control.lane | dn | padding masks |
 | control | 1 | program reader, loops, address generators |
-| window.bits | dn window_bits | window and staging registers of the tap-packing line buffer |
+| window.bits | dn window_bits | choice of words from the window of tap packing |
+| window.registers | dn window_bits, of batch lanes a third more | window and staging, for kernels 3 wide |
 | window | 1 with a window | its walk and its handshake |
 | writer.word | r dk | packing of codes into words |
 | writer.code | r dm A | pooling and planes of codes |
@@ -63,8 +65,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.datapath import Arithmetic, Datapath, Engine, EngineKind, LaneMode
+from foldwright.accel.datapath import WIDEST_WORD, Arithmetic, Datapath, Engine, EngineKind, LaneMode
 from foldwright.accel.dsp_shape import cascade_count, skew_bits
+from foldwright.accel.popcount_registers import REGISTERS
 from foldwright.errors import ConfigError, nearest
 from foldwright.kernels import njit
 from foldwright.netlists.part import BlockRam, Part
@@ -115,7 +118,8 @@ TERMS = (
     "result.acc", "result.choice", "result", "threshold.bits", "threshold.ram64", "threshold.ram16", "threshold.select",
     "select.bits", "weight.bits", "map.bits", "control.lane", "control", "window.bits", "window",
     "writer.word", "writer.code", "writer", "writer.item", "store.bits", "tokens",
-    "dsp.value", "dsp.ends", "dsp.acc", "dsp.skew",
+    "dsp.value", "dsp.ends", "dsp.acc", "dsp.skew", "unit.registers",
+    "window.registers",
 )  # fmt: skip
 """Terms of one engine, in the order of a coefficient array; `fixed` follows once per datapath."""
 
@@ -123,39 +127,9 @@ COMPONENTS = (
     "units", "shadow", "aligner", "results", "thresholds", "operands", "control", "window", "writer", "fixed",
 )  # fmt: skip
 _COMPONENT_OF = (
-    0,
-    0,
-    0,
-    0,
-    1,
-    1,
-    2,
-    2,
-    3,
-    3,
-    3,
-    4,
-    4,
-    4,
-    4,
-    5,
-    5,
-    5,
-    6,
-    6,
-    7,
-    7,
-    8,
-    8,
-    8,
-    8,
-    8,
-    6,
-    0,
-    0,
-    0,
-    5,
-)  # of each term
+    0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 7, 7, 8, 8, 8, 8, 8, 6, 0, 0, 0, 0, 0, 7,
+)  # fmt: skip
+"""Of each term."""
 
 LOADER_BRAM36 = 1
 """Of the loader's program, once for a datapath."""
@@ -163,6 +137,18 @@ ENGINE_RESERVE_BRAM36 = 1
 """Of an engine's program and the rows of its pooling."""
 
 _MILLI = 1000
+
+
+def _registers() -> _IntArray:
+    """Returns the registers of a popcount by the sum of its planes per word and by dk, int64 (16, WIDEST_WORD + 1)."""
+    out = np.zeros((16, WIDEST_WORD + 1), dtype=np.int64)
+    for planes in range(1, 16):
+        known = REGISTERS.get(planes) or REGISTERS[planes & 7 or 8]
+        out[planes] = np.rint(np.interp(np.arange(WIDEST_WORD + 1), list(known), list(known.values())))
+    return out
+
+
+_REGISTERS = _registers()
 
 # Entries of a cost row. C_STORES: whether results of the engine go to DRAM.
 (
@@ -230,6 +216,7 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
     else:
         out[0], out[1], out[2] = dm * dn * dk, dm * dn * acc, dm * dn
         out[3] = dm * dn * ((1 << log_most) - 1) * _bits(dk) if log_most > log_lowest else 0
+        out[32] = dm * dn * _REGISTERS[row[C_PA_MASK], dk]
     out[4] = dm * dn * acc
     out[5] = dm * (dn - drain) * acc
     if not row[C_BATCH]:
@@ -247,6 +234,7 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
     out[16], out[17] = dm * dk // lowest, dn * dk
     out[18], out[19] = dn, 1
     out[20], out[21] = dn * row[C_WINDOW], row[C_WINDOW] > 0
+    out[33] = dn * row[C_WINDOW] * (4 if row[C_BATCH] else 3) // 3
     out[22], out[23], out[24] = drain * dk, drain * dm * stages, 1
     if row[C_STORES]:
         out[25] = out[26] = drain * dm * acc

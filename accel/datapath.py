@@ -18,12 +18,21 @@ from foldwright.accel.dsp_shape import LANES_PER_SLICE
 from foldwright.errors import ConfigError
 from foldwright.jsonform import STRICT
 
-__all__ = ["BYTE_BITS", "MAX_ENGINES", "Arithmetic", "Datapath", "Engine", "EngineKind", "LaneMode"]
+__all__ = [
+    "BYTE_BITS",
+    "MAX_ENGINES",
+    "WIDEST_WORD",
+    "Arithmetic",
+    "Datapath",
+    "Engine",
+    "EngineKind",
+    "LaneMode",
+]
 
 MAX_ENGINES = 8
 BYTE_BITS = 9
 """What one write enable of a block RAM covers, on 7-series and ECP5 alike (UG473, FPGA-TN-02204)."""
-_WIDEST_WORD = 1024
+WIDEST_WORD = 1024
 
 
 class Arithmetic(Enum):
@@ -83,7 +92,7 @@ class Engine:
             f"{name} is {value}, allowed {low}..{high}"
             for name, value, low, high in (
                 ("dm", self.dm, 1, 512),
-                ("dk", self.dk, 4, _WIDEST_WORD),
+                ("dk", self.dk, 4, WIDEST_WORD),
                 ("dn", self.dn, 1, 128),
                 ("drain_lanes", self.drain_lanes, 1, self.dn),
                 ("acc_bits", self.acc_bits, 4, 48),

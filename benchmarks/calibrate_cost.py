@@ -3,6 +3,7 @@
     python benchmarks/calibrate_cost.py                 measure what is not yet kept, fit, write table and coefficients
     python benchmarks/calibrate_cost.py --check         compare the committed table with the committed coefficients
     python benchmarks/calibrate_cost.py --json FILE     also write the summary there
+    python benchmarks/calibrate_cost.py --registers     write accel/popcount_registers.py from the netlists, a minute
 
 Writes `benchmarks/cost_table.json` (every row) and `accel/cost_coefficients.json`. Measurements are kept by content
 in `build/synthesis`. From an empty folder everything takes about an hour of one core.
@@ -23,11 +24,13 @@ from foldwright.accel.calibrate import (
     Sample,
     fit,
     measure,
+    popcount_registers,
     predict,
     row_of_json,
     row_to_json,
 )
 from foldwright.accel.datapath import Arithmetic, Engine, EngineKind, LaneMode
+from foldwright.envs.allocation.space import WIDTHS
 
 __all__ = ["main", "samples", "summary"]
 
@@ -35,6 +38,10 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "benchmarks" / "cost_table.json"
 COEFFICIENTS = ROOT / "accel" / "cost_coefficients.json"
 CACHE = ROOT / "build" / "synthesis"
+REGISTERS = ROOT / "accel" / "popcount_registers.py"
+PLANES = ((1,), (2,), (1, 2), (4,), (1, 4), (2, 4), (1, 2, 4), (8,))
+REGISTER_WIDTHS = sorted({*range(8, 513, 8), *WIDTHS.tolist(), *range(4, 112, 8), 768, 1024})
+"""The widths that allocation may choose, and enough others to interpolate between."""
 TARGETS = (("xc7", "xc7"), ("generic", "xc7"), ("generic", "ecp5"))
 
 AND, BATCH = Arithmetic.AND, LaneMode.BATCH
@@ -228,6 +235,19 @@ def print_rows(rows: Iterable[Row]) -> None:
         print(f"{name}{lut}   {ff}{'   held out' if s.held_out else ''}")
 
 
+def registers_module() -> str:
+    """Returns the text of `accel/popcount_registers.py`."""
+    text = REGISTERS.read_text(encoding="utf-8")
+    head, tail = text[: text.index("    1: {")], text[text.index("}  # fmt: skip") :]
+    body = ""
+    for planes in PLANES:
+        widths = [dk for dk in REGISTER_WIDTHS if dk % max(planes) == 0]
+        entries = [f"{dk}: {popcount_registers(dk, planes)}," for dk in widths]
+        lines = [" ".join(entries[k : k + 10]) for k in range(0, len(entries), 10)]
+        body += "\n".join([f"    {sum(planes)}: {{", *(f"        {line}" for line in lines), "    },\n"])
+    return head + body + tail
+
+
 def measured_rows(chosen: Sequence[Sample]) -> list[Row]:
     """Measures, fits and writes the coefficients; returns the rows under them."""
     counts = []
@@ -249,7 +269,13 @@ def main() -> int:
         "--check", action="store_true", help="measure and write nothing; read the committed table"
     )
     parser.add_argument("--json", type=Path, help="file for the summary")
+    parser.add_argument(
+        "--registers", action="store_true", help="write the table of popcounts' registers only"
+    )
     args = parser.parse_args()
+    if args.registers:
+        REGISTERS.write_text(registers_module(), encoding="utf-8")
+        return 0
     if args.check:
         rows = [row_of_json(row) for row in json.loads(TABLE.read_text(encoding="utf-8"))["rows"]]
     else:
