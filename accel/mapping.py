@@ -328,8 +328,8 @@ def map_run(
     Args:
         engine: with one threshold or more; it may have fewer than it will.
         out: int64 (end - first, MAPPING_FIELDS): the results of each layer are read on this engine, if anywhere.
-        saving: int64 (end - first, 2): the cycles of one block over one row, and of a tile's latency, that a layer takes
-            less if another engine is the first to read it.
+        saving: int64 (end - first, 2), or without rows: the cycles of one block over one row, and of a tile's latency, that a
+            layer takes less if another engine is the first to read it.
     """
     reads = np.full(end - first, _NO_READER, dtype=np.int64)
     for i in range(first, end):
@@ -339,12 +339,15 @@ def map_run(
                 reads[source - first] = out[i - first, M_PA]
     for i in range(first, end):
         row = out[i - first]
-        saving[i - first] = 0
         if row[M_PA] == 0:
             continue
         pools, pa = _pools(layers[i]), reads[i - first] % _NO_READER
-        _set_times(layers[i], engine, batch, 0, pools, row)
-        if pa > 0 and pa < layers[i, L_OUT_BITS] and not layers[i, L_RAW]:
-            cycles, latency = row[M_ROW_CYCLES], row[M_LATENCY]
-            _set_times(layers[i], engine, batch, pa, pools, row)
-            saving[i - first, 0], saving[i - first, 1] = row[M_ROW_CYCLES] - cycles, row[M_LATENCY] - latency
+        if len(saving) > 0:
+            saving[i - first] = 0
+            if 0 < pa < layers[i, L_OUT_BITS] and not layers[i, L_RAW]:
+                _set_times(layers[i], engine, batch, 0, pools, row)
+                saving[i - first, 0], saving[i - first, 1] = row[M_ROW_CYCLES], row[M_LATENCY]
+        _set_times(layers[i], engine, batch, pa, pools, row)
+        if len(saving) > 0 and saving[i - first, 1] > 0:
+            saving[i - first, 0] = row[M_ROW_CYCLES] - saving[i - first, 0]
+            saving[i - first, 1] = row[M_LATENCY] - saving[i - first, 1]

@@ -339,8 +339,8 @@ def _block_cycles(layers: IntArray, first: int, end: int, row: IntArray, batch: 
     Returns whether the engine can run all of them.
     """
     n = end - first
-    mappings, saving = np.zeros((n, MAPPING_FIELDS), dtype=np.int64), np.zeros((n, 2), dtype=np.int64)
-    map_run(layers, first, end, row, batch, mappings, saving)
+    mappings = np.empty((n, MAPPING_FIELDS), dtype=np.int64)
+    map_run(layers, first, end, row, batch, mappings, np.empty((0, 2), dtype=np.int64))
     for i in range(n):
         mapping = mappings[i]
         if mapping[M_PA] == 0:
@@ -914,8 +914,8 @@ def engine_takes(
     row, cost_row = _engine_row(layers, first, end, own), np.zeros(COST_FIELDS, dtype=np.int64)
     derive(layers[first:end], np.zeros(end - first, dtype=np.int64), 0, row, cost_row)
     n = end - first
-    mappings, saving = np.zeros((n, MAPPING_FIELDS), dtype=np.int64), np.zeros((n, 2), dtype=np.int64)
-    map_run(layers, first, end, row, batch, mappings, saving)
+    mappings = np.empty((n, MAPPING_FIELDS), dtype=np.int64)
+    map_run(layers, first, end, row, batch, mappings, np.empty((0, 2), dtype=np.int64))
     cycles = (mappings[:, M_CYCLES] + mappings[:, M_LATENCY]).sum()
     return cycles / batch, float(sum_of_terms(cost_row, lut_terms))
 
