@@ -65,7 +65,7 @@ TERMS_OF_KIND = {
     "control": ("control.lane", "control"),
     "writer": _WRITER,
     "window": ("window.bits", "window", "window.registers"),
-    "memory": ("store.bits", "tokens", "fixed"),
+    "memory": ("store.bits", "fixed"),
     "accelerator": FITTED_TERMS,
 }
 """Which terms a kind of sample contains."""

@@ -25,7 +25,7 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | map.bits | dn dk | registers behind the feature maps, choice between them |
 | control.lane | dn | padding masks |
 | control | 1 | program reader, loops, address generators |
-| window.bits | dn window_bits | choice of words from the window of tap packing |
+| window.bits | dn window_bits, of column lanes half | choice of words from the window of tap packing |
 | window.registers | dn window_bits, of batch lanes a third more | window and staging, for kernels 3 wide |
 | window | 1 with a window | its walk and its handshake |
 | writer.word | r dk | packing of codes into words |
@@ -33,7 +33,6 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | writer | 1 | counters of beats and places |
 | writer.item | r dm acc_bits, the engine whose results go to DRAM | register of its results |
 | store.bits | as writer.item | cutting results into beats of DRAM |
-| tokens | 1 | an engine's share of the token counters |
 | dsp.value | dm dn values, kind dsp, as all dsp terms | slices, where they are not the part's own |
 | dsp.ends | dm dn (cascades - 1) | adders of the cascades' ends |
 | dsp.acc | dm dn acc_bits | accumulators |
@@ -117,9 +116,8 @@ TERMS = (
     "unit.dk", "unit.acc", "unit", "unit.planes", "shadow.acc", "shadow.select", "aligner.bits", "aligner.lane",
     "result.acc", "result.choice", "result", "threshold.bits", "threshold.ram64", "threshold.ram16", "threshold.select",
     "select.bits", "weight.bits", "map.bits", "control.lane", "control", "window.bits", "window",
-    "writer.word", "writer.code", "writer", "writer.item", "store.bits", "tokens",
+    "writer.word", "writer.code", "writer", "writer.item", "store.bits", "window.registers",
     "dsp.value", "dsp.ends", "dsp.acc", "dsp.skew", "unit.registers",
-    "window.registers",
 )  # fmt: skip
 """Terms of one engine, in the order of a coefficient array; `fixed` follows once per datapath."""
 
@@ -127,7 +125,7 @@ COMPONENTS = (
     "units", "shadow", "aligner", "results", "thresholds", "operands", "control", "window", "writer", "fixed",
 )  # fmt: skip
 _COMPONENT_OF = (
-    0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 7, 7, 8, 8, 8, 8, 8, 6, 0, 0, 0, 0, 0, 7,
+    0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 7, 7, 8, 8, 8, 8, 8, 7, 0, 0, 0, 0, 0,
 )  # fmt: skip
 """Of each term."""
 
@@ -233,12 +231,12 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
     out[15] = dm * dk // lowest * (log_most - log_lowest)
     out[16], out[17] = dm * dk // lowest, dn * dk
     out[18], out[19] = dn, 1
-    out[20], out[21] = dn * row[C_WINDOW], row[C_WINDOW] > 0
-    out[33] = dn * row[C_WINDOW] * (4 if row[C_BATCH] else 3) // 3
+    window = dn * row[C_WINDOW]
+    out[20], out[21] = window if row[C_BATCH] else window // 2, window > 0
+    out[27] = window * (4 if row[C_BATCH] else 3) // 3
     out[22], out[23], out[24] = drain * dk, drain * dm * stages, 1
     if row[C_STORES]:
         out[25] = out[26] = drain * dm * acc
-    out[27] = 1
 
 
 @njit(cache=True)

@@ -27,8 +27,11 @@ from foldwright.accel.layout_cost import (
     loose_layers,
     streamed_bits,
 )
+from foldwright.accel.mapping import M_CYCLES, M_LATENCY, map_layers
 from foldwright.accel.network import Network
+from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.tilings import LayerTiling
+from foldwright.agents.stop import NO_COST, CpuClock, StopRule
 from foldwright.errors import ConfigError, InfeasibleError
 from foldwright.netlists.part import Part
 
@@ -62,24 +65,25 @@ def nearest_buildable(
     lut_budget: int,
     technology: str,
     *,
-    evaluations: int,
+    stop: StopRule,
     seed: int,
 ) -> Buildable:
-    """Returns the fastest buildable datapath that was found near another.
+    """Returns the fastest buildable datapath that was found near another; a move that is drawn counts as an evaluation.
 
     Raises:
         InfeasibleError: none was found; says what the given datapath lacks.
     """
-    rng = np.random.default_rng(seed)
+    rng, clock, count = np.random.default_rng(seed), CpuClock(), 0
     judge = _Judge(network, part, lut_budget, technology)
     starts = [_rounded(datapath, step) for step in (1.0, 0.85, 0.7, 0.5)]
     starts += [_rounded(alone, step) for alone in _alone(datapath) for step in (1.0, 0.7)]
     found = [(judge.of(start), start) for start in starts]
     best, now = min(found, key=lambda pair: pair[0].cycles_per_1000_frames if pair[0] else 1 << 62)
-    for _ in range(evaluations):
+    while not stop(clock(), count, best.cycles_per_1000_frames if best else NO_COST):
+        count += 1
         moved = _moved(now if best else starts[int(rng.integers(len(starts)))], rng)
-        judged = judge.of(moved) if moved is not None else None
-        if judged and (best is None or judged.cycles_per_1000_frames <= best.cycles_per_1000_frames):
+        judged = judge.of(moved, best.cycles_per_1000_frames if best else NO_COST) if moved else None
+        if judged:
             best, now = judged, judged.layout.datapath
     if best is None:
         raise InfeasibleError(
@@ -94,12 +98,14 @@ class _Judge:
 
     def __init__(self, network: Network, part: Part, lut_budget: int, technology: str) -> None:
         self._network, self._part, self._luts, self._technology = network, part, lut_budget, technology
+        self._layers = layer_table(network.workload)
         self._acc_bits: dict[tuple[int, str, int], int] = {}
         self.last_reason = "nothing was tried"
 
-    def of(self, datapath: Datapath) -> Buildable | None:
+    def of(self, datapath: Datapath, most: int = NO_COST) -> Buildable | None:
+        """Judges a datapath; None also where it takes more than `most` cycles per 1000 frames."""
         try:
-            if not self._fits_logic(datapath):
+            if not self._fits_logic(datapath) or self._least_cycles(datapath) > most:
                 return None
             for rows in _ROWS:
                 layout = lay_out(self._network, datapath, image_tile_rows=rows, acc_bits=self._acc_bits)
@@ -110,14 +116,22 @@ class _Judge:
                     )
                     return None
                 if self._fits(layout):
-                    return self._judged(layout)
+                    return self._judged(layout, most)
             for parts in _PARTS:
                 layout = self._streamed(layout, parts)
                 if self._fits(layout):
-                    return self._judged(layout)
+                    return self._judged(layout, most)
         except ConfigError as error:
             self.last_reason = str(error)
         return None
+
+    def _least_cycles(self, datapath: Datapath) -> int:
+        """Returns the cycles of the busiest engine per 1000 frames where nothing streams, without laying anything out."""
+        engines, assignment = engine_table(datapath.engines), np.array(datapath.assignment, dtype=np.int64)
+        mappings = map_layers(self._layers, engines, assignment, datapath.batch_frames)
+        cycles = mappings[:, M_CYCLES] + mappings[:, M_LATENCY]
+        slowest = int(np.bincount(assignment, weights=cycles).max())
+        return 1000 * slowest // datapath.batch_frames
 
     def _fits_logic(self, datapath: Datapath) -> bool:
         used, budget = cost(datapath, self._part, self._technology), self._part.budget
@@ -131,11 +145,12 @@ class _Judge:
         self.last_reason = f"{bram36} block RAMs are needed"
         return bram36 <= self._part.budget.bram36 and self._fits_logic(datapath_of_layout(layout))
 
-    def _judged(self, layout: AcceleratorLayout) -> Buildable:
+    def _judged(self, layout: AcceleratorLayout, most: int) -> Buildable | None:
         datapath = layout.datapath
         slowest = max(engine_cycles(layout))
         slowest = max(slowest, streamed_bits(layout) // datapath.dram_bits_per_cycle)
-        return Buildable(layout, layout.layers[0].tile_rows, 1000 * slowest // datapath.batch_frames)
+        cycles = 1000 * slowest // datapath.batch_frames
+        return Buildable(layout, layout.layers[0].tile_rows, cycles) if cycles <= most else None
 
     def _streamed(self, layout: AcceleratorLayout, parts: int) -> AcceleratorLayout:
         """Returns the layout with weights of all layers but the first streamed, in so many tiles of blocks."""

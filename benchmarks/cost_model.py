@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from foldwright.accel.layout_cost import datapath_of_layout
 from foldwright.accel.network import load_network
 from foldwright.accel.rtl.unit import Unit
 from foldwright.accel.synthesis import synthesise
+from foldwright.jsonform import from_json
 from foldwright.netlists.part import load_part
 
 __all__ = ["ACCELERATORS", "main"]
@@ -72,6 +74,20 @@ ACCELERATORS: dict[str, tuple[Path, Datapath, int]] = {
     ),
 }
 """Network, datapath and rows of a tile of the image."""
+
+
+def _found(path: Path) -> Iterator[tuple[str, tuple[Path, Datapath, int]]]:
+    """Yields the plans that `buildable_plans.py` kept, those that stream no weights, by name and `:found`."""
+    for row in json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else ():
+        datapath = from_json(Datapath, json.dumps(row["datapath"]), str(path))
+        if not row["streams"]:
+            yield (
+                f"{row['network']}:found",
+                (SHARED / f"{row['network']}.onnx", datapath, row["image_tile_rows"]),
+            )
+
+
+ACCELERATORS |= dict(_found(ROOT / "benchmarks" / "results" / "buildable_plans.json"))
 
 
 def unit_rows(cache: Path) -> list[dict[str, Any]]:

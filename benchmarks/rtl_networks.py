@@ -41,6 +41,7 @@ from foldwright.accel.layout import lay_out
 from foldwright.accel.network import Network, load_network
 from foldwright.accel.tilings import LayerTiling
 from foldwright.accel.workload import IMAGE
+from foldwright.jsonform import from_json
 from foldwright.netlists.part import load_part
 
 __all__ = ["RUNS", "Row", "Setting", "main"]
@@ -135,6 +136,7 @@ class Setting:
         return {**streamed, 0: replace(first, rows=self.image_tile_rows)}
 
 
+FOUND_ROUNDS = 5
 OWN, SHARED = ROOT / "models", ROOT.parent / "shared" / "models"
 RUNS = {
     "digits_w1a2": Setting(OWN, DIGITS, 0, 40),
@@ -150,6 +152,18 @@ RUNS = {
     "dorefanet_w1a2_offload:streamed": Setting(SHARED, DOREFA, 9, 4, {1: 4, 2: 4, 3: 4}),
 }
 """By the name of the network's file, `:` and how it differs."""
+
+
+def _found(path: Path) -> Iterator[tuple[str, Setting]]:
+    """Yields the plans that `buildable_plans.py` kept, by their network's name and `:found`."""
+    for row in json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else ():
+        datapath = from_json(Datapath, json.dumps(row["datapath"]), str(path))
+        streams = {int(layer): blocks for layer, blocks in row["streams"].items()}
+        frames = FOUND_ROUNDS * datapath.batch_frames
+        yield f"{row['network']}:found", Setting(SHARED, datapath, row["image_tile_rows"], frames, streams)
+
+
+RUNS |= dict(_found(ROOT / "benchmarks" / "results" / "buildable_plans.json"))
 
 
 @dataclass(frozen=True)

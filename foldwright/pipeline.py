@@ -55,7 +55,6 @@ _RUNGS = ((12, 0.35), (3, 0.25), (1, 0.4))
 """Tiling is a race: so many designs stay in it, and share so much of its time; the fastest go on to the next rung."""
 _SETTINGS = {"dram_bits_per_cycle": int, "max_engines": int, "technology": str, "buildable": bool}
 _BUILDABLE_DESIGNS = 3
-_BUILDABLE_EVALUATIONS = 300
 _WIDENED_PERMILLE = 100
 _PROPOSALS_PER_UNIT = 1_000_000
 """Proposals of the placer in a unit of counted work: each takes a thousandth of the time of a simulated schedule."""
@@ -280,7 +279,7 @@ def _buildable(
                 found.append(
                     nearest_buildable(
                         network, instance.datapath, part, problem.lut_budget, problem.technology,
-                        evaluations=_BUILDABLE_EVALUATIONS, seed=options.seed,
+                        stop=budget.watched("buildable", _TILING_SHARE / _BUILDABLE_DESIGNS), seed=options.seed,
                     )
                 )  # fmt: skip
             except InfeasibleError as error:

@@ -113,7 +113,7 @@ def test_features_of_a_column_engine_are_those_found_by_hand() -> None:
     # 68 and 140 bits wide, 65 words deep: two layers of 23 + 47 blocks of 3x64, five of 17 + 35 of 4x16.
     assert (got["threshold.ram64"], got["threshold.ram16"]) == (2 * 70, 5 * 52)
     assert got["threshold.select"] == 68 + 140
-    assert (got["window.bits"], got["window"]) == (600, 1)
+    assert (got["window.bits"], got["window"], got["window.registers"]) == (300, 1, 600)
     assert (got["writer.word"], got["writer.code"], got["writer"]) == (2 * 64, 2 * 4 * 2, 1)
     # Two lanes of four accumulators leave together, if they leave for DRAM.
     assert (got["writer.item"], got["store.bits"]) == (2 * 4 * 17, 2 * 4 * 17)
