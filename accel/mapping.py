@@ -205,15 +205,18 @@ def _set_times(
         reader_pa: planes per word of the layer that reads the results; 0 where none does, or none that is known.
         pools: whether any layer of the engine pools.
     """
-    own_writes = ceil_div(layer[L_OUT_BITS], out[M_PA])
-    writes = ceil_div(layer[L_OUT_BITS], reader_pa) if reader_pa > 0 and not layer[L_RAW] else 1
+    writes = 1
+    if 0 < reader_pa < layer[L_OUT_BITS] and not layer[L_RAW]:
+        writes = ceil_div(layer[L_OUT_BITS], reader_pa)
     out[M_DRAIN] = ceil_div(engine[E_DN], engine[E_DRAIN]) * writes
-    residual_reads = own_writes if layer[L_RESIDUAL] > -2 else 0
+    residual_reads = ceil_div(layer[L_OUT_BITS], out[M_PA]) if layer[L_RESIDUAL] > -2 else 0
     out[M_INTERVAL] = max(out[M_T] + residual_reads, out[M_DRAIN])
     out[M_LATENCY] = tile_latency(layer, engine, out[M_DRAIN], unit_latency(engine), pools)
-    columns, frames, stall = layer[L_OUT_W], ceil_div(batch, engine[E_DN]), 0
-    if not engine[E_BATCH]:
-        columns, frames = ceil_div(layer[L_OUT_W], engine[E_DN]), batch
+    columns, frames, stall = layer[L_OUT_W], batch, 0
+    if engine[E_BATCH]:
+        frames = ceil_div(batch, engine[E_DN])
+    else:
+        columns = ceil_div(layer[L_OUT_W], engine[E_DN])
     if out[M_PACKED]:
         kernel, lanes, cycles = (layer[L_KH], layer[L_KW]), 1, out[M_INTERVAL]
         if not engine[E_BATCH]:
@@ -228,7 +231,6 @@ def _set_times(
     out[M_ROWS], out[M_GROUPS_PER_ROW] = layer[L_OUT_H], frames * columns
     out[M_ROW_CYCLES] = frames * (columns * out[M_INTERVAL] + stall)
     out[M_CYCLES] = out[M_BLOCKS] * out[M_ROWS] * out[M_ROW_CYCLES]
-    _set_program(layer, engine, pools, out)
 
 
 @njit(cache=True)
@@ -306,6 +308,7 @@ def set_times(layers: IntArray, engines: IntArray, assignment: IntArray, batch: 
         if out[i, M_PA]:
             pa = 0 if layers[i, L_IS_RESULT] else reader_pa[i]
             _set_times(layers[i], engines[assignment[i]], batch, pa, pools[assignment[i]], out[i])
+            _set_program(layers[i], engines[assignment[i]], pools[assignment[i]], out[i])
 
 
 @njit(cache=True)
@@ -327,7 +330,8 @@ def map_run(
 
     Args:
         engine: with one threshold or more; it may have fewer than it will.
-        out: int64 (end - first, MAPPING_FIELDS): the results of each layer are read on this engine, if anywhere.
+        out: int64 (end - first, MAPPING_FIELDS): the results of each layer are read on this engine, if anywhere; without what
+            programs take.
         saving: int64 (end - first, 2), or without rows: the cycles of one block over one row, and of a tile's latency, that a
             layer takes less if another engine is the first to read it.
     """

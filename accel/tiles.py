@@ -173,7 +173,7 @@ def plan_row(
     """Writes the plan row of a layer with its decisions.
 
     Args:
-        numbers: frames per round and DRAM bits per cycle come first.
+        numbers: frames per round and DRAM bits per cycle come first; 0 bits where nobody asks what moves.
         tile: (blocks, rows, order).
         flags: (engine index, pinned, lead, input from DRAM, output to DRAM, residual from DRAM).
     """
@@ -185,8 +185,10 @@ def plan_row(
     out[P_LATENCY], out[P_PROGRAM], out[P_SWITCH] = mapping[M_LATENCY], mapping[M_PROGRAM], mapping[M_SWITCH]
     out[P_CYCLES_PER_BLOCK_ROW] = mapping[M_ROW_CYCLES]
     out[P_WEIGHT_BITS_PER_BLOCK] = mapping[M_WEIGHT_WORDS_PER_BLOCK] * mapping[M_WEIGHT_WORD_BITS]
-    out[P_IN_BITS_PER_ROW] = batch * layer[L_IN_W] * _pixel_bits(layer, engine, mapping, beat_bits)
-    out[P_OUT_BITS_PER_ROW] = layer[L_STORED_W] * _result_bits(layer, engine, mapping, batch, beat_bits)
+    if beat_bits and out[P_IN_DRAM]:
+        out[P_IN_BITS_PER_ROW] = batch * layer[L_IN_W] * _pixel_bits(layer, engine, mapping, beat_bits)
+    if beat_bits and (out[P_OUT_DRAM] or out[P_RESIDUAL_DRAM]):
+        out[P_OUT_BITS_PER_ROW] = layer[L_STORED_W] * _result_bits(layer, engine, mapping, batch, beat_bits)
     out[P_IN_H], out[P_KH], out[P_SH], out[P_PAD_T] = layer[L_IN_H], layer[L_KH], layer[L_SH], layer[L_PAD_T]
     out[P_STORED_H], out[P_POOL_K] = layer[L_STORED_H], layer[L_POOL_K]
     out[P_POOL_S], out[P_POOL_PAD] = layer[L_POOL_S], layer[L_POOL_PAD]

@@ -309,8 +309,8 @@ def _measure_memories(
     mappings = np.zeros((end - first, MAPPING_FIELDS), dtype=np.int64)
     plans = np.zeros((end - first, PLAN_FIELDS), dtype=np.int64)
     tile, flags = np.array([1, 1, 0]), np.array([0, 0, 0, 1, 1, 0])
-    numbers = np.array([batch, it.limits[N_DRAM_BITS]])
-    map_run(it.layers, first, end, engine, batch, mappings, np.zeros((end - first, 2), dtype=np.int64))
+    numbers = np.array([batch, 0])
+    map_run(it.layers, first, end, engine, batch, mappings, np.empty((0, 2), dtype=np.int64))
     for i in range(end - first):
         if mappings[i, M_PA] == 0:
             return

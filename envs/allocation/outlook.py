@@ -357,25 +357,16 @@ def _block_cycles(layers: IntArray, first: int, end: int, row: IntArray, batch: 
 
 
 @njit(cache=True)
-def _block_time(step: IntArray, groups: float, dn: int, drain: int, is_batch: int) -> float:
-    """Returns the cycles of a layer's blocks for each block of channels, waits for a window at the rows' starts included.
+def _window_time(step: IntArray, groups: float, cycles: int, dn: int, is_batch: int) -> float:
+    """Returns the cycles of a layer that packs taps, for each block of channels: blocks of so many cycles, and their waits.
 
     Args:
         groups: rows times groups of lanes, see `_lane_groups`.
     """
-    cycles = max(step[0], ceil_div(dn, drain) * step[1])
-    if step[5] == 0:
-        return groups * cycles
     kernel, lanes = (step[5], step[6]), 1 if is_batch else dn
     columns = step[8] if is_batch else ceil_div(step[8], dn)
     stall = row_stall(kernel, step[7], lanes, cycles) / columns
     return groups * (window_interval(kernel, step[7], lanes, cycles) + stall)
-
-
-@njit(cache=True)
-def _tile_time(step: IntArray, dn: int, drain: int) -> int:
-    """Returns the cycles of a tile besides its blocks."""
-    return step[2] + step[1] * (ceil_div(dn, drain) - 1)
 
 
 @njit(cache=True)
@@ -516,10 +507,13 @@ def _enter_runs(
     batch: int, is_batch: int, out: FloatArray,
 ) -> None:  # fmt: skip
     """Enters one shape for every run of layers."""
-    n, times = len(steps), np.zeros(len(steps))
+    n, times, beats = len(steps), np.zeros(len(steps)), ceil_div(dn, drain)
     for i in range(n):
-        times[i] = blocks[i] * _block_time(steps[i], groups[i], dn, drain, is_batch)
-        times[i] += _tile_time(steps[i], dn, drain) / batch
+        cycles = max(steps[i, 0], beats * steps[i, 1])
+        time = groups[i] * cycles
+        if steps[i, 5]:
+            time = _window_time(steps[i], groups[i], cycles, dn, is_batch)
+        times[i] = blocks[i] * time + (steps[i, 2] + steps[i, 1] * (beats - 1)) / batch
     for i in range(n):
         total = 0.0
         for j in range(i + 1, n + 1):
@@ -769,10 +763,14 @@ def _weigh(
     """Enters the engines of all heights with the other extents of a shape, each where it is the best so far."""
     dk, dn, drain = WIDTHS[shape.dk], COUNTS[shape.dn], DRAINS[shape.drain]
     slope, offset, flush, n = _slope(model, dk, dn, drain), _offset(model, dk, dn), 0.0, len(steps)
-    busy = sketch.lanes[1]
+    busy, beats = sketch.lanes[1], ceil_div(dn, drain)
     for i in range(n):
-        busy[i] = _block_time(steps[i], sketch.lanes[0, i], dn, drain, shape.lanes)
-        flush += _tile_time(steps[i], dn, drain) / run.batch
+        cycles = max(steps[i, 0], beats * steps[i, 1])
+        busy[i] = sketch.lanes[0, i] * cycles
+        if steps[i, 5]:
+            busy[i] = _window_time(steps[i], sketch.lanes[0, i], cycles, dn, shape.lanes)
+        flush += steps[i, 2] + steps[i, 1] * (beats - 1)
+    flush /= run.batch
     lowest = PLANES[shape.planes] & -PLANES[shape.planes]
     for h in range(len(sketch.heights)):
         height = sketch.heights[h]

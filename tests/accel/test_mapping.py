@@ -40,7 +40,8 @@ def mapped(workload: Workload, layer: int, engine: Engine, batch: int = 1) -> In
     """Returns the mapping of a layer with all layers on one engine."""
     layers = layer_table(workload)
     out: IntArray = map_layers(layers, engine_table([engine]), np.zeros(len(layers), dtype=np.int64), batch)
-    return out[layer]
+    row: IntArray = out[layer]
+    return row
 
 
 def one_layer(
