@@ -246,7 +246,7 @@ def load_nets(sheet: Sheet, b: EngineCells, dma: _Cells, port_bits: int) -> None
         return
     windows = [[[cell] for cell in window] for window in b.windows]
     if b.lines:
-        _memory_nets(sheet, b.lines, b.line_spans, windows, b.engine.line_bits)
+        _memory_nets(sheet, b.lines, b.line_spans, windows, b.engine.line_width_bits // b.engine.dn)
     else:
         sheet.net([dma[0], *(window[0] for window in b.windows)], port_bits)
     for window in b.windows:

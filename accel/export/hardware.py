@@ -165,9 +165,13 @@ def _power_of_two(count: int) -> int:
 
 
 def bram36_of_hardware(hardware: AcceleratorShape, part: Part) -> int:
-    """Returns the block RAMs that tools find in an accelerator; two halves of a block count as one."""
+    """Returns the block RAMs that tools find in an accelerator; two halves of a block count as one.
+
+    The loader's program has two readers; an ECP5 takes a copy for each.
+    """
     table, memory = geometry_table(part.block_ram), hardware.memory
-    memories = [(WORD_BITS, memory.program_words), (memory.item_bits, memory.item_depth)]
+    loader = [(WORD_BITS, memory.program_words)] * (2 if part.family == "ecp5" else 1)
+    memories = [*loader, (memory.item_bits, memory.item_depth)]
     for e, shape in enumerate(hardware.engines):
         memories += [*_memories_of(shape), *_maps_of(hardware, e)]
     halves = sum(int(half_blocks_of(width, words, table)) for width, words in memories)
@@ -194,17 +198,19 @@ def _maps_of(hardware: AcceleratorShape, e: int) -> list[tuple[int, int]]:
         for owner, target in zip(other.targets, other.writer.targets, strict=True):
             words = shape.own_words if maker == e else shape.inbox_words
             if owner == e:
-                out.append((target.dn * _written_bytes(target, other.engine.dm) * BYTE_BITS, words))
+                written = _written_bytes(target, other.engine.dm, other.writer.code_bits)
+                out.append((target.dn * written * BYTE_BITS, words))
     if shape.inbox_from_loader:  # a lane's word is written at once
         out.append((shape.engine.map_block_width_bits, shape.inbox_words))
     return out
 
 
-def _written_bytes(target: MapTarget, dm: int) -> int:
-    """Returns the bytes of a lane's word that blocks of `dm` channels can lie in."""
+def _written_bytes(target: MapTarget, dm: int, code_bits: int) -> int:
+    """Returns the bytes of a lane's word that codes of blocks of `dm` channels can lie in."""
     filled: set[int] = set()
     for pa in target.planes_per_word:
         plane = target.dk // pa
-        starts = [k * plane + slot for k in range(pa) for slot in target.slots(pa, dm)]
+        planes = range(min(pa, code_bits))
+        starts = [k * plane + slot for k in planes for slot in target.slots(pa, dm)]
         filled |= {bit for start in starts for bit in range(start, start + dm)}
     return sum(any(bit in filled for bit in range(low, low + bits)) for low, bits in target.byte_runs)

@@ -242,7 +242,7 @@ def test_windows_are_fed_by_the_line_memory_where_there_is_one() -> None:
     without, with_line = (netlist_of(Datapath((e,), (0,)), part()) for e in (windowed, lined))
     assert bits_between(without, "dma/", "engine0/window") == 32
     assert bits_between(with_line, "dma/", "engine0/window") == 0
-    assert bits_between(with_line, "engine0/line/", "engine0/window") == 3 * 24
+    assert bits_between(with_line, "engine0/line/", "engine0/window") == 3 * 27
     assert with_line.count_by_kind()["RAMB36"] == cost(Datapath((lined,), (0,)), part()).bram36
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from foldwright.accel.cost import ENGINE_RESERVE_BRAM36
 from foldwright.accel.evaluate import DECISIONS, bram36_of_choices, expand, total_traffic
 from foldwright.accel.mapping import M_PA, map_layers
 from foldwright.accel.memory import memory_widths
@@ -99,7 +100,7 @@ def test_no_schedule_of_any_design_takes_fewer_block_rams_than_the_bound(name: s
         spare = total_traffic(expand(*tables, schedule))[0] - batch * compulsory_bits(layers)
         assert spare >= 0
         used, least = bram36_of_choices(*tables, schedule), least_of_design(problem, choices, spare)
-        assert least <= used
+        assert least <= used + ENGINE_RESERVE_BRAM36 * len(engines)
         closest = max(closest, least / used)
         compared += 1
     assert closest > 0.5
