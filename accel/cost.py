@@ -234,7 +234,7 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
     window = dn * row[C_WINDOW]
     out[20], out[21] = window if row[C_BATCH] else window // 2, window > 0
     out[27] = window * (4 if row[C_BATCH] else 3) // 3
-    out[22], out[23], out[24] = drain * dk, drain * dm * stages, 1
+    out[22], out[23], out[24] = drain * dk if stages else 0, drain * dm * stages, 1
     if row[C_STORES]:
         out[25] = out[26] = drain * dm * acc
 

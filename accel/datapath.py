@@ -99,7 +99,7 @@ class Engine:
                 ("levels", self.levels, 0, 255),
                 ("window_bits", self.window_bits, 0, 65536),
                 ("weight_words", self.weight_words, 1, 2**24),
-                ("map_words", self.map_words, 1, 2**24),
+                ("map_words", self.map_words, 0, 2**24),
                 ("threshold_words", self.threshold_words, 1, 2**16),
                 ("line_bits", self.line_bits, 0, 4096),
                 ("line_words", self.line_words, 0, 2**20),

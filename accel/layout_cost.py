@@ -121,7 +121,7 @@ def datapath_of_layout(layout: AcceleratorLayout) -> Datapath:
             engine,
             weight_words=layout.weight_words[e],
             threshold_words=layout.threshold_words[e],
-            map_words=max(1, -(-layout.own_words[e] // _BLOCK_WORDS) * _BLOCK_WORDS + layout.inbox_words[e]),
+            map_words=-(-layout.own_words[e] // _BLOCK_WORDS) * _BLOCK_WORDS + layout.inbox_words[e],
             line_words=layout.line_words[e],
         )
         for e, engine in enumerate(layout.datapath.engines)

@@ -202,10 +202,8 @@ def largest_first(sizes: IntArray) -> IntArray:
 @njit(cache=True)
 def first_fit(items: IntArray, engines: int) -> IntArray:
     """Gives every item its address and returns the depths, int64 (engines, 3): weights, maps, line."""
-    depth = np.ones(
-        (engines, 3), dtype=np.int64
-    )  # an engine has its two memories even where nothing lies in them
-    depth[:, MEMORY_LINE] = 0
+    depth = np.zeros((engines, 3), dtype=np.int64)
+    depth[:, MEMORY_WEIGHT] = 1  # an engine has one even where nothing lies in it
     order = largest_first(items[:, I_WORDS])
     n = len(items)
     for a in range(n):

@@ -45,7 +45,7 @@ _BLOCK_OF = dict(
         TERMS,
         ["unit"] * 6 + ["lane"] * 2 + ["result"] * 3 + ["threshold"] * 4
         + ["row"] * 2 + ["lane"] * 2 + ["control"] + ["window"] * 2
-        + ["result"] * 2 + ["control"] + ["result"] * 2 + ["window"]
+        + ["result"] * 2 + ["control"] * 3 + ["window"]
         + ["unit"] * 3 + ["lane", "unit"],
         strict=True,
     )

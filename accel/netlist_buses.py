@@ -223,7 +223,7 @@ def _control_nets(sheet: Sheet, b: EngineCells) -> None:
         ([lane[0] for lane in b.lanes], 0 if e.lanes is LaneMode.BATCH else 2),  # start and fill
         ([row[0] for row in b.rows], modes),
         (b.weights, (e.weight_words - 1).bit_length()),
-        (b.maps, (e.map_words - 1).bit_length()),
+        (b.maps, max(0, e.map_words - 1).bit_length()),
         (tables, (e.threshold_words - 1).bit_length()),
     ):
         if bits:
@@ -252,7 +252,11 @@ def load_nets(sheet: Sheet, b: EngineCells, dma: _Cells, port_bits: int) -> None
     for window in b.windows:
         for cell, following in pairwise(window):
             sheet.net([cell, following], -(-b.engine.window_bits // len(window)))
-    _memory_nets(sheet, b.maps, b.map_spans, windows, b.engine.map_block_width_bits // b.engine.dn)
+    if b.maps:
+        _memory_nets(sheet, b.maps, b.map_spans, windows, b.engine.map_block_width_bits // b.engine.dn)
+    else:
+        for window, lane in zip(b.windows, b.lanes, strict=True):
+            sheet.net([window[-1], lane[0]], b.engine.dk)
 
 
 def code_nets(sheet: Sheet, writer: EngineCells, targets: _Cells) -> None:

@@ -249,7 +249,7 @@ def with_memories(datapath: Datapath, workload: Workload, tables: NetworkTables,
             replace(
                 engine,
                 weight_words=max(1, int(depth[e, MEMORY_WEIGHT])),
-                map_words=max(1, int(depth[e, MEMORY_MAP])),
+                map_words=int(depth[e, MEMORY_MAP]),
                 line_words=int(depth[e, MEMORY_LINE]),
                 line_bits=max(packed, default=0),
             )

@@ -10,7 +10,7 @@ block RAMs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,9 @@ _ROWS = (0, 16, 8, 4, 2, 1)
 _PARTS = (2, 8)
 """Tiles of blocks of a layer whose weights stream, where they do not fit at all."""
 
+_SLACK_PERCENT = 4
+"""How much slower than the fastest so far a design may be that the search goes on from."""
+
 _DM_STEPS = (-16, -8, 8, 16)
 _DK_STEPS = (-32, -16, -8, -4, 4, 8, 16, 32)
 _VALUE_STEPS = (-2, -1, 1, 2)
@@ -67,14 +70,18 @@ def nearest_buildable(
     *,
     stop: StopRule,
     seed: int,
+    accepts: Callable[[AcceleratorLayout], bool] = lambda _: True,
 ) -> Buildable:
     """Returns the fastest buildable datapath that was found near another; a move that is drawn counts as an evaluation.
+
+    Args:
+        accepts: says whether a layout that fits and is the fastest so far will do.
 
     Raises:
         InfeasibleError: none was found; says what the given datapath lacks.
     """
     rng, clock, count = np.random.default_rng(seed), CpuClock(), 0
-    judge = _Judge(network, part, lut_budget, technology)
+    judge = _Judge(network, part, lut_budget, technology, accepts)
     starts = [_rounded(datapath, step) for step in (1.0, 0.85, 0.7, 0.5)]
     starts += [_rounded(alone, step) for alone in _alone(datapath) for step in (1.0, 0.7)]
     found = [(judge.of(start), start) for start in starts]
@@ -82,9 +89,11 @@ def nearest_buildable(
     while not stop(clock(), count, best.cycles_per_1000_frames if best else NO_COST):
         count += 1
         moved = _moved(now if best else starts[int(rng.integers(len(starts)))], rng)
-        judged = judge.of(moved, best.cycles_per_1000_frames if best else NO_COST) if moved else None
+        most = best.cycles_per_1000_frames if best else NO_COST
+        judged = judge.of(moved, most + most * _SLACK_PERCENT // 100) if moved else None
         if judged:
-            best, now = judged, judged.layout.datapath
+            now = judged.layout.datapath
+            best = judged if judged.cycles_per_1000_frames <= most else best
     if best is None:
         raise InfeasibleError(
             f"{network.name}: no accelerator that can be built was found near {'+'.join(e.shape for e in datapath.engines)}: "
@@ -96,8 +105,11 @@ def nearest_buildable(
 class _Judge:
     """Says what a datapath is worth, None where it cannot be built or does not fit; remembers why the last did not."""
 
-    def __init__(self, network: Network, part: Part, lut_budget: int, technology: str) -> None:
+    def __init__(
+        self, network: Network, part: Part, lut_budget: int, technology: str, accepts: Callable[[AcceleratorLayout], bool]
+    ) -> None:  # fmt: skip
         self._network, self._part, self._luts, self._technology = network, part, lut_budget, technology
+        self._accepts = accepts
         self._layers = layer_table(network.workload)
         self._acc_bits: dict[tuple[int, str, int], int] = {}
         self.last_reason = "nothing was tried"
@@ -150,7 +162,12 @@ class _Judge:
         slowest = max(engine_cycles(layout))
         slowest = max(slowest, streamed_bits(layout) // datapath.dram_bits_per_cycle)
         cycles = 1000 * slowest // datapath.batch_frames
-        return Buildable(layout, layout.layers[0].tile_rows, cycles) if cycles <= most else None
+        if cycles > most:
+            return None
+        if not self._accepts(layout):
+            self.last_reason = "its schedule counts more block RAMs than the part has"
+            return None
+        return Buildable(layout, layout.layers[0].tile_rows, cycles)
 
     def _streamed(self, layout: AcceleratorLayout, parts: int) -> AcceleratorLayout:
         """Returns the layout with weights of all layers but the first streamed, in so many tiles of blocks."""

@@ -21,7 +21,7 @@ from typing import Any
 from amaranth.back import rtlil
 
 from foldwright.accel.cost import cost
-from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, EngineKind, LaneMode
 from foldwright.accel.export.design import accelerator_rtlil
 from foldwright.accel.export.hardware import bram36_of_hardware
 from foldwright.accel.export.package import package
@@ -66,6 +66,30 @@ ACCELERATORS: dict[str, tuple[Path, Datapath, int]] = {
             batch_frames=9,
         ),
         6,
+    ),
+    "cnv_w1a1_dsp": (
+        SHARED / "cnv_w1a1_cifar10.onnx",
+        Datapath(
+            (
+                Engine(
+                    8,
+                    56,
+                    11,
+                    lanes=BATCH,
+                    kind=EngineKind.DSP,
+                    planes_per_word=(8,),
+                    drain_lanes=3,
+                    acc_bits=14,
+                    levels=1,
+                    window_bits=216,
+                    line_bits=24,
+                ),
+                Engine(32, 64, 11, lanes=BATCH, drain_lanes=2, acc_bits=13, levels=1),
+            ),
+            (0, *[1] * 8),
+            batch_frames=11,
+        ),
+        16,
     ),
     "dorefa": (
         SHARED / "dorefanet_w1a2_offload.onnx",

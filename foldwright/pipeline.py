@@ -21,7 +21,7 @@ import numpy as np
 
 from foldwright.accel.datapath import Datapath
 from foldwright.accel.evaluate import resident_choices
-from foldwright.accel.layout import lay_out
+from foldwright.accel.layout import AcceleratorLayout, lay_out
 from foldwright.accel.layout_cost import datapath_of_layout
 from foldwright.accel.network import Network, load_network
 from foldwright.accel.plan import Plan
@@ -35,6 +35,7 @@ from foldwright.agents.search import Search
 from foldwright.agents.stop import NO_COST, CpuSeconds, DeterministicTime, Evaluations, StopRule, Watched
 from foldwright.config import OptimizeOptions
 from foldwright.envs.allocation.problem import AllocationProblem, AllocationSolution
+from foldwright.envs.problem import INFEASIBLE
 from foldwright.envs.tiling.problem import TilingProblem, TilingSolution
 from foldwright.envs.tiling.start import fitted_start
 from foldwright.errors import ConfigError, InfeasibleError, nearest
@@ -212,10 +213,15 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
 
 
 def _deep_enough(datapath: Datapath, scheduled: Datapath) -> Datapath:
-    """Returns a layout's datapath with weight memories that hold the schedule's blocks too, which live differently."""
-    pairs = zip(datapath.engines, scheduled.engines, strict=True)
-    engines = (replace(e, weight_words=max(e.weight_words, s.weight_words)) for e, s in pairs)
-    return replace(datapath, engines=tuple(engines))
+    """Returns a layout's datapath with memories that hold the schedule's blocks too, which live differently."""
+    depths = ("weight_words", "map_words", "line_words")
+    engines = tuple(
+        replace(
+            e, line_bits=s.line_bits, **{name: max(getattr(e, name), getattr(s, name)) for name in depths}
+        )
+        for e, s in zip(datapath.engines, scheduled.engines, strict=True)
+    )
+    return replace(datapath, engines=engines)
 
 
 def _settings(options: OptimizeOptions) -> dict[str, Any]:
@@ -280,6 +286,7 @@ def _buildable(
                     nearest_buildable(
                         network, instance.datapath, part, problem.lut_budget, problem.technology,
                         stop=budget.watched("buildable", _TILING_SHARE / _BUILDABLE_DESIGNS), seed=options.seed,
+                        accepts=lambda layout: _is_legal(problem, layout),
                     )
                 )  # fmt: skip
             except InfeasibleError as error:
@@ -287,11 +294,7 @@ def _buildable(
     if not found:
         raise reasons[0]
     best = min(found, key=lambda b: b.cycles_per_1000_frames)
-    name = problem.name.replace("allocation/", "tiling/")
-    pool = problem.pool_bram36(best.layout.datapath)
-    instance = TilingProblem(name, problem.workload, best.layout.datapath, pool, problem.part)
-    streamed = {x.index: x.tiling.blocks or x.blocks for x in best.layout.layers if x.tiling.streams_weights}
-    choices = resident_choices(instance.tables, best.layout.layers[0].tile_rows, streamed)
+    instance, choices = _scheduled(problem, best.layout)
     with budget.stage("tiling"):
         search = Search(
             _beginning_with(instance, choices.tolist()), "resident", Evaluations(1), options.seed, NoParams()
@@ -300,6 +303,23 @@ def _buildable(
         search.evaluate(choices)
         tiling = search.result()
     return instance, tiling, allocation, None
+
+
+def _scheduled(problem: AllocationProblem, layout: AcceleratorLayout) -> tuple[TilingProblem, Choices]:
+    """Returns the tiling problem of a layout's datapath, and the choices that the layout is."""
+    name, pool = problem.name.replace("allocation/", "tiling/"), problem.pool_bram36(layout.datapath)
+    instance = TilingProblem(name, problem.workload, layout.datapath, pool, problem.part)
+    streamed = {x.index: x.tiling.blocks or x.blocks for x in layout.layers if x.tiling.streams_weights}
+    return instance, resident_choices(instance.tables, layout.layers[0].tile_rows, streamed)
+
+
+def _is_legal(problem: AllocationProblem, layout: AcceleratorLayout) -> bool:
+    """Whether the schedule that a layout is fits the block RAMs as schedules count them."""
+    try:
+        instance, choices = _scheduled(problem, layout)
+    except InfeasibleError:
+        return False
+    return instance.cost_of(choices) != INFEASIBLE
 
 
 def _allocate(

@@ -153,6 +153,6 @@ def least_block_rams(
     weight_words = max(run[1], run[0] - max(0, spare) // weight_bits)
     map_bits = engine[E_DN] * ceil_div(engine[E_DK], BYTE_BITS) * BYTE_BITS
     total = ENGINE_RESERVE_BRAM36 + block_rams_of(weight_bits, weight_words, geometries)
-    total += block_rams_of(map_bits, max(1, run[2] + run[3]), geometries)
+    total += block_rams_of(map_bits, run[2] + run[3], geometries)
     pixel = ceil_div(layer[L_IN_C] * layer[L_A_BITS], BYTE_BITS) * BYTE_BITS
     return total + block_rams_of(engine[E_DN] * pixel, line_words, geometries)

@@ -314,7 +314,7 @@ def test_extreme_engines_give_whole_netlists(changes: dict[str, object]) -> None
 def test_every_engine_reads_its_program_from_a_fixed_block_ram() -> None:
     netlist = netlist_of(Datapath((ENGINE,) * 8, tuple(range(8))), part())
     assert bits_between(netlist, "fixed/", r"engine\d/control") == 8 * 32
-    assert bits_between(netlist, "fixed/", "dma/") == 0
+    assert bits_between(netlist, "fixed/", "dma/") == 2 * 32  # the loader's program and the store
 
 
 def test_a_part_without_a_fabric_is_refused() -> None:
