@@ -15,7 +15,7 @@ from typing import Any
 
 from foldwright.accel.tilings import tilings_of
 from foldwright.config import merge_options
-from foldwright.jsonform import plain
+from foldwright.jsonform import to_json
 from foldwright.pipeline import Optimized, optimize
 from foldwright.runs import write_atomic
 from foldwright.verbs.optimize import summary_of
@@ -54,7 +54,7 @@ def search(name: str, deterministic: float, seed: int) -> tuple[Optimized, dict[
         "cpu_seconds": round(sum(found.cpu_seconds.values()), 1),
         "image_tile_rows": tilings[0].rows,
         "streams": {str(i): t.blocks for i, t in tilings.items() if t.streams_weights},
-        "datapath": plain(datapath),
+        "datapath": json.loads(to_json(datapath)),
     }
 
 

@@ -89,7 +89,7 @@ ACCELERATORS: dict[str, tuple[Path, Datapath, int]] = {
             (0, *[1] * 8),
             batch_frames=11,
         ),
-        16,
+        8,
     ),
     "dorefa": (
         SHARED / "dorefanet_w1a2_offload.onnx",

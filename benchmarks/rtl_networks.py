@@ -143,7 +143,7 @@ RUNS = {
     "digits_w2a2_balanced": Setting(OWN, DIGITS, 0, 40),
     "TFC_1W1A": Setting(SHARED, TFC, 0, 64),
     "cnv_w1a1_cifar10": Setting(SHARED, _cnv(14, 13, 1), 6, 45),
-    "cnv_w1a1_cifar10:dsp": Setting(SHARED, _cnv_dsp(), 16, 55),
+    "cnv_w1a1_cifar10:dsp": Setting(SHARED, _cnv_dsp(), 8, 55),
     "cnv_w1a2_cifar10": Setting(SHARED, _cnv_two_bits(16, 14), 6, 25),
     "cnv_w2a2_cifar10": Setting(SHARED, _cnv_two_bits(32, 15), 6, 25),
     "dorefanet_w1a2_offload": Setting(SHARED, DOREFA, 9, 4),
