@@ -30,6 +30,8 @@ _ROWS = (0, 16, 8, 4, 2, 1)
 _DM_STEPS = (-16, -8, 8, 16)
 _DK_STEPS = (-32, -16, -8, -4, 4, 8, 16, 32)
 _DN_STEPS = (-3, -2, -1, 1, 2, 3)
+_FEW_LANES = (4, 3, 2, 1)
+"""Lanes of the designs to start from where nothing larger fits."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,9 @@ def nearest_buildable(
     starts = [_rounded(datapath, step) for step in (1.0, 0.85, 0.7, 0.5)]
     starts += [_rounded(alone, step) for alone in _alone(datapath) for step in (1.0, 0.7)]
     found = [(judge.of(start), start) for start in starts]
+    if not any(judged for judged, _ in found):
+        starts = [_narrower(start, dn) for start in starts[-4:] for dn in _FEW_LANES]
+        found = [(judge.of(start), start) for start in starts]
     best, now = min(found, key=lambda pair: pair[0].cycles_per_1000_frames if pair[0] else 1 << 62)
     for _ in range(evaluations):
         moved = _moved(now if best else starts[int(rng.integers(len(starts)))], rng)
@@ -126,6 +131,13 @@ def _alone(datapath: Datapath) -> Iterator[Datapath]:
                 dn if lanes is LaneMode.BATCH else 1,
                 datapath.dram_bits_per_cycle,
             )
+
+
+def _narrower(datapath: Datapath, dn: int) -> Datapath:
+    """Returns one engine's datapath with fewer lanes."""
+    engine = datapath.engines[0]
+    batch = dn if engine.lanes is LaneMode.BATCH else datapath.batch_frames
+    return replace(datapath, engines=(replace(engine, dn=dn),), batch_frames=batch)
 
 
 def _rounded(datapath: Datapath, share: float) -> Datapath:
