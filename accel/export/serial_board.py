@@ -18,7 +18,6 @@ import struct
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 __all__ = ["Port", "SerialBoard", "SerialError"]
 

@@ -102,10 +102,9 @@ class SerialHost(Component):  # type: ignore[misc,unused-ignore]
                     m.next = "REGISTERS"
             with m.State("RAM"):
                 self._reach_ram(m)
-            with m.State("RAM_WAIT"):
-                with m.If(self.ram_done):
-                    m.d.sync += self._word.eq(self.ram_word)
-                    m.next = "SEND"
+            with m.State("RAM_WAIT"), m.If(self.ram_done):
+                m.d.sync += self._word.eq(self.ram_word)
+                m.next = "SEND"
             with m.State("REGISTERS"):
                 self._reach_registers(m)
             with m.State("SEND"):

@@ -1,4 +1,4 @@
-"""A serial port, 8 data bits, no parity, one stop bit: bytes in, bytes out. A bit lasts `bit_cycles` clock cycles, four or more."""
+"""A serial port, 8 data bits, no parity, one stop bit. A bit lasts `bit_cycles` clock cycles, four or more."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ class SerialReceiver(Component):  # type: ignore[misc,unused-ignore]
         m = Module()
         line = Signal(init=1, name="line")
         m.submodules.line = FFSynchronizer(self.rx, line, init=1)
-        timer, left = Signal(range(self.bit_cycles), name="timer"), Signal(range(_FRAME_BITS + 1), name="left")
+        timer, left = (
+            Signal(range(self.bit_cycles), name="timer"),
+            Signal(range(_FRAME_BITS + 1), name="left"),
+        )
         broken = Signal(name="broken")
         m.d.sync += [self.valid.eq(0), timer.eq(timer - 1)]
         with m.If(left == 0):
@@ -53,7 +56,10 @@ class SerialTransmitter(Component):  # type: ignore[misc,unused-ignore]
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        timer, left = Signal(range(self.bit_cycles), name="timer"), Signal(range(_FRAME_BITS + 2), name="left")
+        timer, left = (
+            Signal(range(self.bit_cycles), name="timer"),
+            Signal(range(_FRAME_BITS + 2), name="left"),
+        )
         frame = Signal(_FRAME_BITS, name="frame")
         m.d.comb += self.ready.eq(left == 0)
         with m.If(self.ready):

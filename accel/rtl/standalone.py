@@ -47,7 +47,9 @@ class StandaloneParams:
         if self.ram_words < MOST_BEATS or self.ram_words & self.ram_words - 1:
             wrong.append(f"ram_words is {self.ram_words}, a power of two from {MOST_BEATS} on is needed")
         if self.bit_cycles < _LEAST_BIT_CYCLES:
-            wrong.append(f"a bit of the serial port lasts {self.bit_cycles} cycles, at least {_LEAST_BIT_CYCLES} are needed")
+            wrong.append(
+                f"a bit of the serial port lasts {self.bit_cycles} cycles, at least {_LEAST_BIT_CYCLES} are needed"
+            )
         if wrong:
             raise ConfigError(f"standalone accelerator: {'; '.join(wrong)}")
 
@@ -110,9 +112,7 @@ class Standalone(Component):  # type: ignore[misc,unused-ignore]
                 m.d.comb += signal.eq(inner) if member.flow is Flow.Out else inner.eq(signal)
             return
         ports = {f"{'o' if x.flow is Flow.Out else 'i'}_{n}": signal for n, (x, signal) in members.items()}
-        m.submodules.core = Instance(
-            self._core_module, i_clk=ClockSignal(), i_rst=ResetSignal(), **ports
-        )
+        m.submodules.core = Instance(self._core_module, i_clk=ClockSignal(), i_rst=ResetSignal(), **ports)
 
     def _blink(self, m: Module) -> None:
         count = Signal(self._params.blink_bits, name="count")
