@@ -97,7 +97,7 @@ def synthesise_ecp5(
     tools: Ecp5Tools, sources: Iterable[Path], top: str, out: Path, *, timeout_s: float, tell: Tell | None = None
 ) -> float:  # fmt: skip
     """Has yosys map Verilog to the part; writes JSON and returns the seconds that it took."""
-    names = " ".join(str(path.resolve()) for path in sources)
+    names = " ".join(_beside(path, out.parent) for path in sources)
     script = f"read_verilog {names}; synth_ecp5 -no-rw-check -top {top}; write_json {out.name}"
     return _run("yosys", [*tools.yosys, "-p", script], out.parent, timeout_s, tell)
 
@@ -123,7 +123,7 @@ def route(
         ConfigError: the tool refuses the design, or its time is over.
     """
     options = [f"--{target.device}", "--package", target.package, "--speed", str(target.speed)]
-    options += ["--json", design.name, "--lpf", str(constraints.resolve()), "--write", "placed.json"]
+    options += ["--json", design.name, "--lpf", _beside(constraints, design.parent), "--write", "placed.json"]
     options += ["--seed", str(seed), "--timing-allow-fail"]
     options += ["--no-route"] if only_place else ["--textcfg", "routed.config", "--report", "report.json"]
     seconds = _run("nextpnr-ecp5", [*tools.nextpnr, *options], design.parent, timeout_s, tell)
@@ -153,6 +153,12 @@ def _routed(report: dict[str, Any], seconds: float) -> Routed:
     return Routed(
         clock["achieved"], clock["constraint"], used, tuple(dict.fromkeys(cells)), round(seconds, 1)
     )
+
+
+def _beside(path: Path, folder: Path) -> str:
+    """Copies a file into the folder that a tool works in; the tools from pip do not see every other folder."""
+    shutil.copyfile(path, folder / path.name)
+    return path.name
 
 
 def _run(name: str, command: list[str], folder: Path, timeout_s: float, tell: Tell | None) -> float:
