@@ -4,8 +4,8 @@ The board is a ULX3S with an LFE5U-85F-6BG381C, since it is the one common board
 oscillator and a serial port behind USB are all that is used of it. Pins: `amaranth_boards.ulx3s` and the board's own
 constraint file, which agree.
 
-The clock comes from a PLL (EHXPLLL). Its limits are those of the data sheet (FPGA-DS-02012: phase detector from
-10 MHz on, oscillator 400 to 800 MHz); the output is fed back, so clock = input * feedback / divider.
+The clock comes from a PLL (EHXPLLL), whose oscillator runs at 400 to 800 MHz (FPGA-DS-02012). One output is fed back at the
+input's frequency, so that its divider multiplies; the other one is the clock: clock = input * multiplier / divider.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ BAUD = 1_000_000
 CLOCK_MHZ = (10, 200)
 """Clocks that are allowed: the serial port wants a few cycles a bit, and nothing here runs faster."""
 
-_PHASE_DETECTOR_MHZ = 10
 _OSCILLATOR_MHZ = (400, 800)
-_MOST_DIVIDER, _MOST_OUTPUT_DIVIDER = 80, 128
+_MOST_DIVIDER = 128
 _CLOCK_ERROR = 0.005
 _ROUNDS = 2
 
@@ -80,34 +79,30 @@ BOARD = Ecp5Board(
 
 
 class PllSetting(NamedTuple):
-    """Dividers of input, feedback and output, and the clock that they give."""
+    """How often the oscillator is faster than the input, and than the clock; and the clock."""
 
-    input_divider: int
-    feedback: int
-    output_divider: int
+    multiplier: int
+    divider: int
     clock_mhz: float
 
 
 def pll_setting(clock_mhz: float, oscillator_mhz: int) -> PllSetting:
-    """Returns the setting that comes nearest to a clock, of equals the one with the smallest dividers.
+    """Returns the setting that comes nearest to a clock, of equals the one whose oscillator is farthest from its limits.
 
     Raises:
         ConfigError: none comes within half a percent.
     """
+    low, high = (limit // oscillator_mhz for limit in _OSCILLATOR_MHZ)
     found = []
-    low, high = _OSCILLATOR_MHZ
-    for divider in range(1, oscillator_mhz // _PHASE_DETECTOR_MHZ + 1):
-        for feedback in range(1, _MOST_DIVIDER + 1):
-            clock = oscillator_mhz * feedback / divider
-            output = round((low + high) / 2 / clock)
-            if 1 <= output <= _MOST_OUTPUT_DIVIDER and low <= clock * output <= high:
-                found.append((abs(clock - clock_mhz), PllSetting(divider, feedback, output, clock)))
-    error, setting = min(found)
+    for multiplier in range(low, high + 1):
+        for divider in range(1, _MOST_DIVIDER + 1):
+            clock = oscillator_mhz * multiplier / divider
+            off_centre = abs(multiplier - (low + high) // 2)
+            found.append((abs(clock - clock_mhz), off_centre, PllSetting(multiplier, divider, clock)))
+    error, _, setting = min(found)
     if error > _CLOCK_ERROR * clock_mhz:
-        near = sorted({round(s.clock_mhz, 3) for e, s in found if e < 0.3 * clock_mhz})
         raise ConfigError(
-            f"no PLL setting gives {clock_mhz:g} MHz from {oscillator_mhz} MHz; near are "
-            f"{', '.join(f'{clock:g}' for clock in near)} MHz"
+            f"no PLL setting gives {clock_mhz:g} MHz from {oscillator_mhz} MHz; the nearest is {setting.clock_mhz:g} MHz"
         )
     return setting
 
@@ -135,17 +130,19 @@ module {top} (
   output tx,         // to the USB side
   output [{leds}:0] led  // alive; DRAM read; DRAM written; clock locked
 );
-  wire clk, locked;
+  wire clk, back, locked;
   reg [3:0] settled = 0;
   wire [{core_leds}:0] core_leds;
 
   EHXPLLL #(
-    .CLKI_DIV({pll.input_divider}), .CLKFB_DIV({pll.feedback}), .CLKOP_DIV({pll.output_divider}), .CLKOP_CPHASE({phase}),
-    .CLKOP_ENABLE("ENABLED"), .CLKOP_FPHASE(0), .FEEDBK_PATH("CLKOP"), .OUTDIVIDER_MUXA("DIVA"),
+    .CLKI_DIV(1), .CLKFB_DIV(1), .FEEDBK_PATH("CLKOP"), .OUTDIVIDER_MUXA("DIVA"), .OUTDIVIDER_MUXB("DIVB"),
+    .CLKOP_ENABLE("ENABLED"), .CLKOP_DIV({pll.multiplier}), .CLKOP_CPHASE({multiplier_phase}), .CLKOP_FPHASE(0),
+    .CLKOS_ENABLE("ENABLED"), .CLKOS_DIV({pll.divider}), .CLKOS_CPHASE({divider_phase}), .CLKOS_FPHASE(0),
     .PLLRST_ENA("DISABLED"), .INTFB_WAKE("DISABLED"), .STDBY_ENABLE("DISABLED"), .DPHASE_SOURCE("DISABLED")
   ) pll (
-    .CLKI(clk25), .CLKOP(clk), .CLKFB(clk), .CLKINTFB(), .LOCK(locked), .RST(1'b0), .STDBY(1'b0), .ENCLKOP(1'b0),
-    .PHASESEL0(1'b0), .PHASESEL1(1'b0), .PHASEDIR(1'b0), .PHASESTEP(1'b0), .PHASELOADREG(1'b0), .PLLWAKESYNC(1'b0)
+    .CLKI(clk25), .CLKOP(back), .CLKOS(clk), .CLKFB(back), .CLKINTFB(), .LOCK(locked), .RST(1'b0), .STDBY(1'b0),
+    .ENCLKOP(1'b0), .ENCLKOS(1'b0), .PHASESEL0(1'b0), .PHASESEL1(1'b0), .PHASEDIR(1'b0), .PHASESTEP(1'b0),
+    .PHASELOADREG(1'b0), .PLLWAKESYNC(1'b0)
   );
 
   // Out of reset once the clock, {pll.clock_mhz:g} MHz, is steady.
@@ -168,7 +165,8 @@ def top_verilog(pll: PllSetting) -> str:
         leds=LEDS,
         core_leds=LEDS - 1,
         pll=pll,
-        phase=pll.output_divider - 1,
+        multiplier_phase=pll.multiplier - 1,
+        divider_phase=pll.divider - 1,
     )
 
 

@@ -72,7 +72,12 @@ def test_every_way_of_locking_builds(run: Path, way: str, locked: int) -> None:
 @pytest.mark.parametrize(
     ("stub", "words", "code", "message"),
     [
-        ("slow", ["--timeout-s", "1"], 2, "yosys did not finish within 1 s; give it more time with --timeout-s"),
+        (
+            "slow",
+            ["--timeout-s", "1"],
+            2,
+            "yosys did not finish within 1 s; give it more time with --timeout-s",
+        ),
         ("too-large", [], 3, "the design does not fit: nextpnr-ecp5 says \"Unable to place cell 'lut1'"),
         ("broken", [], 2, "nextpnr-ecp5 refused the design: cell 'x' has no port"),
         ("disobey", [], 5, "3 of 3 locks are not obeyed; the first is"),
@@ -124,7 +129,9 @@ def test_damaged_and_missing_exports_are_refused(run: Path, capsys: pytest.Captu
     assert f"write one with: foldwright export {run} --to ecp5" in capsys.readouterr().err
 
 
-def test_another_export_is_counted(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_export_is_counted(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from foldwright.accel.synthesis import CellCounts
 
     seen = []

@@ -21,7 +21,10 @@ def _design() -> MappedDesign:
     """Three RAMs in a row, each with a LUT of its own, joined by two wires."""
     cells: dict[str, dict[str, Any]] = {}
     for k in range(3):
-        cells[f"core.e.own.0.{k}"] = {"type": "DP16KD", "connections": {"A": [k, k + 1], "D": [10 + k, 20 + k]}}
+        cells[f"core.e.own.0.{k}"] = {
+            "type": "DP16KD",
+            "connections": {"A": [k, k + 1], "D": [10 + k, 20 + k]},
+        }
         cells[f"l{k}"] = {"type": "LUT4", "connections": {"A": [10 + k], "Z": [20 + k]}}
     return read_mapped(json.dumps({"modules": {"top": {"cells": cells}}}), "top", "by hand")
 
@@ -37,8 +40,14 @@ def test_the_placer_gives_every_cell_a_site(design: MappedDesign, monkeypatch: p
 
 
 def test_the_plan_gives_its_sites_in_the_order_of_names(design: MappedDesign) -> None:
-    rows = [{"memories": ["e/own"], "sites": ["X4/Y22/EBR0", "X6/Y22/EBR1"]}, {"memories": ["e/o"], "sites": ["X8/Y22/EBR2"]}]
-    assert locks_by_plan(design, rows, "core") == {"core.e.own.0.0": "X4/Y22/EBR0", "core.e.own.0.1": "X6/Y22/EBR1"}
+    rows = [
+        {"memories": ["e/own"], "sites": ["X4/Y22/EBR0", "X6/Y22/EBR1"]},
+        {"memories": ["e/o"], "sites": ["X8/Y22/EBR2"]},
+    ]
+    assert locks_by_plan(design, rows, "core") == {
+        "core.e.own.0.0": "X4/Y22/EBR0",
+        "core.e.own.0.1": "X6/Y22/EBR1",
+    }
 
 
 def test_cells_move_to_what_they_are_joined_with(design: MappedDesign) -> None:
