@@ -129,6 +129,16 @@ def test_damaged_and_missing_exports_are_refused(run: Path, capsys: pytest.Captu
     assert f"write one with: foldwright export {run} --to ecp5" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_the_real_tools_write_a_bitstream_and_obey_the_locks(exported: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(exported, tmp_path / "real"))
+    assert main(["build", str(run), "--locks", "plan"]) == 0
+    body = json.loads((run / "build" / "ecp5" / "build.json").read_text(encoding="utf-8"))
+    assert body["locks"] > 0, "the build compares every lock with what nextpnr placed"
+    assert body["routed"]["clock_mhz"] > 50
+    assert (run / "build" / "ecp5" / "accelerator.bit").read_bytes()[:2] == b"\xff\x00"  # a comment begins
+
+
 def test_another_export_is_counted(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
