@@ -166,7 +166,7 @@ def _run(name: str, command: list[str], folder: Path, timeout_s: float, tell: Te
     """Runs a tool; returns its seconds."""
     begun, late = time.monotonic(), threading.Event()
     with (
-        (folder / f"{name}.log").open("w", encoding="utf-8") as log,
+        (folder / f"{name}.log").open("w", buffering=1, encoding="utf-8") as log,
         subprocess.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         ) as process,
