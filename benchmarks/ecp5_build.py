@@ -22,7 +22,7 @@ from typing import Any
 from foldwright.accel.ecp5_tools import find_ecp5_tools, pack, synthesise_ecp5
 from foldwright.accel.plan import Plan
 from foldwright.cli import main as foldwright
-from foldwright.jsonform import read_json, read_text
+from foldwright.jsonform import read_json
 from foldwright.locking import WAYS
 from foldwright.netlists.mapped import MappedDesign, read_mapped
 from foldwright.runs import write_atomic
@@ -64,7 +64,7 @@ def measured(kept: Path, seeds: int, ways: list[str]) -> dict[str, Any]:
     if not mapped.exists():
         seconds = synthesise_ecp5(tools, folder.sources, folder.top, mapped, timeout_s=TIMEOUT_S)
         write_atomic(took, f"{seconds:.1f}")
-    design = read_mapped(read_text(mapped), folder.top, str(mapped))
+    design = read_mapped(mapped.read_text(encoding="utf-8"), folder.top, str(mapped))
     rows = [routed_row(kept, folder, design, way, seed) for seed in range(1, seeds + 1) for way in ways]
     return {
         "network": plan.workload.name,

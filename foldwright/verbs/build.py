@@ -159,17 +159,22 @@ def place_ecp5(
             tell=tell,
             only_place=True,
         )
-        locks = locks_near(design, _placed(work, folder.top), folder.part)
+        locks = locks_near(design, _placed(work), folder.part)
     check_locks(locks, design, fabric)
     source.write_text(locked_json(design, locks), encoding="utf-8")
     routed = route(tools, folder.target, source, constraints, seed=seed, timeout_s=timeout_s, tell=tell)
     assert routed is not None
-    check_obeyed(locks, _placed(work, folder.top))
+    check_obeyed(locks, _placed(work))
     return routed, locks
 
 
-def _placed(work: Path, top: str) -> MappedDesign:
-    return read_mapped(read_text(work / "placed.json"), top, str(work / "placed.json"))
+def _placed(work: Path) -> MappedDesign:
+    """Returns what nextpnr placed; it calls the module `top`, whatever its name was."""
+    return _mapped(work / "placed.json", "top")
+
+
+def _mapped(path: Path, top: str) -> MappedDesign:
+    return read_mapped(path.read_text(encoding="utf-8"), top, str(path))
 
 
 def build_run(
@@ -236,7 +241,7 @@ def _build_ecp5(
                 tools, folder.sources, folder.top, mapped, timeout_s=timeout_s, tell=progress.note
             )
         }
-        design = read_mapped(read_text(mapped), folder.top, str(mapped))
+        design = _mapped(mapped, folder.top)
         progress.stage("place and route")
         begun = time.monotonic()
         routed, locks = place_ecp5(
