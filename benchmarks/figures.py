@@ -356,8 +356,9 @@ def ecp5_build(body: dict[str, Any]) -> str:
     )
     nextpnr = max(s["median_seconds"] for s in body["ways"].values())
     text = (
-        f"**{body['network']} on an LFE5U-85F** ({body['package']}, speed grade {body['speed']}) by yosys, nextpnr and ecppack: a "
-        f"whole accelerator of {' + '.join(body['engines'])} with block RAM for DRAM and a serial host takes {counts['lut']:,} LUT4 "
+        f"**{body['network']} on an LFE5U-85F** ({body['package']}, speed grade {body['speed']}) by yosys, nextpnr and ecppack: "
+        f"a whole accelerator of {' + '.join(body['engines'])}, with block RAM for DRAM and a serial host, takes "
+        f"{counts['lut']:,} LUT4 "
         f"(model, without RAM and host: {model['lut']:,}), {counts['ff']:,} flip-flops ({model['ff']:,}), "
         f"{counts['half_blocks'] // 2} EBR ({model['bram36']}), {counts['dsp']} multipliers; its bitstream has "
         f"{body['bitstream_bytes']:,} bytes. Asked for {body['wanted_mhz']:g} MHz. Wall time on a busy machine: yosys "
