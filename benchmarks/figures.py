@@ -401,7 +401,7 @@ ARGUMENTS = {
     "resume": "--kills 20",
     "rtl_random_layers": "--seed 1",
     "cost_model": "units digits_w1a2",
-    "ecp5_build": "--seeds 5",
+    "ecp5_build": "--seeds 5 --ways none netlist",
 }
 """What the results were made with, where that is not the script's default."""
 
