@@ -50,6 +50,8 @@ _DM_STEPS = (-16, -8, 8, 16)
 _DK_STEPS = (-32, -16, -8, -4, 4, 8, 16, 32)
 _VALUE_STEPS = (-2, -1, 1, 2)
 _DN_STEPS = (-3, -2, -1, 1, 2, 3)
+_FEW_LANES = (4, 3, 2, 1)
+"""Lanes of the designs to start from where nothing larger fits."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,9 @@ def nearest_buildable(
     starts = [_rounded(datapath, step) for step in (1.0, 0.85, 0.7, 0.5)]
     starts += [_rounded(alone, step) for alone in _alone(datapath) for step in (1.0, 0.7)]
     found = [(judge.of(start), start) for start in starts]
+    if not any(judged for judged, _ in found):
+        starts = [_narrower(start, dn) for start in starts[-4:] for dn in _FEW_LANES]
+        found = [(judge.of(start), start) for start in starts]
     best, now = min(found, key=lambda pair: pair[0].cycles_per_1000_frames if pair[0] else 1 << 62)
     while not stop(clock(), count, best.cycles_per_1000_frames if best else NO_COST):
         count += 1
@@ -205,6 +210,13 @@ def _alone(datapath: Datapath) -> Iterator[Datapath]:
                 dn if lanes is LaneMode.BATCH else 1,
                 datapath.dram_bits_per_cycle,
             )
+
+
+def _narrower(datapath: Datapath, dn: int) -> Datapath:
+    """Returns one engine's datapath with fewer lanes."""
+    engine = datapath.engines[0]
+    batch = dn if engine.lanes is LaneMode.BATCH else datapath.batch_frames
+    return replace(datapath, engines=(replace(engine, dn=dn),), batch_frames=batch)
 
 
 def _rounded(datapath: Datapath, share: float) -> Datapath:

@@ -332,11 +332,48 @@ def cost_model(body: dict[str, Any]) -> str:
     )
 
 
+def ecp5_build(body: dict[str, Any]) -> str:
+    counts, model = body["counts"], body["model"]
+    names = {
+        "none": "nextpnr alone",
+        "netlist": "our placer on the mapped netlist",
+        "plan": "the plan's placement",
+        "near": "near nextpnr's first placement",
+    }
+    rows = [
+        (
+            names[way],
+            s["locked"],
+            s["seeds"],
+            f"**{s['median_mhz']:.1f}**",
+            f"{s['least_mhz']:.1f} - {s['most_mhz']:.1f}",
+            f"{s['paths_through_block_ram']} of {s['seeds']}",
+        )
+        for way, s in body["ways"].items()
+    ]
+    header = (
+        *("block RAMs placed by", "locked, all obeyed", "seeds", "MHz after routing, median", "range"),
+        "slowest path begins or ends at a block RAM",
+    )
+    nextpnr = max(s["median_seconds"] for s in body["ways"].values())
+    text = (
+        f"**{body['network']} on an LFE5U-85F** ({body['package']}, speed grade {body['speed']}) by yosys, nextpnr and ecppack: "
+        f"a whole accelerator of {' + '.join(body['engines'])}, with block RAM for DRAM and a serial host, takes "
+        f"{counts['lut']:,} LUT4 "
+        f"(model, without RAM and host: {model['lut']:,}), {counts['ff']:,} flip-flops ({model['ff']:,}), "
+        f"{counts['half_blocks'] // 2} EBR ({model['bram36']}), {counts['dsp']} multipliers; its bitstream has "
+        f"{body['bitstream_bytes']:,} bytes. Asked for {body['wanted_mhz']:g} MHz. Wall time on a busy machine: yosys "
+        f"{body['yosys_seconds']:.0f} s, nextpnr {nextpnr:.0f} s a seed."
+    )
+    return f"{text}\n\n{table(header, rows)}"
+
+
 SECTIONS: dict[str, Callable[[Any], str]] = {
     "optimize_networks": optimize_networks,
     "calibrate_cost": calibrate_cost,
     "rtl_networks": rtl_networks,
     "cost_model": cost_model,
+    "ecp5_build": ecp5_build,
     "rtl_random_layers": rtl_random_layers,
     "verify_tiles": verify_tiles,
     "reference_equals": reference_equals,
@@ -365,6 +402,7 @@ ARGUMENTS = {
     "resume": "--kills 20",
     "rtl_random_layers": "--seed 1",
     "cost_model": "units digits_w1a2",
+    "ecp5_build": "--seeds 5 --ways none netlist",
 }
 """What the results were made with, where that is not the script's default."""
 

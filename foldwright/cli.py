@@ -148,7 +148,7 @@ def _report(folder: Path) -> None:
     "--to",
     "target",
     required=True,
-    help="What to write: accelerator (complete), vivado (that as a project), or verilog (engines alone).",
+    help="What to write: accelerator (complete), vivado or ecp5 (that as a project), or verilog (engines alone).",
 )
 @click.option("--model", help="The ONNX file, if it is not where it was.")
 def _export(folder: Path, target: str, model: str | None) -> None:
@@ -157,6 +157,43 @@ def _export(folder: Path, target: str, model: str | None) -> None:
 
     for file in export_run(folder, target, model):
         click.echo(f"{file.size_bytes:>12,}  {folder / 'build' / file.path}")
+
+
+@cli.command("build", short_help="Make the bitstream of an export for ECP5, or count cells.")
+@click.argument("folder", type=_ANY_PATH)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
+@click.option(
+    "--locks",
+    "locked_by",
+    type=click.Choice(["netlist", "plan", "near", "none"]),
+    default="netlist",
+    show_default=True,
+    help="Who places the block RAMs: our placer on the mapped netlist, the plan, sites near a first placement, nextpnr.",
+)
+@click.option("--no-locks", "locked_by", flag_value="none", help="The same as --locks none.")
+@click.option(
+    "--timeout-s", type=click.FloatRange(min=1), default=3600, show_default=True, help="For each tool."
+)
+@click.option("--model", help="The ONNX file, if it is not where it was.")
+def _build(folder: Path, **options: Any) -> int:
+    """Build what 'export' wrote for the run in FOLDER, with open tools only.
+
+    After 'export --to ecp5': yosys, nextpnr and ecppack write FOLDER/build/ecp5 with the bitstream and build.json. After
+    '--to vivado' or '--to accelerator': yosys counts cells into FOLDER/build/synthesis.json. Exits with 3 if the design does
+    not fit, or is slower than its clock (the bitstream is written all the same, and says so).
+    """
+    from foldwright.verbs.build import build_run, meets_clock, report_lines
+
+    report = build_run(folder, **options)
+    for line in report_lines(report):
+        click.echo(line)
+    if meets_clock(report):
+        return 0
+    click.echo(
+        "error: the design is slower than its clock; plan it with a lower --clock-mhz, or try another --seed",
+        err=True,
+    )
+    return InfeasibleError.exit_code
 
 
 @cli.command("verify", short_help="Play a plan on its RTL and compare with the reference.")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foldwright.accel.cost import bram36_of_engine
 from foldwright.accel.datapath import Datapath
 from foldwright.accel.evaluate import resident_choices
 from foldwright.accel.layout import AcceleratorLayout, lay_out
@@ -192,6 +193,9 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
     placed, placement = _place(plan, options, solvers, budget)
     with budget.stage("check"):
         schedule = datapath_problem.schedule(tiling.solution)
+        if is_buildable:  # memories are as deep as the layout's, which may be deeper than the schedule needs
+            part = load_part(plan.part)
+            schedule = replace(schedule, bram36=sum(bram36_of_engine(e, part) for e in plan.datapath.engines))
         plan.check(schedule)
         if placed is not None:
             placed.check()

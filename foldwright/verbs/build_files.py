@@ -1,6 +1,7 @@
 """The verbs `export` and `verify`: the RTL of a run's plan, written, and played against the reference.
 
-`export --to verilog` writes the engines alone, for any plan; `--to accelerator` the whole accelerator, ready to run frames.
+`export --to verilog` writes the engines alone, for any plan; `--to accelerator` the whole accelerator, ready to run frames;
+`--to vivado` and `--to ecp5` add a project for place and route.
 `verify` plays single tiles in Amaranth's simulator, or whole frames through the exported accelerator in Verilator.
 """
 
@@ -17,10 +18,12 @@ from foldwright.accel.cosim.frames import FramesReport, dram_bytes, run_frames
 from foldwright.accel.cosim.run import DramModel
 from foldwright.accel.export.accelerator import FilesOfDesign, accelerator_files, read_accelerator
 from foldwright.accel.export.design import TOP
+from foldwright.accel.export.ecp5 import ecp5_files
 from foldwright.accel.export.package import Package
 from foldwright.accel.export.package import package as package_of
 from foldwright.accel.export.verilog import ExportedFile, export_verilog
 from foldwright.accel.export.vivado import vivado_files
+from foldwright.accel.export.vivado_tcl import BOARDS
 from foldwright.accel.layout import lay_out
 from foldwright.accel.network import Network, load_network
 from foldwright.accel.plan import Plan
@@ -33,11 +36,22 @@ from foldwright.runs import RunFolder, open_run, staged_folder, write_atomic
 from foldwright.verbs.optimize import model_of, open_placed, open_plan
 from foldwright.verbs.tables import aligned
 
-__all__ = ["TARGETS", "TOOLS", "export_run", "simulate_run", "verify_run", "verify_table"]
+__all__ = [
+    "TARGETS",
+    "TOOLS",
+    "export_run",
+    "opened_run",
+    "package_of_run",
+    "simulate_run",
+    "technology_of",
+    "verify_run",
+    "verify_table",
+]
 
-TARGETS = ("verilog", "accelerator", "vivado")
+TARGETS = ("verilog", "accelerator", "vivado", "ecp5")
 TOOLS = ("amaranth", "verilator")
 DRAM_PORT_BITS = 32
+_PROJECTS = {"vivado": vivado_files, "ecp5": ecp5_files}
 
 
 def export_run(folder: Path, target: str, model: str | None = None) -> list[ExportedFile]:
@@ -49,11 +63,11 @@ def export_run(folder: Path, target: str, model: str | None = None) -> list[Expo
     """
     if target not in TARGETS:
         raise ConfigError(f"--to {target!r} is no target; {nearest(target, TARGETS)}")
-    run, plan, network = _opened(folder, model)
-    if target in ("accelerator", "vivado"):
-        package, technology = _package(run, plan, network), plan.technology or _technology(plan)
-        vivado = _vivado(run, plan, package, technology) if target == "vivado" else None
-        bodies = accelerator_files(package, technology, extra=vivado)
+    run, plan, network = opened_run(folder, model)
+    if target != "verilog":
+        package, technology = package_of_run(run, plan, network), technology_of(plan)
+        project = _project(run, plan, package, technology, target) if target in _PROJECTS else None
+        bodies = accelerator_files(package, technology, extra=project)
         with staged_folder(run.path / "build") as stage:
             for name, body in bodies.items():
                 (stage / name).write_bytes(body)
@@ -77,7 +91,7 @@ def verify_run(
     Raises:
         VerificationError: a value or a cycle count differs from the reference.
     """
-    run, plan, network = _opened(folder, model)
+    run, plan, network = opened_run(folder, model)
     report = verify_network(
         network, plan.datapath, seed=seed, tiles_per_layer=tiles_per_layer, full_size=full_size
     )
@@ -106,9 +120,9 @@ def simulate_run(
         VerificationError: a value differs, or the accelerator stops.
         ToolMissingError: Verilator, make, perl or a compiler is missing.
     """
-    run, plan, network = _opened(folder, model)
-    package = _package(run, plan, network)
-    technology = plan.technology or _technology(plan)
+    run, plan, network = opened_run(folder, model)
+    package = package_of_run(run, plan, network)
+    technology = technology_of(plan)
     saved = read_accelerator(run.path / "build", package, technology)
     if saved.design.suffix != ".v":
         raise ToolMissingError(
@@ -143,20 +157,20 @@ def simulate_run(
     return report
 
 
-def _vivado(run: RunFolder, plan: Plan, package: Package, technology: str) -> FilesOfDesign:
-    """Returns what adds a Vivado project to an accelerator's files, made from its Verilog."""
+def _project(run: RunFolder, plan: Plan, package: Package, technology: str, target: str) -> FilesOfDesign:
+    """Returns what adds a project for place and route to an accelerator's files, made from its Verilog."""
     placed = open_placed(run, plan)
     placement = placed.placement if placed is not None else None
 
     def files(design: str, verilog: str) -> Mapping[str, str | bytes]:
         if not design.endswith(".v"):
             raise ToolMissingError(
-                "a Vivado project needs Verilog, which yosys writes; install it with: pip install 'foldwright[build]'"
+                f"--to {target} needs Verilog, which yosys writes; install it with: pip install 'foldwright[build]'"
             )
-        return vivado_files(
+        return _PROJECTS[target](
             package,
             verilog,
-            part=plan.part,
+            part=_device(target, plan.part),
             clock_mhz=plan.clock_mhz,
             placement=placement,
             technology=technology,
@@ -165,7 +179,13 @@ def _vivado(run: RunFolder, plan: Plan, package: Package, technology: str) -> Fi
     return files
 
 
-def _package(run: RunFolder, plan: Plan, network: Network) -> Package:
+def _device(target: str, part: str) -> str:
+    """Returns the name of a part in a project: Vivado wants that of a board's device, package and speed included."""
+    boards = [name for name, board in BOARDS.items() if board.fabric == part] if target == "vivado" else []
+    return boards[0] if boards else part
+
+
+def package_of_run(run: RunFolder, plan: Plan, network: Network) -> Package:
     """Returns the accelerator of a plan: its datapath, weights and tiles of the image as scheduled, all tensors on chip."""
     _, schedule = open_plan(run)
     try:
@@ -175,11 +195,13 @@ def _package(run: RunFolder, plan: Plan, network: Network) -> Package:
         raise ConfigError(f"{error}; plan it with 'foldwright optimize ... --set buildable=true'") from None
 
 
-def _technology(plan: Plan) -> str:
-    return "xc7" if load_part(plan.part).family == "xc7" else "generic"
+def technology_of(plan: Plan) -> str:
+    """Returns the technology of a plan's RTL."""
+    return plan.technology or ("xc7" if load_part(plan.part).family == "xc7" else "generic")
 
 
-def _opened(folder: Path, model: str | None) -> tuple[RunFolder, Plan, Network]:
+def opened_run(folder: Path, model: str | None) -> tuple[RunFolder, Plan, Network]:
+    """Returns a run, its plan, checked by the referees, and its network."""
     run = open_run(folder)
     plan, schedule = open_plan(run)
     plan.check(schedule)

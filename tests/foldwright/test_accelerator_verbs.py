@@ -118,3 +118,8 @@ def test_a_damaged_export_is_refused_before_simulation(
 def test_options_of_the_other_tool_are_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(run), "--images", "3"]) == 2
     assert "--images is not for --tool amaranth" in capsys.readouterr().err
+
+
+def test_a_vivado_project_is_for_the_device_of_the_parts_board(run: Path) -> None:
+    assert main(["export", str(run), "--to", "vivado"]) == 0
+    assert "set part {xc7z020clg400-1}" in (run / "build" / "build.tcl").read_text(encoding="utf-8")

@@ -543,6 +543,9 @@ MISTAKES = [
         _run_folder(summary='{"command": "x"}'),
     ),
     Mistake("an export to nowhere", ["export", "r"], "Missing option '--to'"),
+    Mistake("building what is no run", ["build", "r"], "r"),
+    Mistake("a way of locking that is none", ["build", "r", "--locks", "all"], "Invalid value for '--locks'"),
+    Mistake("no time to build", ["build", "r", "--timeout-s", "0"], "Invalid value for '--timeout-s'"),
     Mistake("verifying no tile", ["verify", "r", "--tiles", "0"], "Invalid value for '--tiles'"),
 ]
 
