@@ -211,12 +211,22 @@ def _component(sample: Sample) -> Any:
     return Sequencer(shape.engines[0].engine, _PROGRAM_WORDS, shape.engines[0].extra_widths)
 
 
-def fit(samples: Sequence[Sample], measured: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Returns the coefficients, int64 (FITTED_TERMS,) in thousandths, of least relative error over the samples."""
+def fit(
+    samples: Sequence[Sample], measured: Sequence[int], known: Mapping[str, int] | None = None
+) -> npt.NDArray[np.int64]:
+    """Returns the coefficients, int64 (FITTED_TERMS,) in thousandths, of least relative error over the samples.
+
+    Args:
+        known: coefficients that are taken as they are, in thousandths, where the samples cannot tell terms apart.
+    """
     features = np.array([features_of_sample(s) for s in samples], dtype=np.float64)
     counts = np.array(measured, dtype=np.float64)
     weights = np.array([_WEIGHT_OF_KIND.get(s.kind, 1.0) for s in samples]) / np.maximum(counts, 1.0)
-    found = non_negative_least_squares(features * weights[:, None], counts * weights)
+    given = np.zeros(len(FITTED_TERMS))
+    for term, value in (known or {}).items():
+        given[FITTED_TERMS.index(term)] = value / 1000
+    rest, left = np.where(given > 0, 0.0, features), counts - features @ given
+    found = given + non_negative_least_squares(rest * weights[:, None], left * weights)
     return np.rint(found * 1000).astype(np.int64)
 
 

@@ -53,6 +53,13 @@ class Sheet:
     def net(self, pins: Sequence[int], weight: int) -> None:
         self.nets.append((list(pins), weight))
 
+    def join_rest(self) -> None:
+        """Joins every cell that no bus reaches to the one before it: logic of a block beyond the bits of its words."""
+        reached = {pin for pins, _ in self.nets for pin in pins}
+        for cell in range(1, len(self.cells)):
+            if cell not in reached:
+                self.net([cell - 1, cell], 1)
+
 
 @dataclass(frozen=True, slots=True)
 class EngineCells:

@@ -60,6 +60,7 @@ def netlist_of(datapath: Datapath, part: Part, technology: str = "") -> Netlist:
         sheet.net([ram, dma[i * len(dma) // len(fixed_rams)]], datapath.dram_bits_per_cycle)
     for reader, writer in _links(datapath):
         code_nets(sheet, engines[writer], engines[reader].maps if reader >= 0 else dma[:1])
+    sheet.join_rest()
     shapes = "+".join(engine.shape for engine in datapath.engines)
     return build_netlist(f"{shapes} on {part.name}", sheet.cells, sheet.nets)
 

@@ -226,7 +226,7 @@ def _rounded(datapath: Datapath, share: float) -> Datapath:
         is_last = k == datapath.assignment[-1] and datapath.assignment.count(k) == 1
         dm = engine.dm if is_last else max(8, int(engine.dm * share) // 8 * 8)
         pa = max(engine.planes_per_word)
-        dk = max(engine.dk, dm * pa)
+        dk = max(engine.dk, dm * pa, 4 * pa)
         engines.append(replace(engine, dm=dm, dk=dk - dk % (4 * pa), planes_per_word=(pa,)))
     return replace(datapath, engines=tuple(engines))
 

@@ -2,6 +2,7 @@
 
     python benchmarks/calibrate_cost.py                 measure what is not yet kept, fit, write table and coefficients
     python benchmarks/calibrate_cost.py --check         compare the committed table with the committed coefficients
+    python benchmarks/calibrate_cost.py --refit         fit again to the counts of the committed table, write both
     python benchmarks/calibrate_cost.py --json FILE     also write the summary there
     python benchmarks/calibrate_cost.py --registers     write accel/popcount_registers.py from the netlists, a minute
 
@@ -30,6 +31,7 @@ from foldwright.accel.calibrate import (
     row_to_json,
 )
 from foldwright.accel.datapath import Arithmetic, Engine, EngineKind, LaneMode
+from foldwright.accel.synthesis import CellCounts
 from foldwright.envs.allocation.space import WIDTHS
 
 __all__ = ["main", "samples", "summary"]
@@ -42,6 +44,7 @@ REGISTERS = ROOT / "accel" / "popcount_registers.py"
 PLANES = ((1,), (2,), (1, 2), (4,), (1, 4), (2, 4), (1, 2, 4), (8,))
 REGISTER_WIDTHS = sorted({*range(8, 513, 8), *WIDTHS.tolist(), *range(4, 112, 8), 768, 1024})
 """The widths that allocation may choose, and enough others to interpolate between."""
+WORDS = ("weight.bits", "map.bits")
 TARGETS = (("xc7", "xc7"), ("generic", "xc7"), ("generic", "ecp5"))
 
 AND, BATCH = Arithmetic.AND, LaneMode.BATCH
@@ -182,7 +185,13 @@ def fitted(chosen: Sequence[Sample], counts: Sequence[Any]) -> dict[tuple[str, s
         used = [(s, c) for s, c in zip(chosen, counts, strict=True) if (s.technology, s.family) == target]
         used = [(s, c) for s, c in used if not s.held_out]
         for name in ("lut", "ff"):
-            values = fit([s for s, _ in used], [getattr(c, name) for _, c in used]).tolist()
+            # Small samples of plain logic cannot tell words of weights from words of maps; their registers are the same.
+            known = (
+                {t: sets[TARGETS[0]][name][t] for t in WORDS}
+                if name == "ff" and found is not sets[TARGETS[0]]
+                else {}
+            )
+            values = fit([s for s, _ in used], [getattr(c, name) for _, c in used], known).tolist()
             found[name] = dict(zip(FITTED_TERMS, values, strict=True))
     return sets
 
@@ -248,16 +257,29 @@ def registers_module() -> str:
     return head + body + tail
 
 
-def measured_rows(chosen: Sequence[Sample]) -> list[Row]:
-    """Measures, fits and writes the coefficients; returns the rows under them."""
+def measured_counts(chosen: Sequence[Sample]) -> list[CellCounts]:
+    """Has yosys count what is not kept yet."""
     counts = []
     for i, sample in enumerate(chosen):
         counts.append(measure(sample, CACHE))
         print(f"\r{i + 1} of {len(chosen)} measured", end="", flush=True)
     print()
+    return counts
+
+
+def table_rows() -> list[Row]:
+    """Returns the rows of the committed table."""
+    return [row_of_json(row) for row in json.loads(TABLE.read_text(encoding="utf-8"))["rows"]]
+
+
+def fitted_rows(chosen: Sequence[Sample], counts: Sequence[CellCounts]) -> list[Row]:
+    """Fits, writes table and coefficients, and returns the rows under them."""
     sets = fitted(chosen, counts)
     COEFFICIENTS.write_text(coefficients_json(sets), encoding="utf-8")
-    return [predict(s, c, sets[s.technology, s.family]) for s, c in zip(chosen, counts, strict=True)]
+    rows = [predict(s, c, sets[s.technology, s.family]) for s, c in zip(chosen, counts, strict=True)]
+    body = {"format": "foldwright.cost-table/1", "rows": [row_to_json(row) for row in rows]}
+    TABLE.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+    return rows
 
 
 def main() -> int:
@@ -269,6 +291,7 @@ def main() -> int:
         "--check", action="store_true", help="measure and write nothing; read the committed table"
     )
     parser.add_argument("--json", type=Path, help="file for the summary")
+    parser.add_argument("--refit", action="store_true", help="measure nothing; fit to the committed table")
     parser.add_argument(
         "--registers", action="store_true", help="write the table of popcounts' registers only"
     )
@@ -277,11 +300,13 @@ def main() -> int:
         REGISTERS.write_text(registers_module(), encoding="utf-8")
         return 0
     if args.check:
-        rows = [row_of_json(row) for row in json.loads(TABLE.read_text(encoding="utf-8"))["rows"]]
+        rows = table_rows()
+    elif args.refit:
+        kept = table_rows()
+        rows = fitted_rows([row.sample for row in kept], [row.counts for row in kept])
     else:
-        rows = measured_rows(samples())
-        body = {"format": "foldwright.cost-table/1", "rows": [row_to_json(row) for row in rows]}
-        TABLE.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+        chosen = samples()
+        rows = fitted_rows(chosen, measured_counts(chosen))
     print_rows(rows)
     result = summary(rows)
     print(json.dumps(result, indent=1))
