@@ -54,7 +54,12 @@ _STAGES = {
     "placement": "place",
     "check": "check plan",
 }
-_UNITS = {"allocation": "cycles per 1000 frames", "tiling": "cycles per round", "placement": "tiles of wire"}
+_UNITS = {
+    "allocation": "cycles per 1000 frames",
+    "buildable": "cycles per 1000 frames",
+    "tiling": "cycles per round",
+    "placement": "tiles of wire",
+}
 
 
 def optimize_into(options: OptimizeOptions, command: str) -> Optimized:

@@ -29,7 +29,9 @@ def test_the_start_of_a_design_is_as_fast_as_the_allocation_counted_with() -> No
     allocation.search.solve(lambda simulated: simulated > 20)
     for choices in allocation.search.leading():
         datapath = allocation.decode(choices).datapath
-        problem = TilingProblem("tiling/digits", allocation.workload, datapath, allocation.pool_bram36(datapath))
+        problem = TilingProblem(
+            "tiling/digits", allocation.workload, datapath, allocation.pool_bram36(datapath)
+        )
         start, fitted = problem.start.copy(), fitted_start(problem)
         assert (problem.start == start).all()
         assert problem.bound().value <= problem.cost_of(fitted) <= problem.cost_of(start)
