@@ -61,7 +61,7 @@ def test_a_build_leaves_bitstream_locks_and_figures(run: Path, capsys: pytest.Ca
     assert len(set(sites.values())) == 3
 
 
-@pytest.mark.parametrize(("way", "locked"), [("plan", 2), ("near", 3), ("none", 0)])
+@pytest.mark.parametrize(("way", "locked"), [("plan", 1), ("near", 3), ("none", 0)])
 def test_every_way_of_locking_builds(run: Path, way: str, locked: int) -> None:
     words = ["--no-locks"] if way == "none" else ["--locks", way]
     assert main(["build", str(run), *words]) == 0
