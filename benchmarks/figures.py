@@ -401,7 +401,7 @@ ARGUMENTS = {
     "policies_equal_cpu": "--workers 2 --long-instances 1",
     "resume": "--kills 20",
     "rtl_random_layers": "--seed 1",
-    "cost_model": "units cnv_w1a1_dsp",
+    "cost_model": "units cnv_w1a1_cifar10:found dorefanet_w1a2_offload:found cnv_w1a1_dsp",
     "ecp5_build": "--seeds 5 --ways none netlist",
 }
 """What the results were made with, where that is not the script's default."""

