@@ -178,7 +178,8 @@ _LANES = _frozen([v - 1 for v in (1, 2, 3, 4, 6, 8, 10, 12, 16, 22, 32, 48)])
 class LutModel(NamedTuple):
     """LUTs of an engine but for what depends on `dm` alone, of one mode of words and one kind of lanes.
 
-    dm (dn (dk_dn_dm dk + bits_dn_dm bits(dk) + dn_dm) + drain_dm drain + dk_dm dk) + dn (dk_dn dk + dn_one) + dk_one dk.
+    dm (dn (dk_dn_dm dk + bits_dn_dm bits(dk) + dn_dm) + drain_dm drain + dk_dm dk) + dn (dk_dn dk + dn_one) + dk_one dk
+    + drain_dk drain dk + window.
     """
 
     dk_dn_dm: float
@@ -189,6 +190,8 @@ class LutModel(NamedTuple):
     dn_one: float
     dk_one: float
     bits_dn_dm: float
+    drain_dk: float
+    window: float
 
 
 class Survey(NamedTuple):
@@ -287,7 +290,10 @@ def _lut_model(cost_row: IntArray, lut_terms: IntArray) -> LutModel:
     rise = whole - _probe(row, lut_terms, _PROBE, 0, _PROBE, 0)  # of all dk
     bits = (p * step - rise) / (p - _PROBE_BITS)
     dk_dn_dm = ((rise - _PROBE_BITS * bits) / p - dk_one - p * (dk_dn + dk_dm)) / p**2
-    return LutModel(dk_dn_dm, dn_dm, drain_dm, dk_dm, dk_dn, dn_one, dk_one, bits / p**2)
+    drain_one = _probe(row, lut_terms, 0, 0, 0, _PROBE) - none
+    drain_dk = (_probe(row, lut_terms, 0, _PROBE, 0, _PROBE) - none - p * dk_one - drain_one) / p**2
+    window = _probe(row, lut_terms, 0, 0, 1, 0) - none - dn_one
+    return LutModel(dk_dn_dm, dn_dm, drain_dm, dk_dm, dk_dn, dn_one, dk_one, bits / p**2, drain_dk, window)
 
 
 @njit(cache=True)
@@ -298,8 +304,9 @@ def _slope(model: LutModel, dk: float, dn: float, drain: float) -> float:
 
 
 @njit(cache=True)
-def _offset(model: LutModel, dk: float, dn: float) -> float:
-    return dn * (model.dk_dn * dk + model.dn_one) + model.dk_one * dk
+def _offset(model: LutModel, dk: float, dn: float, drain: float) -> float:
+    own = model.dk_one * dk + model.drain_dk * drain * dk + model.window
+    return dn * (model.dk_dn * dk + model.dn_one) + own
 
 
 @njit(cache=True)
@@ -487,7 +494,10 @@ def run_curves(layers: IntArray, lut_terms: IntArray, limits: IntArray) -> Float
                         continue
                     _lane_groups(layers, dn, is_batch, GROUP_FRAMES[g], groups)
                     drain = DRAINS[_pick_drain(steps, groups, blocks[0], dn)]
-                    slope, offset = _slope(model, WIDTHS[a_dk], dn, drain), _offset(model, WIDTHS[a_dk], dn)
+                    slope, offset = (
+                        _slope(model, WIDTHS[a_dk], dn, drain),
+                        _offset(model, WIDTHS[a_dk], dn, drain),
+                    )
                     for h in range(len(heights)):
                         lut = slope * COUNTS[heights[h]] + offset
                         if lut > limits[N_LUT]:
@@ -684,7 +694,7 @@ def survey(it: Instance, run: Run, own: IntArray, open_: IntArray, rest: FloatAr
 @njit(cache=True)
 def _models(it: Instance, cost_row: IntArray, modes: IntArray) -> Doubles:
     """Returns the LUT model of each mode with column and with batch lanes, float64 (modes, 2, fields)."""
-    models = np.zeros((len(modes), 2, 8))
+    models = np.zeros((len(modes), 2, 10))
     for m in range(len(modes)):
         cost_row[C_PA_MASK] = PLANES[modes[m, 0]]
         cost_row[C_WINDOW] = window_bits_of(it.layers) if modes[m, 1] else 0
@@ -696,7 +706,9 @@ def _models(it: Instance, cost_row: IntArray, modes: IntArray) -> Doubles:
 
 @njit(cache=True)
 def _model_of(values: Doubles) -> LutModel:
-    return LutModel(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7])
+    return LutModel(
+        values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[8], values[9]
+    )  # fmt: skip
 
 
 @njit(cache=True)
@@ -726,7 +738,7 @@ def _keep_best_mode(
             model = _model_of(models[m, 0])
             score = _busy(steps[m], groups, weight, 1, 1)
             score *= (
-                _slope(model, dk, _TYPICAL_LANES, 2) + _offset(model, dk, _TYPICAL_LANES) / _TYPICAL_HEIGHT
+                _slope(model, dk, _TYPICAL_LANES, 2) + _offset(model, dk, _TYPICAL_LANES, 2) / _TYPICAL_HEIGHT
             )
             if score < least:
                 best, least = m, score
@@ -762,7 +774,7 @@ def _weigh(
 ) -> None:  # fmt: skip
     """Enters the engines of all heights with the other extents of a shape, each where it is the best so far."""
     dk, dn, drain = WIDTHS[shape.dk], COUNTS[shape.dn], DRAINS[shape.drain]
-    slope, offset, flush, n = _slope(model, dk, dn, drain), _offset(model, dk, dn), 0.0, len(steps)
+    slope, offset, flush, n = _slope(model, dk, dn, drain), _offset(model, dk, dn, drain), 0.0, len(steps)
     busy, beats = sketch.lanes[1], ceil_div(dn, drain)
     for i in range(n):
         cycles = max(steps[i, 0], beats * steps[i, 1])

@@ -68,8 +68,8 @@ def test_one_episode_step_by_step() -> None:
 
 
 def test_the_mask_closes_designs_beyond_the_budget() -> None:
-    # At 15 % of the LUTs the largest dm that the mask leaves open fits, and the next does not.
-    problem = by_hand(15.0)
+    # At 9 % of the LUTs the largest dm that the mask leaves open fits, and the next does not.
+    problem = by_hand(9.0)
     place = 1 + problem.max_engines + A_DM
     largest = int(np.flatnonzero(problem.allowed(problem.fallback, place))[-1])
     env = AllocationEnv(instances=problem)
