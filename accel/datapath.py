@@ -15,6 +15,7 @@ from enum import Enum
 from typing import ClassVar
 
 from foldwright.accel.dsp_shape import LANES_PER_SLICE
+from foldwright.accel.slots import byte_runs
 from foldwright.errors import ConfigError
 from foldwright.jsonform import STRICT
 
@@ -161,8 +162,8 @@ class Engine:
 
     @property
     def map_block_width_bits(self) -> int:
-        """Width that the feature map takes in block RAM: lanes are written one by one, in bytes of nine bits."""
-        return self.dn * -(-self.dk // BYTE_BITS) * BYTE_BITS
+        """Width that the feature map takes in block RAM: lanes are written one by one, in bytes that take nine bits each."""
+        return self.dn * len(byte_runs(self.dk, self.planes_per_word, self.byte_bits)) * BYTE_BITS
 
     @property
     def item_bits(self) -> int:

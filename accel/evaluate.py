@@ -56,7 +56,7 @@ TOO_BIG = -1
 def resident_choices(
     tables: Any, image_tile_rows: int, streamed_blocks: Mapping[int, int] | None = None
 ) -> IntArray:
-    """Returns the choices of a network whose tensors stay in maps: weights pinned, or streamed one layer ahead.
+    """Returns the choices of a network whose tensors stay in maps: weights pinned, or streamed, and images one layer ahead.
 
     Args:
         tables: a `NetworkTables`.
@@ -74,7 +74,7 @@ def resident_choices(
         if i not in streamed:
             cut += np.abs(options[:, 0] - blocks) * 2**40
         choices[DECISIONS * i : DECISIONS * (i + 1)] = (
-            _ONE_AHEAD if i in streamed else WEIGHTS_PINNED,
+            _ONE_AHEAD if i in streamed else WEIGHTS_PINNED_AHEAD,
             OUTPUT_CHIP if i in read else OUTPUT_DRAM,
             int(cut.argmin()),
         )

@@ -57,6 +57,7 @@ __all__ = [
     "first_fit",
     "largest_first",
     "live_items",
+    "map_width_bits",
     "memory_widths",
     "reserve",
     "slots_of",
@@ -230,13 +231,23 @@ def first_fit(items: IntArray, engines: int) -> IntArray:
 
 
 @njit(cache=True)
+def map_width_bits(engine: IntArray) -> int:
+    """Returns the width of a feature-map word in block RAM, `Engine.map_block_width_bits`: whole bytes of each plane."""
+    most = 1
+    while engine[E_PA_MASK] >= 2 * most:
+        most *= 2
+    byte = BYTE_BITS if engine[E_DM] % BYTE_BITS == 0 else BYTE_BITS - 1
+    return engine[E_DN] * most * ceil_div(engine[E_DK] // most, byte) * BYTE_BITS
+
+
+@njit(cache=True)
 def memory_widths(layers: IntArray, engines: IntArray, mappings: IntArray, assignment: IntArray) -> IntArray:
     """Returns the word widths, int64 (engines, 3): weights, maps (as `Engine.map_block_width_bits`), line."""
     out = np.zeros((len(engines), 3), dtype=np.int64)
     for e in range(len(engines)):
         lowest = engines[e, E_PA_MASK] & -engines[e, E_PA_MASK]
         out[e, MEMORY_WEIGHT] = engines[e, E_DM] * engines[e, E_DK] // lowest
-        out[e, MEMORY_MAP] = engines[e, E_DN] * ceil_div(engines[e, E_DK], BYTE_BITS) * BYTE_BITS
+        out[e, MEMORY_MAP] = map_width_bits(engines[e])
     for i in range(len(layers)):
         if mappings[i, M_PACKED]:
             pixel = ceil_div(layers[i, L_IN_C] * layers[i, L_A_BITS], BYTE_BITS) * BYTE_BITS

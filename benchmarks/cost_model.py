@@ -1,6 +1,6 @@
 """Has yosys map units and whole accelerators, and puts the cost model's figures beside.
 
-    python benchmarks/cost_model.py [units digits_w1a2 cnv_w1a1 dorefa ...] [--cache FOLDER] [--json FILE]
+    python benchmarks/cost_model.py [units digits_w1a2 cnv_w1a1_cifar10:found ...] [--cache FOLDER] [--json FILE]
 
 Units: one dot-product unit with its accumulator, generic logic and hand-mapped, LUTs per bit-MAC; the shadow register
 through which results leave is apart. Accelerators: everything that `foldwright export --to accelerator` writes, by
@@ -13,15 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from amaranth.back import rtlil
+from rtl_networks import RUNS  # type: ignore[import-not-found]  # the script's own folder is on the path
 
 from foldwright.accel.cost import cost
-from foldwright.accel.datapath import Arithmetic, Datapath, Engine, EngineKind, LaneMode
+from foldwright.accel.datapath import Arithmetic, LaneMode
 from foldwright.accel.export.design import accelerator_rtlil
 from foldwright.accel.export.hardware import bram36_of_hardware
 from foldwright.accel.export.package import package
@@ -30,7 +30,6 @@ from foldwright.accel.layout_cost import datapath_of_layout
 from foldwright.accel.network import load_network
 from foldwright.accel.rtl.unit import Unit
 from foldwright.accel.synthesis import synthesise
-from foldwright.jsonform import from_json
 from foldwright.netlists.part import load_part
 
 __all__ = ["ACCELERATORS", "main"]
@@ -39,79 +38,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "models"
 BATCH, COLUMN = LaneMode.BATCH, LaneMode.COLUMN
 
-ACCELERATORS: dict[str, tuple[Path, Datapath, int]] = {
-    "digits_w1a2": (
-        ROOT / "models" / "digits_w1a2.onnx",
-        Datapath((Engine(8, 16, 3, lanes=BATCH, levels=3, acc_bits=14),), (0,) * 4, batch_frames=3),
-        0,
-    ),
-    "cnv_w1a1": (
-        SHARED / "cnv_w1a1_cifar10.onnx",
-        Datapath(
-            (
-                Engine(
-                    16,
-                    28,
-                    9,
-                    lanes=BATCH,
-                    drain_lanes=2,
-                    acc_bits=14,
-                    levels=1,
-                    window_bits=216,
-                    line_bits=24,
-                ),
-                Engine(32, 64, 9, lanes=BATCH, acc_bits=13, levels=1),
-            ),
-            (0, *[1] * 8),
-            batch_frames=9,
-        ),
-        6,
-    ),
-    "cnv_w1a1_dsp": (
-        SHARED / "cnv_w1a1_cifar10.onnx",
-        Datapath(
-            (
-                Engine(
-                    8,
-                    56,
-                    11,
-                    lanes=BATCH,
-                    kind=EngineKind.DSP,
-                    planes_per_word=(8,),
-                    drain_lanes=3,
-                    acc_bits=14,
-                    levels=1,
-                    window_bits=216,
-                    line_bits=24,
-                ),
-                Engine(32, 64, 11, lanes=BATCH, drain_lanes=2, acc_bits=13, levels=1),
-            ),
-            (0, *[1] * 8),
-            batch_frames=11,
-        ),
-        8,
-    ),
-    "dorefa": (
-        SHARED / "dorefanet_w1a2_offload.onnx",
-        Datapath((Engine(18, 72, 18, lanes=COLUMN, planes_per_word=(2,), levels=3, acc_bits=15),), (0,) * 4),
-        9,
-    ),
-}
-"""Network, datapath and rows of a tile of the image."""
-
-
-def _found(path: Path) -> Iterator[tuple[str, tuple[Path, Datapath, int]]]:
-    """Yields the plans that `buildable_plans.py` kept, those that stream no weights, by name and `:found`."""
-    for row in json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else ():
-        datapath = from_json(Datapath, json.dumps(row["datapath"]), str(path))
-        if not row["streams"]:
-            yield (
-                f"{row['network']}:found",
-                (SHARED / f"{row['network']}.onnx", datapath, row["image_tile_rows"]),
-            )
-
-
-ACCELERATORS |= dict(_found(ROOT / "benchmarks" / "results" / "buildable_plans.json"))
+ACCELERATORS = {name: run for name, run in RUNS.items() if not run.streams}
+"""Those of `rtl_networks.py`, the found plans among them; what streams takes the same logic and a larger loader's program."""
 
 
 def unit_rows(cache: Path) -> list[dict[str, Any]]:
@@ -134,19 +62,20 @@ def unit_rows(cache: Path) -> list[dict[str, Any]]:
 
 
 def accelerator_row(name: str, cache: Path) -> dict[str, Any]:
-    """Returns what yosys counts of a whole accelerator, and what the model says."""
-    path, datapath, tile_rows = ACCELERATORS[name]
-    part = load_part("xc7z020")
-    layout = lay_out(load_network(path), datapath, image_tile_rows=tile_rows)
+    """Returns what yosys counts of a whole accelerator, and what the model says; `NAME/generic` is of plain logic."""
+    plain, _, technology = name.partition("/")
+    run, part, technology = ACCELERATORS[plain], load_part("xc7z020"), technology or "xc7"
+    layout = lay_out(load_network(run.path(plain)), run.datapath, tilings=run.tilings)
     hardware = package(layout, 32).hardware
-    text = accelerator_rtlil(hardware, "xc7", name="top")
+    text = accelerator_rtlil(hardware, technology, name="top")
     began = time.process_time()
     counts = synthesise(text, "xc7", cache=cache, timeout_s=6000)
-    model = cost(datapath_of_layout(layout), part, "xc7")
-    bit_macs = sum(engine.bit_macs_per_cycle for engine in datapath.engines)
+    model = cost(datapath_of_layout(layout), part, technology)
+    engines = layout.datapath.engines
+    bit_macs = sum(engine.bit_macs_per_cycle for engine in engines)
     return {
         "name": name,
-        "engines": [engine.shape for engine in datapath.engines],
+        "engines": [engine.shape for engine in engines],
         **asdict(counts),
         "model_lut": model.lut,
         "model_ff": model.ff,
@@ -161,9 +90,8 @@ def accelerator_row(name: str, cache: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "names", nargs="*", default=["units", *ACCELERATORS], choices=["units", *ACCELERATORS]
-    )
+    known = ["units", *ACCELERATORS, *(f"{name}/generic" for name in ACCELERATORS)]
+    parser.add_argument("names", nargs="*", default=["units", *ACCELERATORS], choices=known, metavar="NAME")
     parser.add_argument("--cache", type=Path, default=Path("runs/cost-model"))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -177,8 +105,9 @@ def main() -> None:
     for name in args.names:
         if name == "units":
             continue
-        if not ACCELERATORS[name][0].exists():
-            print(f"{name}: {ACCELERATORS[name][0]} is not there, skipped")
+        path = ACCELERATORS[name.partition("/")[0]].path(name.partition("/")[0])
+        if not path.exists():
+            print(f"{name}: {path} is not there, skipped")
             continue
         row = accelerator_row(name, args.cache)
         body["accelerators"].append(row)

@@ -129,6 +129,10 @@ class Setting:
     frames: int
     streams: Mapping[int, int] = field(default_factory=dict)
 
+    def path(self, name: str) -> Path:
+        """Returns the network's file, by the run's name."""
+        return self.folder / f"{name.partition(':')[0]}.onnx"
+
     @property
     def tilings(self) -> dict[int, LayerTiling]:
         streamed = {k: LayerTiling(blocks, streams_weights=True) for k, blocks in self.streams.items()}
@@ -241,9 +245,8 @@ def simulate_network(
 ) -> Row:
     """Builds a network's accelerator, runs frames through it, and compares everything."""
     seconds: dict[str, float] = {}
-    file = name.partition(":")[0]
-    network = load_network(setting.folder / f"{file}.onnx")
-    inputs = inputs_of(setting, file, network, frames)
+    network = load_network(setting.path(name))
+    inputs = inputs_of(setting, setting.path(name).stem, network, frames)
     image = network.encode_image(inputs.frames)
     reference = network.integer_tensors(image)
     with _timed(seconds, "export"):

@@ -12,26 +12,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.envs.allocation.outlook import (
-    ASKED,
+from foldwright.envs.allocation.engine_curves import (
     BUCKETS,
-    DECIDED,
     FAR,
     GROUP_FRAMES,
-    Instance,
-    Run,
-    Survey,
     chain_curves,
     cut_values,
     edges_of,
     group_of,
-    new_survey,
-    open_after,
     run_curves,
-    run_of,
     runs_curve,
-    survey,
 )
+from foldwright.envs.allocation.engine_runs import Instance, Run, run_of
+from foldwright.envs.allocation.outlook import ASKED, DECIDED, Survey, new_survey, open_after, survey
 from foldwright.envs.allocation.score import N_LUT, N_MAX_ENGINES
 from foldwright.envs.allocation.space import (
     A_DK,

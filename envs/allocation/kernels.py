@@ -47,26 +47,26 @@ from foldwright.accel.tables import (
     L_W_BITS,
 )
 from foldwright.accel.tiles import PLAN_FIELDS, plan_row
-from foldwright.envs.allocation.memory_bound import compulsory_bits
-from foldwright.envs.allocation.outlook import (
-    BLOCK_BITS,
-    BLOCK_PORT_BITS,
+from foldwright.envs.allocation.engine_curves import (
     BUCKETS,
     FAR,
     GROUP_FRAMES,
-    Instance,
-    bit_macs,
-    blocks_ahead,
     cut_values,
     edges_of,
     group_of,
-    new_survey,
-    open_after,
+    runs_curve,
+)
+from foldwright.envs.allocation.engine_estimate import bit_macs
+from foldwright.envs.allocation.engine_runs import (
+    BLOCK_BITS,
+    BLOCK_PORT_BITS,
+    Instance,
+    blocks_ahead,
     resident_blocks,
     run_of,
-    runs_curve,
-    survey,
 )
+from foldwright.envs.allocation.memory_bound import compulsory_bits
+from foldwright.envs.allocation.outlook import new_survey, open_after, survey
 from foldwright.envs.allocation.score import (
     MILLI,
     N_DRAM_BITS,

@@ -30,6 +30,7 @@ from foldwright.accel.mapping import (
     ceil_div,
     map_words,
 )
+from foldwright.accel.memory import map_width_bits
 from foldwright.accel.tables import (
     E_BATCH,
     E_DK,
@@ -151,8 +152,7 @@ def least_block_rams(
     """Returns the fewest block RAMs of an engine for a run (see `extend_run`); `layer` is the run's first."""
     weight_bits = mapping[M_WEIGHT_WORD_BITS]
     weight_words = max(run[1], run[0] - max(0, spare) // weight_bits)
-    map_bits = engine[E_DN] * ceil_div(engine[E_DK], BYTE_BITS) * BYTE_BITS
     total = ENGINE_RESERVE_BRAM36 + block_rams_of(weight_bits, weight_words, geometries)
-    total += block_rams_of(map_bits, run[2] + run[3], geometries)
+    total += block_rams_of(map_width_bits(engine), run[2] + run[3], geometries)
     pixel = ceil_div(layer[L_IN_C] * layer[L_A_BITS], BYTE_BITS) * BYTE_BITS
     return total + block_rams_of(engine[E_DN] * pixel, line_words, geometries)

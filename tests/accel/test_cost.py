@@ -83,20 +83,22 @@ def test_block_rams_of_ecp5_are_those_found_by_hand(width: int, depth: int, bloc
 
 def test_an_engine_takes_the_blocks_of_both_its_memories() -> None:
     engine = Engine(8, 72, 4, weight_words=600, map_words=512)
-    # Weights 576 x 600: 32 RAMB18 of 18x1024 (36x512 needs 32 too); maps 288 x 512: 8 RAMB18.
-    assert bram36_of_engine(engine, XC7) == 16 + 4
+    # Weights 576 x 600: 32 RAMB18 of 18x1024 (36x512 needs 32 too); maps 4 x 9 bytes
+    # of 8 bits, 324 x 512: 9 RAMB18.
+    assert bram36_of_engine(engine, XC7) == 16 + 5
     # Half the width where every layer packs two planes and a weight word serves both.
     packed = replace(engine, planes_per_word=(2,))
     assert packed.weight_width_bits == 288
-    assert bram36_of_engine(packed, XC7) == 8 + 4
+    assert bram36_of_engine(packed, XC7) == 8 + 5  # two planes of 36 bits, five bytes each: 10 RAMB18
 
 
 def test_lanes_are_written_one_by_one_in_bytes_of_nine_bits() -> None:
-    # 128 bits take 15 bytes, four lanes 540 bits: 60 RAMB18 of 9x2048, where one word of 512 bits takes 57.
+    # Blocks of 4 channels come in bytes of 8 bits: 128 take 16, four lanes 576 with the ninth bits: 64 RAMB18 of 9x2048.
     engine = Engine(4, 128, 4, weight_words=1, map_words=2048)
-    assert engine.map_block_width_bits == 540
-    assert bram36_of_engine(engine, XC7) == 30 + 8  # 512 x 1 of weights: 15 RAMB18
-    assert Engine(4, 72, 4).map_block_width_bits == Engine(4, 72, 4).map_width_bits
+    assert engine.map_block_width_bits == 576
+    assert bram36_of_engine(engine, XC7) == 32 + 8  # 512 x 1 of weights: 15 RAMB18
+    # Blocks of a multiple of 9 channels use all nine.
+    assert Engine(9, 72, 4).map_block_width_bits == Engine(9, 72, 4).map_width_bits
 
 
 def test_features_of_a_column_engine_are_those_found_by_hand() -> None:

@@ -154,7 +154,9 @@ SMALL = Datapath((ENGINE,), (0, 0))
 def test_words_have_the_bits_of_the_engine() -> None:
     netlist = netlist_of(SMALL, part())
     assert bits_between(netlist, "engine0/weights/", "engine0/row") == 4 * 36
-    assert bits_between(netlist, "engine0/map/", "engine0/lane") == 3 * 36
+    assert (
+        bits_between(netlist, "engine0/map/", "engine0/lane") == 3 * 45
+    )  # five bytes of 8 bits, as they lie in block RAM
     for row in range(4):
         # Each row's weight word goes to the units of its row, and reaches no other row.
         assert bits_between(netlist, f"engine0/row{row}/", f"engine0/unit{row}\\.") == 36

@@ -55,6 +55,7 @@ def _dut(packed: Package) -> Standalone:
 
 def _board(link: SerialLink) -> types.ModuleType:
     module = types.ModuleType("serial_board")
+    # The text is the exporter's own, just written: running it is the test.
     exec(compile(serial_source(1_000_000, 4 * PARAMS.ram_words), "serial_board.py", "exec"), module.__dict__)
     return module
 

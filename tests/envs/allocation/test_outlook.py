@@ -7,16 +7,9 @@ import pytest
 
 from foldwright.envs.allocation import AllocationProblem
 from foldwright.envs.allocation.completion import instance_of
-from foldwright.envs.allocation.outlook import (
-    BUCKETS,
-    FAR,
-    Run,
-    engine_takes,
-    join_curves,
-    new_survey,
-    open_after,
-    survey,
-)
+from foldwright.envs.allocation.engine_curves import BUCKETS, FAR, join_curves
+from foldwright.envs.allocation.engine_runs import Run, engine_takes
+from foldwright.envs.allocation.outlook import new_survey, open_after, survey
 from foldwright.envs.allocation.space import PER_ENGINE, first_decision
 from foldwright.envs.registry import load_instance
 
