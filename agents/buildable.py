@@ -5,7 +5,7 @@ several lanes drain at once only from frames to frames, and all tensors between 
 they fit, else those of all layers but the first stream. Blocks must also fill words as densely as the schedule of a plan
 counts, so that plan and layout take the same cycles. The search starts from a datapath, keeps its assignment, and moves
 one number at a time; it takes what makes the slowest engine's round per frame shorter, within the LUTs, flip-flops and
-block RAMs.
+block RAMs. First engines of bit planes and of DSP slices are searched in turns.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from foldwright.accel.cost import cost
-from foldwright.accel.datapath import Datapath, Engine, EngineKind, LaneMode
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, EngineKind, LaneMode
 from foldwright.accel.dsp_shape import LANES_PER_SLICE
 from foldwright.accel.layout import AcceleratorLayout, lay_out
 from foldwright.accel.layout_cost import (
@@ -50,6 +50,7 @@ _DM_STEPS = (-16, -8, 8, 16)
 _DK_STEPS = (-32, -16, -8, -4, 4, 8, 16, 32)
 _VALUE_STEPS = (-2, -1, 1, 2)
 _DN_STEPS = (-3, -2, -1, 1, 2, 3)
+_SLICED_VALUES = 7
 _FEW_LANES = (4, 3, 2, 1)
 """Lanes of the designs to start from where nothing larger fits."""
 
@@ -86,25 +87,53 @@ def nearest_buildable(
     judge = _Judge(network, part, lut_budget, technology, accepts)
     starts = [_rounded(datapath, step) for step in (1.0, 0.85, 0.7, 0.5)]
     starts += [_rounded(alone, step) for alone in _alone(datapath) for step in (1.0, 0.7)]
-    found = [(judge.of(start), start) for start in starts]
-    if not any(judged for judged, _ in found):
-        starts = [_narrower(start, dn) for start in starts[-4:] for dn in _FEW_LANES]
-        found = [(judge.of(start), start) for start in starts]
-    best, now = min(found, key=lambda pair: pair[0].cycles_per_1000_frames if pair[0] else 1 << 62)
-    while not stop(clock(), count, best.cycles_per_1000_frames if best else NO_COST):
+    starts += [sliced for start in starts if (sliced := _sliced(start)) is not None]
+    judged = [judge.of(start) for start in starts]
+    if not any(judged):
+        alone = [start for start in starts if len(start.engines) == 1]
+        starts = [_narrower(start, dn) for start in alone[-4:] for dn in _FEW_LANES]
+        judged = [judge.of(start) for start in starts]
+    walks = _walks(starts, judged)
+    while not stop(clock(), count, min(walk.cycles for walk in walks)):
+        walks[count % len(walks)].step(judge, rng)
         count += 1
-        moved = _moved(now if best else starts[int(rng.integers(len(starts)))], rng)
-        most = best.cycles_per_1000_frames if best else NO_COST
-        judged = judge.of(moved, most + most * _SLACK_PERCENT // 100) if moved else None
-        if judged:
-            now = judged.layout.datapath
-            best = judged if judged.cycles_per_1000_frames <= most else best
+    best = min(walks, key=lambda walk: walk.cycles).best
     if best is None:
         raise InfeasibleError(
             f"{network.name}: no accelerator that can be built was found near {'+'.join(e.shape for e in datapath.engines)}: "
             f"{judge.last_reason}; give another solver or seed, or fewer engines"
         )
     return best
+
+
+@dataclass
+class _Walk:
+    """A search from designs to their neighbours, never far worse than the best that it has seen."""
+
+    starts: list[Datapath]
+    now: Datapath
+    best: Buildable | None
+
+    @property
+    def cycles(self) -> int:
+        return self.best.cycles_per_1000_frames if self.best else NO_COST
+
+    def step(self, judge: _Judge, rng: np.random.Generator) -> None:
+        """Tries a neighbour; as long as nothing fits, one of any start."""
+        moved = _moved(self.now if self.best else self.starts[int(rng.integers(len(self.starts)))], rng)
+        judged = judge.of(moved, self.cycles + self.cycles * _SLACK_PERCENT // 100) if moved else None
+        if judged:
+            self.now = judged.layout.datapath
+            self.best = judged if judged.cycles_per_1000_frames <= self.cycles else self.best
+
+
+def _walks(starts: list[Datapath], judged: list[Buildable | None]) -> list[_Walk]:
+    """Returns a walk for each kind of first engine, from the best start of the kind; one from all where nothing fits."""
+    pairs = [(b, start) for b, start in zip(judged, starts, strict=True) if b is not None]
+    best: dict[EngineKind, tuple[Buildable, Datapath]] = {}
+    for b, start in sorted(pairs, key=lambda pair: pair[0].cycles_per_1000_frames):
+        best.setdefault(start.engines[0].kind, (b, start))
+    return [_Walk(starts, start, b) for b, start in best.values()] or [_Walk(starts, starts[0], None)]
 
 
 class _Judge:
@@ -231,6 +260,27 @@ def _rounded(datapath: Datapath, share: float) -> Datapath:
     return replace(datapath, engines=tuple(engines))
 
 
+def _sliced(datapath: Datapath) -> Datapath | None:
+    """Returns the datapath with a first engine of DSP slices and frames in all lanes; None where one would not serve."""
+    first, last = datapath.engines[0], datapath.engines[-1]
+    if len(datapath.engines) == 1 or not first.window_bits or first.arithmetic is Arithmetic.AND:
+        return None
+    engines = [replace(e, lanes=LaneMode.BATCH, dn=last.dn, drain_lanes=1) for e in datapath.engines]
+    engines[0] = replace(engines[0], **_slices(last.dn, _SLICED_VALUES))
+    return replace(datapath, engines=tuple(engines), batch_frames=last.dn)
+
+
+def _slices(dn: int, values: int) -> dict[str, Any]:
+    """Returns the fields of an engine of DSP slices with `dn` lanes.
+
+    About a quarter of the lanes leave in a beat: blocks of three or four cycles then leave as fast as they come.
+    """
+    return {
+        "kind": EngineKind.DSP, "planes_per_word": (8,), "dk": 8 * values, "dm": 8,
+        "drain_lanes": -(-dn // LANES_PER_SLICE),
+    }  # fmt: skip
+
+
 def _moved(datapath: Datapath, rng: np.random.Generator) -> Datapath | None:
     """Returns a datapath with one or two numbers changed, None where that is no datapath."""
     engines = list(datapath.engines)
@@ -272,11 +322,4 @@ def _one_move(engine: Engine, k: int, rng: np.random.Generator) -> Iterator[tupl
     elif engine.kind is EngineKind.DSP:
         yield from {"kind": EngineKind.PLANES, "planes_per_word": (1,), "dk": engine.dk // 2}.items()
     else:
-        # About a quarter of the lanes a beat: blocks of three or four cycles then leave as fast as they come.
-        fields = {
-            "kind": EngineKind.DSP,
-            "planes_per_word": (8,),
-            "dk": 8 * int(rng.integers(6, 10)),
-            "dm": 8,
-        }
-        yield from {**fields, "drain_lanes": -(-engine.dn // LANES_PER_SLICE)}.items()
+        yield from _slices(engine.dn, int(rng.integers(6, 10))).items()
