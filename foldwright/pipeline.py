@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foldwright.accel.cost import bram36_of_engine
-from foldwright.accel.datapath import Datapath
+from foldwright.accel.datapath import Datapath, EngineKind
 from foldwright.accel.evaluate import resident_choices
 from foldwright.accel.layout import AcceleratorLayout, lay_out
 from foldwright.accel.layout_cost import datapath_of_layout
@@ -39,7 +39,7 @@ from foldwright.envs.allocation.problem import AllocationProblem, AllocationSolu
 from foldwright.envs.problem import INFEASIBLE
 from foldwright.envs.tiling.problem import TilingProblem, TilingSolution
 from foldwright.envs.tiling.start import fitted_start
-from foldwright.errors import ConfigError, InfeasibleError, nearest
+from foldwright.errors import ConfigError, IllegalSolutionError, InfeasibleError, nearest
 from foldwright.netlists.part import load_part
 from foldwright.placing import Placed, placement_problem
 
@@ -71,8 +71,9 @@ Tell = Callable[[str, float, int, int], None]
 class Optimized:
     """A plan with its schedule and what was proven about both.
 
-    `bound` and `lut_bound` are of the whole design space; `tiling` is the search on the plan's own datapath. `placed`
-    and `placement` are None where nothing is known of the part's fabric.
+    `bound` and `lut_bound` are of the whole design space, in which a buildable plan need not lie (`in_space`); `tiling`
+    is the search on the plan's own datapath. `placed` and `placement` are None where nothing is known of the part's
+    fabric.
     """
 
     plan: Plan
@@ -88,6 +89,7 @@ class Optimized:
     placement: Result | None
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     reproducible: bool = False
+    in_space: bool = True
 
     @property
     def cycles_per_frame(self) -> float:
@@ -99,10 +101,11 @@ class Optimized:
 
     @property
     def gap(self) -> float:
-        """How far the objective is from the bound of the whole design space, less one."""
+        """How far the objective is from the bound of the whole design space, less one; a plan outside may be below it."""
         if self.lut_bound is not None:
             return self.plan.utilization().lut / self.lut_bound - 1
-        return max(0.0, self.cycles_per_frame / self.bound_cycles_per_frame - 1)
+        gap = self.cycles_per_frame / self.bound_cycles_per_frame - 1
+        return max(0.0, gap) if self.in_space else gap
 
     @property
     def schedule_gap(self) -> float:
@@ -111,7 +114,7 @@ class Optimized:
 
     @property
     def status(self) -> str:
-        return "optimal" if self.gap == 0 else "feasible"
+        return "optimal" if self.in_space and self.gap == 0 else "feasible"
 
 
 @dataclass
@@ -213,7 +216,19 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
         placement=placement,
         cpu_seconds=budget.spent,
         reproducible=options.deterministic is not None,
+        in_space=not is_buildable or _is_in_space(problem, plan.datapath),
     )
+
+
+def _is_in_space(problem: AllocationProblem, datapath: Datapath) -> bool:
+    """Whether the bound of a problem holds for a datapath: of bit planes alone, its shapes among the candidates."""
+    if any(engine.kind is EngineKind.DSP for engine in datapath.engines):
+        return False
+    try:
+        problem.encode(AllocationSolution(datapath))
+    except IllegalSolutionError:
+        return False
+    return True
 
 
 def _deep_enough(datapath: Datapath, scheduled: Datapath) -> Datapath:
@@ -298,6 +313,8 @@ def _buildable(
     if not found:
         raise reasons[0]
     best = min(found, key=lambda b: b.cycles_per_1000_frames)
+    if budget.tell is not None:
+        budget.tell("buildable", 0.0, len(found), best.cycles_per_1000_frames)
     instance, choices = _scheduled(problem, best.layout)
     with budget.stage("tiling"):
         search = Search(

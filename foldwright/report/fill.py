@@ -79,15 +79,17 @@ def _floorplan(plan: Plan, placed: Placed | None) -> Floorplan | None:
     note = (
         f"{netlist.cells:,} cells, {netlist.nets:,} buses, {wire:,} tiles of wire by half perimeter; each bus alone needs "
         f"at least {least:,} in sum. Lines are the buses that take most wire. Clusters of logic are estimates, not "
-        "synthesised cells."
+        "synthesised cells; DSP slices are not placed."
     )
     return floorplan_of(netlist, placed.problem.grid, placed.placement, plan.part, note)
 
 
 def _figures(s: dict[str, Any]) -> tuple[Figure, ...]:
-    gap_note = (
-        "proven: nothing in the design space is better" if s["gap"] == 0 else "of the whole design space"
-    )
+    gap_note = "of the whole design space"
+    if s["status"] == "optimal":
+        gap_note = "proven: nothing in the design space is better"
+    if not s["in_space"]:
+        gap_note = "of the design space, in which this plan does not lie"
     return (
         Figure(
             "frame rate", f"{s['fps']:,.0f}", "frames/s", f"at {s['clock_mhz']:g} MHz, {s['clock_status']}"

@@ -364,7 +364,7 @@ def test_every_feature_has_a_meaning(kind: str) -> None:
     kernels = import_module(f"foldwright.envs.{kind}.kernels")
     env = make(kind, instances="train", instance_count=40)
     seen: list[dict[str, Any]] = []
-    for seed in range(12):
+    for seed in range(24):
         seen += [step[0] for step in episode(env, at_random(seed), seed=seed)]
     candidates = np.concatenate([o["candidates"].reshape(64, -1)[o["action_mask"] == 1] for o in seen])
     context = np.array([o["context"] for o in seen[:-1]])

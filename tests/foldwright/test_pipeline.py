@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from foldwright.netlists.part import load_part
 from foldwright.netlists.placement import hpwl
 from foldwright.pipeline import _RUNGS, _Budget, _distinct_instances, _race, optimize
 from foldwright.runs import open_run
-from foldwright.verbs.optimize import check_run, open_placed, open_plan, write_report
+from foldwright.verbs.optimize import check_run, headline, open_placed, open_plan, write_report
 
 KEYS = {
     *(
@@ -35,6 +36,7 @@ KEYS = {
         "clock_mhz",
         "bound_cycles",
         "gap",
+        "in_space",
         "schedule_gap",
         "status",
         "clock_status",
@@ -253,3 +255,14 @@ def test_the_race_is_no_slower_than_the_best_design_by_rule() -> None:
     frames = instance.datapath.batch_frames
     instance.check(result.solution)
     assert problem.bound().value * frames <= 1000 * result.cost <= problem.cost_of(best) * frames
+
+
+def test_a_plan_outside_the_space_may_be_below_its_bound_and_is_never_called_optimal(run: Path) -> None:
+    summary = dict(open_run(run).summary)
+    summary |= {"in_space": False, "gap": -0.128, "status": "feasible"}
+    words = headline(summary)[1]
+    assert words.startswith("12.80 % below the bound of the design space, in which it does not lie")
+    assert "above the bound of the design space" in headline(dict(open_run(run).summary))[1]
+    outside = optimize(MODEL, options())
+    below = replace(outside, in_space=False, bound_cycles_per_frame=2 * outside.cycles_per_frame)
+    assert (below.gap, below.status) == (-0.5, "feasible")
