@@ -30,15 +30,13 @@ from foldwright.accel.mapping import (
     unit_latency,
 )
 from foldwright.accel.rtl.array import unit_latency as built_latency
+from foldwright.accel.rtl.fetch import READ_CYCLES
 from foldwright.accel.rtl.program import DATA_BITS, GIVES, TOKEN_BITS, Field
 from foldwright.accel.tables import engine_table, layer_table
 
 __all__ = ["ProgramTile", "TileTime", "TileTimes", "program_tiles"]
 
 IntArray = npt.NDArray[np.int64]
-
-_JUMP_CYCLES = 1
-"""A jump costs a cycle besides its own word's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ def program_tiles(package: Package, engine: int) -> list[ProgramTile]:
             out.append(ProgramTile(next(runs), words, tuple(waits), gives))
             words, waits = 0, []
             continue
-        words += 1 + (_JUMP_CYCLES if code == Field.JUMP else 0)
+        words += 1 + (READ_CYCLES if code == Field.JUMP else 0)
         if code == Field.WAIT:
             waits.append(value)
     first = out[0]

@@ -1,5 +1,8 @@
 """Reads the program memory one word a cycle and keeps the fields; see `program` for what the words mean.
 
+A block RAM's output is slow: a word goes through a register behind it, and what it is to do is told from there into a
+register each, so that it acts three cycles behind its address. A jump costs three cycles besides its own.
+
 Words are read while a tile runs: they fill a shadow set, which `go` takes over as a whole. So a tile follows the one
 before as soon as that has left, if its words are read by then.
 """
@@ -15,9 +18,14 @@ from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.rtl.program import DATA_BITS, EXTRA_FIELDS, GIVES, TOKEN_BITS, WORD_BITS, Field
 
-__all__ = ["ROUND_BITS", "ProgramReader"]
+__all__ = ["READ_CYCLES", "ROUND_BITS", "ProgramReader"]
 
 ROUND_BITS = 24
+READ_CYCLES = 3
+"""From a word's address to what it does; a jump costs as many besides its own."""
+_SPECIAL = (
+    Field.HALT, Field.GO, Field.WAIT, Field.ROUND, Field.JUMP, Field.STEP_FLAGS, Field.SLOT_FLAGS,
+)  # fmt: skip
 
 
 class ProgramReader(Component):  # type: ignore[misc,unused-ignore]
@@ -67,8 +75,9 @@ class ProgramReader(Component):  # type: ignore[misc,unused-ignore]
         m.submodules.memory = ram
         write, read = ram.write_port(), ram.read_port(domain="sync")
         counter, reading = Signal(len(read.addr), name="counter"), Signal(name="reading")
-        valid, field = Signal(name="valid"), read.data[DATA_BITS:]
-        now = {f: valid & (field == f) for f in (Field.HALT, Field.GO, Field.WAIT, Field.ROUND, Field.JUMP)}
+        fetched, come, valid = (Signal(name=name) for name in ("fetched", "come", "valid"))
+        raw, word = (Signal(WORD_BITS, name=name, reset_less=True) for name in ("raw_word", "word"))
+        now, illegal = {f: Signal(name=f"at_{f.name.lower()}") for f in _SPECIAL}, Signal(name="at_illegal")
         rounds, last_round = Signal(ROUND_BITS, name="rounds_left"), Signal(name="last_round")
         free = ~self.running & ~self.prime & ~self.results_busy
         stalled = Signal(name="stalled")
@@ -81,14 +90,29 @@ class ProgramReader(Component):  # type: ignore[misc,unused-ignore]
             read.en.eq(~stalled),
             self.wait.eq(now[Field.WAIT]),
             self.go.eq(now[Field.GO] & free),
-            self.data.eq(read.data[:DATA_BITS]),
+            self.data.eq(word[:DATA_BITS]),
             self.wait_token.eq(self.data),
-            self.add_step.eq(valid & (field == Field.STEP_FLAGS)),
-            self.add_slot.eq(valid & (field == Field.SLOT_FLAGS)),
+            self.add_step.eq(now[Field.STEP_FLAGS]),
+            self.add_slot.eq(now[Field.SLOT_FLAGS]),
             self.busy.eq(reading | ~free),
-            self.illegal.eq(valid & ~self._is_known(field)),
+            self.illegal.eq(illegal),
         ]
-        ends = now[Field.HALT] | (now[Field.ROUND] & last_round) | self.illegal | self.stop
+        with m.If(~stalled):
+            field = raw[DATA_BITS:]
+            m.d.sync += [
+                fetched.eq(reading),
+                come.eq(fetched),
+                valid.eq(come),
+                raw.eq(read.data),
+                word.eq(raw),
+            ]
+            m.d.sync += [flag.eq(come & (field == f)) for f, flag in now.items()]
+            m.d.sync += illegal.eq(come & ~self._is_known(field))
+            with m.If(reading):
+                m.d.sync += counter.eq(counter + 1)
+        ends = now[Field.HALT] | (now[Field.ROUND] & last_round) | illegal | self.stop
+        with m.If(ends | now[Field.JUMP]):  # what is on its way stands behind it
+            m.d.sync += [stage.eq(0) for stage in (fetched, come, valid, illegal, *now.values())]
         with m.If(self.start & ~self.busy):
             m.d.sync += [
                 counter.eq(0),
@@ -97,11 +121,9 @@ class ProgramReader(Component):  # type: ignore[misc,unused-ignore]
                 last_round.eq(self.rounds <= 1),
             ]
         with m.Elif(ends):
-            m.d.sync += [reading.eq(0), valid.eq(0)]
+            m.d.sync += reading.eq(0)
         with m.Elif(now[Field.JUMP]):
-            m.d.sync += [counter.eq(self.data), valid.eq(0)]
-        with m.Elif(reading & ~stalled):
-            m.d.sync += [counter.eq(counter + 1), valid.eq(1)]
+            m.d.sync += counter.eq(self.data)
         with m.If(now[Field.ROUND]):
             m.d.sync += [rounds.eq(rounds - 1), last_round.eq(rounds == 2)]
         m.d.sync += self.prime.eq(self.go)
@@ -110,7 +132,7 @@ class ProgramReader(Component):  # type: ignore[misc,unused-ignore]
         with m.If(self.finished | self.stop):
             m.d.sync += self.running.eq(0)
         self._give(m)
-        self._registers(m, valid, field)
+        self._registers(m, valid, word[DATA_BITS:])
         return m
 
     def _is_known(self, field: Value) -> Value:

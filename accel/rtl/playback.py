@@ -13,6 +13,7 @@ import numpy.typing as npt
 from amaranth.sim import Simulator
 
 from foldwright.accel.rtl.engine import PlanesEngine
+from foldwright.accel.rtl.fetch import READ_CYCLES
 from foldwright.errors import VerificationError
 
 __all__ = ["Images", "Playback", "play_tile"]
@@ -109,7 +110,7 @@ class _Player:
             first_cycle=int(times[0]),
             intervals=np.diff(times),
             busy_cycles=self.cycle,
-            run_cycles=self.cycle - len(self.images.program) - 1 - dut.flush_cycles,
+            run_cycles=self.cycle - len(self.images.program) - READ_CYCLES - dut.flush_cycles,
         )
 
     def _unpacked(self, words: list[int], bits: int) -> Int64s:

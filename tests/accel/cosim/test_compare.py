@@ -34,6 +34,7 @@ from foldwright.accel.images import MapWindow, map_image
 from foldwright.accel.layers import LayerTrace
 from foldwright.accel.layout import lay_out
 from foldwright.accel.network import Network, load_network
+from foldwright.accel.rtl.fetch import READ_CYCLES
 from foldwright.accel.synthesis import yosys_command
 from foldwright.errors import ToolMissingError, VerificationError
 from foldwright.netlists.part import load_part
@@ -236,7 +237,7 @@ def test_words_of_a_program_and_its_tokens_are_read_back(built: Package) -> None
     tokens = built.tokens
     assert [tile.waits for tile in tiles] == [(tokens.full[1],), (), (tokens.results_free,)] * 2
     assert [tile.gives for tile in tiles] == [(tokens.free[1],), (), ()] * 2
-    assert sum(tile.words for tile in tiles) == len(built.programs[1]) - len(tiles) + 1  # the jump takes two
+    assert sum(tile.words for tile in tiles) == len(built.programs[1]) - len(tiles) + READ_CYCLES
 
 
 @pytest.mark.parametrize("lanes", list(LaneMode))

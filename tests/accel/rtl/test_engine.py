@@ -13,6 +13,7 @@ from foldwright.accel.images import Tile, block_channels, map_image, tile_progra
 from foldwright.accel.layers import IntegerLayer
 from foldwright.accel.rtl.core import latency_cycles
 from foldwright.accel.rtl.engine import PlanesEngine
+from foldwright.accel.rtl.fetch import READ_CYCLES
 from foldwright.accel.rtl.playback import Images, Playback, play_tile
 from foldwright.accel.rtl.program import words_of
 from foldwright.accel.workload import ActKind, Layer, LayerKind, WeightKind
@@ -111,7 +112,7 @@ def run(
     assert played.run_cycles == cycles
     assert dut.block_latency + dut.stages == latency_cycles(encoding.engine, case.technology)
     words_before_go = len(images.program) - 1
-    assert played.first_cycle == words_before_go + 1 + program.block_cycles + dut.block_latency
+    assert played.first_cycle == words_before_go + READ_CYCLES + program.block_cycles + dut.block_latency
     return encoding, tile, played
 
 
