@@ -17,7 +17,7 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | result.choice | r dm (2^A - 1 - A) acc_bits | multiplexers that choose among a stage's thresholds |
 | result | r dm A | codes |
 | threshold.bits | dm ((2^A - 1) acc_bits + 1) | words read from the threshold memories |
-| threshold.ram64 | 3 bits x 64 words | threshold memories in LUTs, 7-series |
+| threshold.ram64 | 3 bits x 64 words, or 6 bits x 32 at their end | threshold memories in LUTs, 7-series |
 | threshold.select | bits read * ceil((n - 1) / 3), n of 64 words each | choosing among deep threshold memories |
 | threshold.ram16 | 4 bits x 16 words | threshold memories in LUTs, ECP5 |
 | select.bits | dm dk / pa0 * log2(pa / pa0) | multiplexer of the weights between word layouts |
@@ -225,7 +225,9 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
     for stage in range(stages):
         width = dm * ((acc << stage) + (stage == stages - 1))  # the flip bit lies with the last stage
         out[11] += width
-        out[12] += _ceil_div(width, 3) * _ceil_div(row[C_THRESHOLD_WORDS], 64)
+        out[12] += _ceil_div(width, 3) * ((row[C_THRESHOLD_WORDS] + 31) // 64)
+        if 0 < row[C_THRESHOLD_WORDS] % 64 <= 32:
+            out[12] += _ceil_div(width, 6)
         out[13] += _ceil_div(width, 4) * _ceil_div(row[C_THRESHOLD_WORDS], 16)
     out[14] = out[11] * _ceil_div(_ceil_div(row[C_THRESHOLD_WORDS], 64) - 1, 3)
     out[15] = dm * dk // lowest * (log_most - log_lowest)

@@ -54,7 +54,7 @@ PART = "xc7z020"
 BATCH = LaneMode.BATCH
 DIGITS = Datapath(
     (
-        Engine(8, 32, 5, lanes=BATCH, levels=3, acc_bits=14, drain_lanes=2, window_bits=45, line_bits=5),
+        Engine(8, 12, 5, lanes=BATCH, levels=3, acc_bits=14, drain_lanes=2, window_bits=45, line_bits=5),
         Engine(8, 32, 5, lanes=BATCH, levels=3, acc_bits=14),
     ),
     (0, 1, 1, 1),

@@ -200,8 +200,8 @@ def _maps_of(hardware: AcceleratorShape, e: int) -> list[tuple[int, int]]:
             if owner == e:
                 written = _written_bytes(target, other.engine.dm, other.writer.code_bits)
                 out.append((target.dn * written * BYTE_BITS, words))
-    if shape.inbox_from_loader:  # a lane's word is written at once
-        out.append((shape.engine.map_block_width_bits, shape.inbox_words))
+    if shape.inbox_from_loader:  # a lane's word is written at once, so tools pack it into bytes of nine bits
+        out.append((shape.engine.dn * -(-shape.engine.dk // BYTE_BITS) * BYTE_BITS, shape.inbox_words))
     return out
 
 
