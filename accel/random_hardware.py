@@ -178,7 +178,7 @@ VARIANTS = (
     ),
     Variant(
         "batch-residual-pairs",
-        (_engine(16, 64, 4, _B, planes_per_word=(2,), drain_lanes=2),),
+        (_engine(16, 64, 5, _B, planes_per_word=(2,), drain_lanes=2),),
         _BLOCKS, (FROM_LOADER,), dram_bits=64, room=_ADDS,
     ),
     Variant(
