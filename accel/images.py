@@ -177,7 +177,8 @@ def tile_program(encoding: Encoding, tile: Tile, window: MapWindow, **bases: int
     Args:
         window: what the map memory holds.
         bases: `map_base`, `weight_base` (words), `threshold_base` and the least `interval` of blocks in cycles; 0
-            where absent. The interval is never shorter than the array's drain.
+            where absent. The interval is never shorter than the array's drain. `map_padding` columns on the left the map lies
+            for, those of the layer where absent; `residual_reads` behind those of a block's operands.
     """
     layer, engine = encoding.layer, encoding.engine
     batch = engine.lanes is LaneMode.BATCH
@@ -226,8 +227,12 @@ def tile_program(encoding: Encoding, tile: Tile, window: MapWindow, **bases: int
         for s in encoding.steps
     ]
     slots = (
-        _batch_slots(encoding, group_words) if batch else _column_slots(encoding, phase_words, group_words)
+        _batch_slots(encoding, group_words)
+        if batch
+        else _column_slots(encoding, phase_words, group_words, bases.get("map_padding", left))
     )
+    if bases.get("residual_reads"):
+        steps.append(Step(idle=True, residual=True, duration=bases["residual_reads"]))
     program = TileProgram(fields, tuple(steps), tuple(slots))
     drain = -(-engine.dn // engine.drain_lanes)
     lacking = max(drain, bases.get("interval", 0)) - program.block_cycles
@@ -237,12 +242,12 @@ def tile_program(encoding: Encoding, tile: Tile, window: MapWindow, **bases: int
     return replace(program, steps=tuple(steps))
 
 
-def _column_slots(encoding: Encoding, phase_words: int, group_words: int) -> list[Slot]:
+def _column_slots(encoding: Encoding, phase_words: int, group_words: int, left: int) -> list[Slot]:
     layer, dn = encoding.layer, encoding.engine.dn
-    stride, left = layer.stride[1], layer.padding[1]
+    stride = layer.stride[1]
     slots = []
     for tap in tap_order(layer.kernel[1], stride):
-        phase, ahead = tap % stride, tap // stride
+        ahead, phase = divmod(tap + left - layer.padding[1], stride)
         low, high = max(0, -(-(left - phase) // stride)), -(-(layer.in_width + left - phase) // stride)
         start, fill = ahead == 0, ahead > 0 and (ahead - 1) % dn == 0
         group = 0 if start else 1 + (ahead - 1) // dn

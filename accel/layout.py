@@ -1,17 +1,16 @@
 """Where everything of a network stands in an accelerator: maps, words, channels, rows that stream in.
 
 For every layer: the engine, how its words are coded, which memory it reads and at which addresses, and in how many tiles
-of rows its input comes. `foldwright.accel.export` turns this into programs and images, `foldwright.accel.rtl` into
-memories. Rules are those of `docs/accelerator.md`.
+of rows its input comes; for every tensor between layers its map (`accel.stored_tensors`). `foldwright.accel.export` turns
+this into programs and images, `foldwright.accel.rtl` into memories. Rules are those of `docs/accelerator.md`.
 
-What it leaves out: intermediate tensors in DRAM, residual adds, networks that are no chain.
+What it leaves out: intermediate tensors in DRAM.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from functools import cached_property
 from math import lcm
 from typing import Protocol
@@ -21,13 +20,26 @@ import numpy as np
 from foldwright.accel.datapath import Datapath, Engine, LaneMode
 from foldwright.accel.encoding import Encoding, needed_acc_bits
 from foldwright.accel.layers import IntegerLayer
+from foldwright.accel.layout_checks import network_mistakes
 from foldwright.accel.map_form import MapForm
+from foldwright.accel.map_places import Lifetime, place_tensors
 from foldwright.accel.mapping import M_BLOCKS, M_PA, M_PACKED, ceil_div, map_layers
+from foldwright.accel.rtl.program import GIVES
+from foldwright.accel.stored_tensors import (
+    Source,
+    StoredTensor,
+    Uses,
+    map_encoding,
+    residual_mistakes,
+    residual_reads,
+    sharing_mistakes,
+    stored_form,
+    uses_of,
+)
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.tilings import LayerTile, LayerTiling, layer_tiles
 from foldwright.accel.verify import packed_layer
-from foldwright.accel.workload import IMAGE, LayerKind, PoolKind, ResultKind, Workload
-from foldwright.accel.writer_shape import MapTarget
+from foldwright.accel.workload import IMAGE, LayerKind, Workload
 from foldwright.errors import ConfigError
 
 __all__ = ["AcceleratorLayout", "LayerLayout", "LayeredNetwork", "Source", "lay_out", "streamed_words"]
@@ -44,14 +56,6 @@ class LayeredNetwork(Protocol):
     def layers(self) -> Mapping[str, IntegerLayer]: ...
 
 
-class Source(IntEnum):
-    """What a layer reads; the numbers are those of the program."""
-
-    OWN = 0
-    INBOX = 1
-    WINDOW = 2
-
-
 @dataclass(frozen=True)
 class LayerLayout:
     """One layer in its place.
@@ -65,12 +69,12 @@ class LayerLayout:
     index: int
     engine: int
     producer: int  # -1 for the image
-    consumer: int  # -1 where results go to DRAM
+    residual: int  # the layer whose results it adds to its own, -1 for none
     entry: IntegerLayer
     seen: IntegerLayer
     encoding: Encoding
-    form: MapForm | None  # of the map that it reads; None for the image
     source: Source
+    map_padding: int  # columns on the left for which its input lies, at least those of its own padding
     tiling: LayerTiling
     buffer_rows: int  # input rows that one copy holds
     row_words: int
@@ -139,6 +143,7 @@ class AcceleratorLayout:
     network: LayeredNetwork
     datapath: Datapath
     layers: tuple[LayerLayout, ...]
+    tensors: Mapping[int, StoredTensor]  # between layers, by the layer that makes it
     own_words: tuple[int, ...]
     inbox_words: tuple[int, ...]
     line_words: tuple[int, ...]
@@ -158,9 +163,37 @@ class AcceleratorLayout:
     def beat_interval(self, layer: LayerLayout) -> int:
         """Returns the least cycles from block to block in which all lanes leave: a beat for each word of a pixel."""
         engine, writes = layer.encoding.engine, 1
-        if layer.consumer >= 0:
-            writes = ceil_div(layer.entry.layer.out_bits, self.layers[layer.consumer].encoding.pa)
+        if layer.index in self.tensors:
+            writes = ceil_div(layer.entry.layer.out_bits, self.tensors[layer.index].form.pa)
         return ceil_div(engine.dn, engine.drain_lanes) * writes
+
+    def residual_of(self, layer: LayerLayout) -> StoredTensor | None:
+        """Returns the tensor that a layer adds to its results."""
+        return self.tensors[layer.residual] if layer.residual >= 0 else None
+
+    def residual_reads(self, layer: LayerLayout) -> int:
+        """Returns the reads of a block's residual, behind those of its operands."""
+        tensor = self.residual_of(layer)
+        return residual_reads(tensor.form) if tensor else 0
+
+    def tensors_read(self, layer: LayerLayout) -> list[StoredTensor]:
+        """Returns the tensors that a layer reads: its input, then what it adds, each once."""
+        return [self.tensors[p] for p in dict.fromkeys((layer.producer, layer.residual)) if p >= 0]
+
+    def residual_bits(self, engine: int) -> int:
+        """Returns the most bits of a value that an engine adds to its results; 0 where it adds nothing."""
+        tensors = (self.residual_of(layer) for layer in self.of_engine(engine))
+        return max((tensor.code_bits for tensor in tensors if tensor), default=0)
+
+    def stored_bits(self, engine: int) -> int:
+        """Returns the bits of the codes that an engine's writer takes: of a search, or of a sum with a residual."""
+        bits = [self.datapath.engines[engine].levels.bit_length()]
+        for layer in self.of_engine(engine):
+            tensor = self.residual_of(layer)
+            if tensor is not None:
+                highest = layer.entry.levels + (1 << tensor.code_bits) - 1
+                bits += [layer.entry.layer.out_bits, highest.bit_length()]
+        return max(bits)
 
     @cached_property
     def engines(self) -> tuple[Engine, ...]:
@@ -195,31 +228,31 @@ def lay_out(
         ConfigError: what this accelerator cannot do, all reasons at once.
     """
     workload = network.workload
-    wrong = _chain_mistakes(network, datapath)
-    if wrong:
-        raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))
+    _refuse(network, network_mistakes(workload, network.layers, datapath))
     entries = _entries(network)
     tilings = {0: LayerTiling(rows=image_tile_rows), **(tilings or {})}
     table = layer_table(workload)
     mappings = map_layers(
         table, engine_table(datapath.engines), np.array(datapath.assignment), datapath.batch_frames
     )
+    uses, planes = uses_of(workload.layers), [int(pa) for pa in mappings[:, M_PA]]
+    _refuse(network, _shape_mistakes(entries, uses, datapath, planes))
+    wrong: list[str] = []
+    forms = dict(_forms(entries, uses, datapath, planes, wrong))
     layers: list[LayerLayout] = []
     bases = [[0, 0] for _ in datapath.engines]  # weights, thresholds
     for i, entry in enumerate(entries):
         e = datapath.assignment[i]
-        pa, packed = int(mappings[i, M_PA]), bool(mappings[i, M_PACKED])
-        if pa == 0:
-            wrong.append(f"layer {entry.name!r} does not run on engine {datapath.engines[e].shape}")
-            continue
+        pa, packed = planes[i], bool(mappings[i, M_PACKED])
         seen = packed_layer(entry) if packed else entry
-        consumer = i + 1 if i + 1 < len(entries) else -1
-        following = entries[consumer].layer.groups if consumer >= 0 else 1
         engine = datapath.engines[e]
+        producer, residual = _sources(workload, entry)
+        form, made = forms.get(producer), forms.get(i)
+        if producer >= 0 and form is None:
+            continue
         try:
-            maker = datapath.engines[datapath.assignment[i - 1]]
-            form = _form(entry, entries[i - 1], engine, maker, pa) if i else None
-            encoding = _encoding(seen, engine, pa, lcm(seen.layer.groups, following), form)
+            parts = lcm(seen.layer.groups, made.consumer.groups if made else 1)
+            encoding = map_encoding(seen.layer, engine, pa, parts, form)
         except ConfigError as error:
             wrong.append(str(error))
             continue
@@ -232,15 +265,17 @@ def lay_out(
             wrong.append(
                 f"layer {entry.name!r} needs {need} accumulator bits, engine {encoding.engine.shape} has fewer"
             )
-        after = datapath.engines[datapath.assignment[consumer]] if consumer >= 0 else engine
+        after = datapath.engines[datapath.assignment[uses[i].readers[0]]] if uses[i].readers else engine
         frames_stay = engine.lanes is after.lanes is LaneMode.BATCH and engine.dn == after.dn
         if engine.drain_lanes > 1 and not frames_stay:
             wrong.append(
                 f"layer {entry.name!r}: engine {engine.shape} drains {engine.drain_lanes} lanes at once, which needs frames in "
                 f"its lanes and as many in those of engine {after.shape}; use drain_lanes=1"
             )
+        if residual in forms:
+            wrong += residual_mistakes(entry, engine, parts, forms[residual])
         source = Source.WINDOW if packed else Source.INBOX
-        if i and datapath.assignment[i - 1] == e:
+        if producer >= 0 and datapath.assignment[producer] == e:
             source = Source.OWN
         layers.append(
             _placed(
@@ -251,23 +286,23 @@ def lay_out(
                 form,
                 source,
                 datapath,
-                consumer,
+                (producer, residual),
                 bases[e],
                 _cut(tilings.get(i, LayerTiling()), int(mappings[i, M_BLOCKS])),
             )
         )
-    if wrong:
-        raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))
-    wrong = list(_inbox_mistakes(layers))
-    if wrong:
-        raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))
-    layers, own, inbox, line = _addresses(layers, datapath)
-    layers = [_with_words(layer, own, inbox) for layer in layers]
+    _refuse(network, wrong)
+    tensors = {p: _tensor(p, forms[p], uses[p], layers, datapath) for p in forms}
+    _refuse(network, [*_inbox_mistakes(layers, tensors), *_token_mistakes(layers, tensors)])
+    copies, own, inbox, line = _addresses(layers, tensors, datapath)
+    tensors = {p: _with_words(t, copies[p], own, inbox) for p, t in tensors.items()}
+    layers = [replace(layer, copies=copies[layer.producer]) for layer in layers]
     streams = [_stream(layers, e, bases[e][0]) for e in range(len(bases))]
     return AcceleratorLayout(
         network,
         datapath,
         tuple(layers),
+        tensors,
         tuple(own),
         tuple(inbox),
         tuple(line),
@@ -275,6 +310,11 @@ def lay_out(
         tuple(max(1, b[1]) for b in bases),
         tuple(streams),
     )
+
+
+def _refuse(network: LayeredNetwork, wrong: list[str]) -> None:
+    if wrong:
+        raise ConfigError(f"{network.name}: no accelerator can be built: " + "; ".join(wrong))
 
 
 def _cut(tiling: LayerTiling, blocks: int) -> LayerTiling:
@@ -304,43 +344,73 @@ def streamed_words(layer: LayerLayout) -> list[int]:
     ]
 
 
-def _chain_mistakes(network: LayeredNetwork, datapath: Datapath) -> list[str]:
-    layers, wrong = network.workload.layers, []
-    if len(datapath.assignment) != len(layers):
-        return [f"the datapath assigns {len(datapath.assignment)} layers, the network has {len(layers)}"]
-    for i, layer in enumerate(layers):
-        before = layers[i - 1].name if i else IMAGE
-        if layer.inputs != (before,):
-            wrong.append(
-                f"layer {layer.name!r} reads {', '.join(layer.inputs)}; only chains of layers are built yet"
-            )
-        if layer.pool is not None and layer.pool.kind is not PoolKind.MAX:
-            wrong.append(f"layer {layer.name!r} ends in an average pooling, which is not built yet")
-        if layer.pool is not None and any(
-            k > s + 1 for k, s in zip(layer.pool.kernel, layer.pool.stride, strict=True)
-        ):
-            wrong.append(
-                f"layer {layer.name!r} pools {layer.pool.kernel} by {layer.pool.stride}; windows may overlap by one"
-            )
-        if layer.result is ResultKind.SCALE_SHIFT:
-            wrong.append(
-                f"layer {layer.name!r} scales and shifts, which is not built yet; lower with thresholds"
-            )
-        if layer.result is ResultKind.RAW and i + 1 < len(layers):
-            wrong.append(f"layer {layer.name!r} leaves raw accumulators to another layer")
+def _shape_mistakes(
+    entries: list[IntegerLayer], uses: list[Uses], datapath: Datapath, planes: list[int]
+) -> list[str]:
+    wrong = []
+    for i, entry in enumerate(entries):
+        if planes[i] == 0:
+            engine = datapath.engines[datapath.assignment[i]]
+            wrong.append(f"layer {entry.name!r} does not run on engine {engine.shape}")
+        if uses[i].readers:
+            wrong += sharing_mistakes(entries, i, uses[i], datapath, planes)
     return wrong
 
 
-def _inbox_mistakes(layers: list[LayerLayout]) -> Iterator[str]:
+def _forms(
+    entries: list[IntegerLayer], uses: list[Uses], datapath: Datapath, planes: list[int], wrong: list[str]
+) -> Iterator[tuple[int, MapForm]]:
+    """Yields the forms of all tensors between layers by their makers; adds to `wrong` what has none."""
+    for i in range(len(entries)):
+        if not uses[i].readers:
+            continue
+        try:
+            yield i, stored_form(entries, i, uses[i], datapath, planes)
+        except ConfigError as error:
+            wrong.append(str(error))
+
+
+def _sources(workload: Workload, entry: IntegerLayer) -> tuple[int, int]:
+    """Returns the makers of what a layer reads and of what it adds, -1 for none."""
+    inputs = [workload.index[name] for name in entry.layer.inputs]
+    return inputs[0], inputs[1] if len(inputs) > 1 else -1
+
+
+def _tensor(
+    producer: int, form: MapForm, uses: Uses, layers: list[LayerLayout], datapath: Datapath
+) -> StoredTensor:
+    reader = layers[uses.readers[0]]
+    shapers = [layers[i].encoding for i in uses.inputs if layers[i].entry.layer is form.consumer]
+    encoding = (
+        shapers[0] if shapers else map_encoding(form.consumer, reader.encoding.engine, form.pa, 0, form)
+    )
+    source = Source.OWN if datapath.assignment[producer] == reader.engine else Source.INBOX
+    return StoredTensor(producer, reader.engine, source, form, encoding, uses, reader.frames)
+
+
+def _inbox_mistakes(layers: list[LayerLayout], tensors: Mapping[int, StoredTensor]) -> Iterator[str]:
     """Yields the engines whose inbox more than one would fill: the loader, or another engine's writer."""
     fillers: dict[int, set[str]] = {}
-    for layer in layers:
-        if layer.source is Source.INBOX:
-            filler = f"engine {layers[layer.producer].engine}" if layer.producer >= 0 else "the loader"
-            fillers.setdefault(layer.engine, set()).add(filler)
+    if layers[0].source is Source.INBOX:
+        fillers[layers[0].engine] = {"the loader"}
+    for producer, tensor in tensors.items():
+        if tensor.source is Source.INBOX:
+            fillers.setdefault(tensor.engine, set()).add(f"engine {layers[producer].engine}")
     for engine, names in fillers.items():
         if len(names) > 1:
             yield f"the inbox of engine {engine} is filled by {' and '.join(sorted(names))}, allowed is one"
+
+
+def _token_mistakes(layers: list[LayerLayout], tensors: Mapping[int, StoredTensor]) -> Iterator[str]:
+    for layer in layers:
+        gives = sum(t.last_reader == layer.index for t in tensors.values() if t.source is Source.INBOX)
+        gives += layer.index in tensors and tensors[layer.index].source is Source.INBOX
+        gives += layer.tiling.streams_weights
+        if gives > GIVES:
+            yield (
+                f"layer {layer.name!r} ends with {gives} tokens to give, a tile can give {GIVES}; keep its weights on chip, or "
+                "put it and the layers that it reads on one engine"
+            )
 
 
 def _entries(network: LayeredNetwork) -> list[IntegerLayer]:
@@ -367,36 +437,15 @@ def _entries(network: LayeredNetwork) -> list[IntegerLayer]:
     return out
 
 
-def _form(entry: IntegerLayer, before: IntegerLayer, engine: Engine, maker: Engine, pa: int) -> MapForm:
-    """Returns the form of the map between two layers; the depth of its memory is not known yet."""
-    target = MapTarget(
-        engine.dk, engine.planes_per_word, engine.dn, engine.lanes is LaneMode.BATCH, 1, maker.byte_bits
-    )
-    return MapForm(before.layer, entry.layer, target, maker.dm, pa)
-
-
-def _encoding(seen: IntegerLayer, engine: Engine, pa: int, parts: int, form: MapForm | None) -> Encoding:
-    """Returns how an engine holds a layer whose channels stand where the writer of the layer before puts them."""
-    if form is None:
-        return Encoding(seen.layer, engine, pa, parts=parts)
-    slots, per_word = form.target.slots(pa, form.dm), engine.dk // pa
-    size = form.producer.out_channels // form.parts
-    positions = []
-    for channel in range(form.consumer.in_channels // form.consumer.groups):
-        part, inside = divmod(channel, size)
-        word, slot = form.word_of_block(part * form.blocks_per_part + inside // form.dm)
-        positions.append(word * per_word + slots[slot] + inside % form.dm)
-    return Encoding(seen.layer, engine, pa, tuple(positions), parts)
-
-
 def _placed(
     i: int, entry: IntegerLayer, seen: IntegerLayer, encoding: Encoding, form: MapForm | None, source: Source, datapath: Datapath,
-    consumer: int, bases: list[int], tiling: LayerTiling,
+    reads: tuple[int, int], bases: list[int], tiling: LayerTiling,
 ) -> LayerLayout:  # fmt: skip
     """Returns a layer with its sizes; addresses in maps come later."""
     engine, layer = encoding.engine, entry.layer
     batch = engine.lanes is LaneMode.BATCH
-    (sy, sx), left = layer.stride, layer.padding[1]
+    (sy, sx), left = layer.stride, form.consumer.padding[1] if form else layer.padding[1]
+    map_padding = 0 if source is Source.WINDOW else left  # a window has the padding in it
     buffer_rows, tile_rows = layer.in_height, tiling.rows or layer.out_height
     if i == 0 and tile_rows < layer.out_height:
         buffer_rows = min(layer.in_height, (tile_rows - 1) * sy + layer.kernel[0])
@@ -406,7 +455,7 @@ def _placed(
     columns = layer.in_width if batch else sx * ceil_div(ceil_div(layer.in_width + left, sx), engine.dn)
     frames = -(-datapath.batch_frames // engine.dn) if batch else datapath.batch_frames
     out = LayerLayout(
-        i, datapath.assignment[i], i - 1, consumer, entry, seen, encoding, form, source, tiling, buffer_rows,
+        i, datapath.assignment[i], *reads, entry, seen, encoding, source, map_padding, tiling, buffer_rows,
         pixel_words * columns, pixel_words * columns * buffer_rows, frames, (), *bases,
     )  # fmt: skip
     bases[0] += 0 if tiling.streams_weights else out.blocks * out.weight_words_per_block
@@ -414,44 +463,38 @@ def _placed(
     return out
 
 
-def _with_words(layer: LayerLayout, own: list[int], inbox: list[int]) -> LayerLayout:
-    """Returns a layer whose form knows how deep its memory is."""
-    if layer.form is None:
-        return layer
-    words = (own if layer.source is Source.OWN else inbox)[layer.engine]
-    return replace(layer, form=replace(layer.form, target=replace(layer.form.target, words=words)))
+def _with_words(
+    tensor: StoredTensor, copies: tuple[int, ...], own: list[int], inbox: list[int]
+) -> StoredTensor:
+    """Returns a tensor with its addresses, its form knowing how deep the memory is."""
+    words = (own if tensor.source is Source.OWN else inbox)[tensor.engine]
+    target = replace(tensor.form.target, words=words)
+    return replace(tensor, copies=copies, form=replace(tensor.form, target=target))
 
 
 def _addresses(
-    layers: list[LayerLayout], datapath: Datapath
-) -> tuple[list[LayerLayout], list[int], list[int], list[int]]:
-    """Gives every input its copies; returns the layers and the words of own maps, inboxes and line memories.
+    layers: list[LayerLayout], tensors: Mapping[int, StoredTensor], datapath: Datapath
+) -> tuple[dict[int, tuple[int, ...]], list[int], list[int], list[int]]:
+    """Gives every tensor, by its maker (-1: the image), its copies; returns also the words of own maps, inboxes and lines.
 
-    Of an engine's own tensors only the one that is read and the one that is written live at a time: they lie at the two
-    ends of the map in turns. What others hand over, and what streams in, has two copies for good.
+    Of what an engine makes for itself there is one copy, from its maker to its last reader. What others hand over, and what
+    streams in, has two copies for good.
     """
     count = len(datapath.engines)
     own, inbox, line = ([0] * count for _ in range(3))
-    for layer in layers:
-        if layer.source is Source.OWN:
-            before = layers[layer.producer]
-            both = _words(layer) + (_words(before) if before.source is Source.OWN else 0)
-            own[layer.engine] = max(own[layer.engine], both)
-    out: list[LayerLayout] = []
-    for layer in layers:
-        words, e = _words(layer), layer.engine
-        if layer.source is Source.OWN:
-            before = out[-1]
-            at_bottom = before.source is not Source.OWN or before.copies != (0,)
-            out.append(replace(layer, copies=(0 if at_bottom else own[e] - words,)))
-            continue
-        memory = line if layer.source is Source.WINDOW else inbox
-        low = memory[e]
+    copies: dict[int, tuple[int, ...]] = {}
+    for e in range(count):
+        place = {layer.index: k for k, layer in enumerate(x for x in layers if x.engine == e)}
+        mine = [t for t in tensors.values() if t.engine == e and t.source is Source.OWN]
+        lives = [Lifetime(t.words, place[t.producer], place[t.last_reader]) for t in mine]
+        bases, own[e] = place_tensors(lives)
+        copies |= {tensor.producer: (base,) for tensor, base in zip(mine, bases, strict=True)}
+    handed = [t for t in tensors.values() if t.source is Source.INBOX]
+    first = layers[0]
+    doubled = [(-1, first.engine, first.source, first.frame_words * first.frames)]
+    doubled += [(t.producer, t.engine, t.source, t.words) for t in handed]
+    for producer, e, source, words in doubled:
+        memory = line if source is Source.WINDOW else inbox
+        copies[producer] = (memory[e], memory[e] + words)
         memory[e] += 2 * words
-        out.append(replace(layer, copies=(low, low + words)))
-    return out, own, inbox, line
-
-
-def _words(layer: LayerLayout) -> int:
-    """Returns the words of one copy of a layer's input."""
-    return layer.frame_words * layer.frames
+    return copies, own, inbox, line

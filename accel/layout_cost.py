@@ -92,10 +92,8 @@ def bram36_of_layout(layout: AcceleratorLayout, part: Part) -> int:
     table = geometry_table(part.block_ram)
     total = reserve_bram36(datapath_of_layout(layout), part)
     for e, engine in enumerate(layout.engines):
-        reads = [
-            layer for layer in layout.of_engine(e) if layer.source is Source.INBOX and layer.form is not None
-        ]
-        inbox_bytes = reads[0].form.target.byte_bits if reads and reads[0].form else engine.byte_bits
+        handed = [t for t in layout.tensors.values() if t.engine == e and t.source is Source.INBOX]
+        inbox_bytes = handed[0].form.target.byte_bits if handed else engine.byte_bits
         line = [layer.entry.layer for layer in layout.of_engine(e) if layer.source is Source.WINDOW]
         pixel_bits = line[0].in_channels * line[0].act_bits if line else 0
         line_bits = engine.dn * -(-pixel_bits // BYTE_BITS) * BYTE_BITS

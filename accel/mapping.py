@@ -197,21 +197,21 @@ def _choose_words(layer: IntArray, engine: IntArray, out: IntArray) -> None:
 
 @njit(cache=True)
 def _set_times(
-    layer: IntArray, engine: IntArray, batch: int, reader_pa: int, pools: int, out: IntArray
-) -> None:
+    layer: IntArray, engine: IntArray, batch: int, reader_pa: int, extras: IntArray, residual_reads: int, out: IntArray
+) -> None:  # fmt: skip
     """Completes a mapping whose words are chosen.
 
     Args:
         reader_pa: planes per word of the layer that reads the results; 0 where none does, or none that is known.
-        pools: whether any layer of the engine pools.
+        extras: whether any layer of the engine pools, whether any adds a residual.
+        residual_reads: of a block.
     """
     writes = 1
     if 0 < reader_pa < layer[L_OUT_BITS] and not layer[L_RAW]:
         writes = ceil_div(layer[L_OUT_BITS], reader_pa)
     out[M_DRAIN] = ceil_div(engine[E_DN], engine[E_DRAIN]) * writes
-    residual_reads = ceil_div(layer[L_OUT_BITS], out[M_PA]) if layer[L_RESIDUAL] > -2 else 0
     out[M_INTERVAL] = max(out[M_T] + residual_reads, out[M_DRAIN])
-    out[M_LATENCY] = tile_latency(layer, engine, out[M_DRAIN], unit_latency(engine), pools)
+    out[M_LATENCY] = tile_latency(layer, engine, out[M_DRAIN], unit_latency(engine), extras)
     columns, frames, stall = layer[L_OUT_W], batch, 0
     if engine[E_BATCH]:
         frames = ceil_div(batch, engine[E_DN])
@@ -264,24 +264,54 @@ def unit_latency(engine: IntArray) -> int:
 
 
 @njit(cache=True)
-def tile_latency(layer: IntArray, engine: IntArray, drain: int, unit_cycles: int, pools: int) -> int:
+def tile_latency(layer: IntArray, engine: IntArray, drain: int, unit_cycles: int, extras: IntArray) -> int:
     """Returns the cycles of a tile besides those of its blocks, the fill of a window left out.
 
     From `go` to the first operand word, and from the last one until the results are in memory: unit, drain, threshold
-    search, pooling and writer. Raw results on an engine with thresholds pass search and writer by.
+    search, residual add, pooling and writer. Raw results on an engine with thresholds pass search and writer by.
+
+    Args:
+        extras: whether the engine's writer has a row memory, whether the engine adds residuals.
     """
     levels = max(engine[E_LEVELS], 0 if layer[L_RAW] else (1 << min(layer[L_OUT_BITS], 4)) - 1)
+    if layer[L_RESIDUAL] > -2 and engine[E_LEVELS] > 0:
+        levels = engine[E_LEVELS]  # what is stored is a sum, wider than a code
     search = 0
     while levels >> search:
         search += 1
     if layer[L_RAW] and search > 0:
-        return FLUSH_CYCLES - 3 + unit_cycles + drain + max(2, search + 1)
-    return FLUSH_CYCLES + unit_cycles + drain + search + (POOL_CYCLES if pools else 0)
+        return FLUSH_CYCLES - 3 + unit_cycles + drain + max(2, search + extras[1] + 1)
+    return FLUSH_CYCLES + unit_cycles + drain + search + extras[1] + (POOL_CYCLES if extras[0] else 0)
 
 
 @njit(cache=True)
 def _pools(layer: IntArray) -> int:
     return layer[L_POOL_K] > 1 and not layer[L_RAW]
+
+
+@njit(cache=True)
+def _extras(layer: IntArray) -> IntArray:
+    """Returns what a layer makes an engine have: `extras` of `tile_latency`."""
+    return np.array([_pools(layer), layer[L_RESIDUAL] > -2], dtype=np.int64)
+
+
+@njit(cache=True)
+def _residual_reads(layers: IntArray, engines: IntArray, assignment: IntArray, out: IntArray, i: int) -> int:
+    """Returns the reads of a block's residual: a word for each plane group of it as the layer that takes it as its input has it.
+
+    Two for each where lanes hold columns askew, `stored_tensors.residual_reads`.
+    """
+    source, engine = layers[i, L_RESIDUAL], assignment[i]
+    if source == -2:
+        return 0
+    bits, pa, padding = layers[i, L_OUT_BITS], out[i, M_PA], 0
+    if source >= 0:
+        bits = layers[source, L_OUT_BITS]
+        for reader in range(source + 1, len(layers)):
+            if layers[reader, L_INPUT] == source and assignment[reader] == engine and out[reader, M_PA]:
+                pa, padding = out[reader, M_PA], max(padding, layers[reader, L_PAD_L])
+    askew = not engines[engine, E_BATCH] and padding % engines[engine, E_DN]
+    return ceil_div(bits, pa) * (2 if askew else 1)
 
 
 @njit(cache=True)
@@ -298,17 +328,23 @@ def map_layers(layers: IntArray, engines: IntArray, assignment: IntArray, batch:
 def set_times(layers: IntArray, engines: IntArray, assignment: IntArray, batch: int, out: IntArray) -> None:
     """Completes mappings of which planes per word, packing and T are given."""
     n = len(layers)
-    reader_pa, pools = np.full(n, _NO_READER, dtype=np.int64), np.zeros(len(engines), dtype=np.int64)
+    reader_pa, extras = np.full(n, _NO_READER, dtype=np.int64), np.zeros((len(engines), 2), dtype=np.int64)
     for i in range(n):
-        pools[assignment[i]] |= _pools(layers[i])
-        for source in (layers[i, L_INPUT], layers[i, L_RESIDUAL]):
-            if source >= 0:
-                reader_pa[source] = min(reader_pa[source], out[i, M_PA])
+        extras[assignment[i]] |= _extras(layers[i])
+        if layers[i, L_INPUT] >= 0:
+            reader_pa[layers[i, L_INPUT]] = min(reader_pa[layers[i, L_INPUT]], out[i, M_PA])
+    for i in range(n):
+        source = layers[i, L_RESIDUAL]
+        if (
+            source >= 0 and reader_pa[source] == _NO_READER
+        ):  # only added, so in words like those of who adds it
+            reader_pa[source] = out[i, M_PA]
     for i in range(n):
         if out[i, M_PA]:
-            pa = 0 if layers[i, L_IS_RESULT] else reader_pa[i]
-            _set_times(layers[i], engines[assignment[i]], batch, pa, pools[assignment[i]], out[i])
-            _set_program(layers[i], engines[assignment[i]], pools[assignment[i]], out[i])
+            e, pa = assignment[i], 0 if layers[i, L_IS_RESULT] else reader_pa[i]
+            reads = _residual_reads(layers, engines, assignment, out, i)
+            _set_times(layers[i], engines[e], batch, pa, extras[e], reads, out[i])
+            _set_program(layers[i], engines[e], extras[e, 0], out[i])
 
 
 @njit(cache=True)
@@ -345,13 +381,19 @@ def map_run(
         row = out[i - first]
         if row[M_PA] == 0:
             continue
-        pools, pa = _pools(layers[i]), reads[i - first] % _NO_READER
+        extras, pa, added = _extras(layers[i]), reads[i - first] % _NO_READER, 0
+        if layers[i, L_RESIDUAL] > -2:
+            source = layers[i, L_RESIDUAL]
+            widest = 1
+            while engine[E_PA_MASK] >= 2 * widest:
+                widest *= 2
+            added = ceil_div(layers[source if source >= 0 else i, L_OUT_BITS], widest)
         if len(saving) > 0:
             saving[i - first] = 0
             if 0 < pa < layers[i, L_OUT_BITS] and not layers[i, L_RAW]:
-                _set_times(layers[i], engine, batch, 0, pools, row)
+                _set_times(layers[i], engine, batch, 0, extras, added, row)
                 saving[i - first, 0], saving[i - first, 1] = row[M_ROW_CYCLES], row[M_LATENCY]
-        _set_times(layers[i], engine, batch, pa, pools, row)
+        _set_times(layers[i], engine, batch, pa, extras, added, row)
         if len(saving) > 0 and saving[i - first, 1] > 0:
             saving[i - first, 0] = row[M_ROW_CYCLES] - saving[i - first, 0]
             saving[i - first, 1] = row[M_LATENCY] - saving[i - first, 1]

@@ -23,7 +23,12 @@ from foldwright.accel.export.fitting import FROM_LOADER, Room, roomy_hardware
 from foldwright.accel.export.package import Package, package
 from foldwright.accel.layout import lay_out
 from foldwright.accel.mapping import M_CYCLES, map_layers
-from foldwright.accel.random_network import FirstLayer, RandomNetwork, random_network
+from foldwright.accel.random_network import (
+    FirstLayer,
+    RandomNetwork,
+    random_network,
+    random_residual_network,
+)
 from foldwright.accel.rtl.accelerator import AcceleratorShape
 from foldwright.accel.rtl.window import WindowShape
 from foldwright.accel.tables import engine_table, layer_table
@@ -42,7 +47,10 @@ MOST_CYCLES = 60_000
 
 @dataclass(frozen=True)
 class Variant:
-    """Hardware to try networks on. `assignments` are the engines of chains that it can run."""
+    """Hardware to try networks on. `assignments` are the engines of networks that it can run.
+
+    Where its room has bits for residuals, networks have blocks with residual adds; else they are chains.
+    """
 
     name: str
     engines: tuple[Engine, ...]
@@ -108,6 +116,9 @@ _B, _C, _AND = LaneMode.BATCH, LaneMode.COLUMN, Arithmetic.AND
 _ONE = ((0,), (0, 0), (0, 0, 0))
 _TWO = ((0, 1), (0, 0, 1), (0, 1, 1))
 _BACK = ((0, 1, 0),)
+_BLOCKS = tuple((0,) * count for count in (3, 4, 5, 6))
+_BLOCKS_BEHIND = tuple((0,) + (1,) * count for count in (3, 4, 5))
+_ADDS = Room(own_words=4096, inbox_words=8192, residual_bits=4)
 
 VARIANTS = (
     Variant("batch", (_engine(8, 16, 3, _B),), _ONE, (FROM_LOADER,)),
@@ -160,6 +171,20 @@ VARIANTS = (
         "dsp-window-then-batch",
         (_dsp(8, 72, 5, 8, _B, window_bits=216, drain_lanes=2), _engine(8, 16, 5, _B)),
         _TWO, (None, 0), 1, FirstLayer(3, 8, ActKind.UNSIGNED, (3, 3), (1, 1), 1),
+    ),
+    Variant("batch-residual", (_engine(8, 16, 3, _B),), _BLOCKS, (FROM_LOADER,), streams=True, room=_ADDS),
+    Variant(
+        "column-residual", (_engine(8, 32, 4, _C, planes_per_word=(1, 2)),), _BLOCKS, (FROM_LOADER,), room=_ADDS
+    ),
+    Variant(
+        "batch-residual-pairs",
+        (_engine(16, 64, 5, _B, planes_per_word=(2,), drain_lanes=2),),
+        _BLOCKS, (FROM_LOADER,), dram_bits=64, room=_ADDS,
+    ),
+    Variant(
+        "residual-from-inbox",
+        (_engine(9, 18, 2, _C, arithmetic=_AND), _engine(9, 36, 3, _C, arithmetic=_AND)),
+        _BLOCKS_BEHIND, (FROM_LOADER, 0), 1, streams=True, room=_ADDS,
     ),
 )  # fmt: skip
 
@@ -216,13 +241,15 @@ def _reason(text: str) -> str:
 
 def _draw(variant: Variant, rng: np.random.Generator) -> Trial:
     assignment = variant.assignments[int(rng.integers(len(variant.assignments)))]
-    network = random_network(
-        rng,
-        len(assignment),
-        weight_kinds=variant.weight_kinds,
-        most_levels=variant.most_levels,
-        first=variant.first,
-    )
+    kinds, levels, bits = variant.weight_kinds, variant.most_levels, variant.room.residual_bits
+    if bits:
+        network = random_residual_network(
+            rng, len(assignment), weight_kinds=kinds, most_levels=levels, residual_bits=bits
+        )
+    else:
+        network = random_network(
+            rng, len(assignment), weight_kinds=kinds, most_levels=levels, first=variant.first
+        )
     batch = int(rng.integers(1, 2 * max(engine.dn for engine in variant.engines) + 1))
     datapath = Datapath(variant.engines, assignment, batch_frames=batch)
     mappings = map_layers(

@@ -1,7 +1,9 @@
-"""Random chains of integer layers with exact references: what generated hardware is tried on.
+"""Random networks of integer layers with exact references: what generated hardware is tried on.
 
-Weights, thresholds, paddings, strides, groups and poolings are random; every accumulator range is exact and thresholds
-lie where codes vary. A `RandomNetwork` has what layout, export and comparison need of a network, and no ONNX file.
+Chains, and blocks with a residual add around which a tensor goes as it is or through a 1x1 layer. Weights, thresholds,
+paddings, strides, groups and poolings are random; every accumulator range is exact and thresholds lie where codes vary. A
+`RandomNetwork` has what layout, export and comparison need of a network, and no ONNX file. `random_weights` gives one of
+given shapes.
 """
 
 from __future__ import annotations
@@ -25,8 +27,16 @@ from foldwright.accel.workload import (
     WeightKind,
     Workload,
 )
+from foldwright.errors import ModelError
 
-__all__ = ["FirstLayer", "RandomNetwork", "random_entry", "random_network"]
+__all__ = [
+    "FirstLayer",
+    "RandomNetwork",
+    "random_entry",
+    "random_network",
+    "random_residual_network",
+    "random_weights",
+]
 
 Int64s = npt.NDArray[np.int64]
 _KERNELS = (1, 2, 3, 3, 4, 5, 7)
@@ -34,7 +44,7 @@ _KERNELS = (1, 2, 3, 3, 4, 5, 7)
 
 @dataclass(frozen=True, eq=False)
 class RandomNetwork:
-    """A chain of layers; `layers` by name, in order."""
+    """Layers by name, in order."""
 
     name: str
     workload: Workload
@@ -117,6 +127,135 @@ def random_network(
     return RandomNetwork("random", workload, {e.name: e for e in entries})
 
 
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """A stored tensor: its maker, channels, rows and columns, and the range of its values."""
+
+    name: str
+    shape: tuple[int, int, int]
+    low: int
+    high: int
+
+    @property
+    def kind(self) -> ActKind:
+        return ActKind.SIGNED if self.low < 0 else ActKind.UNSIGNED
+
+    @property
+    def bits(self) -> int:
+        if self.low < 0:
+            return max((-self.low - 1).bit_length(), max(self.high, 0).bit_length()) + 1
+        return max(1, self.high.bit_length())
+
+
+class _Blocks:
+    """Draws layers one after another; `made` are their results."""
+
+    def __init__(
+        self, rng: np.random.Generator, weight_kinds: tuple[WeightKind, ...], most_levels: int
+    ) -> None:
+        self.rng, self._weight_kinds, self._most_bits = rng, weight_kinds, (most_levels + 1).bit_length() - 1
+        self.entries: list[IntegerLayer] = []
+        self.made: list[_Tensor] = []
+
+    def add(
+        self, source: _Tensor, out_channels: int, kernel: int, stride: int = 1, added: _Tensor | None = None,
+        pools: bool = False, raw: bool = False,
+    ) -> _Tensor:  # fmt: skip
+        """Adds a convolution with half its kernel as padding of all sides; returns its result."""
+        rng, (channels, height, width) = self.rng, source.shape
+        weight_kind = self._weight_kinds[int(rng.integers(len(self._weight_kinds)))]
+        groups = int(rng.choice([g for g in (1, 1, 1, 2) if channels % g == 0 == out_channels % g]))
+        bits = int(rng.integers(1, self._most_bits + 1))
+        base = -(1 << bits - 1) if bits > 1 and rng.random() < 0.4 else 0
+        low, high = base, base + (1 << bits) - 1
+        if added is not None:
+            low, high = low + added.low, high + added.high
+        name = f"layer{len(self.entries)}"
+        held = _Tensor(name, (0, 0, 0), low, high)
+        layer = Layer(
+            name, LayerKind.CONV, (source.name,) if added is None else (source.name, added.name), channels, height, width,
+            out_channels, (kernel, kernel), (stride, stride), (kernel // 2,) * 4, groups,
+            {WeightKind.BINARY: 1, WeightKind.TERNARY: 2}.get(weight_kind, int(rng.integers(2, 4))), weight_kind,
+            source.bits, source.kind, ResultKind.RAW if raw else ResultKind.THRESHOLDS, held.bits, held.kind, 24,
+        )  # fmt: skip
+        if pools:
+            layer = replace(layer, pool=_random_pool(rng, layer))
+        self.entries.append(random_entry(layer, rng, None if raw else (base, (1 << bits) - 1)))
+        made = replace(held, shape=(out_channels, layer.stored_height, layer.stored_width))
+        self.made.append(made)
+        return made
+
+
+def random_residual_network(
+    rng: np.random.Generator,
+    layers: int,
+    *,
+    weight_kinds: tuple[WeightKind, ...],
+    most_levels: int,
+    residual_bits: int,
+    most_channels: int = 24,
+) -> RandomNetwork:
+    """Returns a network of blocks that end in a residual add, as many as go into so many layers.
+
+    Args:
+        most_levels: see `random_network`.
+        residual_bits: the most that a tensor may have which is added.
+    """
+    image = _Tensor(
+        IMAGE, (int(rng.integers(1, 7)), int(rng.integers(3, 10)), int(rng.integers(3, 10))), 0,
+        (1 << int(rng.integers(1, 4))) - 1,
+    )  # fmt: skip
+    blocks = _Blocks(rng, weight_kinds, most_levels)
+    x = blocks.add(
+        image, int(rng.integers(1, most_channels)), int(rng.choice((1, 3))), pools=rng.random() < 0.3
+    )
+    while len(blocks.entries) < layers:
+        room, channels = layers - len(blocks.entries), int(rng.integers(1, most_channels))
+        kernels = [int(k) for k in rng.choice((1, 3, 3), 2)]
+        same = [t for t in blocks.made if t.shape == x.shape and t.bits <= residual_bits]
+        pools, raw = bool(rng.random() < 0.3), room == 1 and bool(rng.random() < 0.6)
+        if room >= 3 and rng.random() < 0.5:
+            stride, out = int(rng.integers(1, 3)), int(rng.integers(1, most_channels))
+            a = blocks.add(x, channels, kernels[0], stride)
+            x = blocks.add(a, out, kernels[1], added=blocks.add(x, out, 1, stride), pools=pools)
+        elif room >= 2 and same:
+            a = blocks.add(x, channels, kernels[0])
+            added = same[int(rng.integers(len(same)))] if rng.random() < 0.8 else x
+            x = blocks.add(a, x.shape[0], kernels[1], added=added, pools=pools)
+        elif same and not raw and rng.random() < 0.6:
+            x = blocks.add(x, x.shape[0], kernels[1], added=same[-1], pools=pools)
+        else:
+            x = blocks.add(x, channels, kernels[1], pools=pools and not raw, raw=raw)
+    workload = Workload(
+        "random", tuple(e.layer for e in blocks.entries), *image.shape, image.bits, ActKind.UNSIGNED
+    )
+    return RandomNetwork("random", workload, {e.name: e for e in blocks.entries})
+
+
+def random_weights(workload: Workload, rng: np.random.Generator) -> RandomNetwork:
+    """Returns a network of given shapes, of which sums with residuals stay within the bits that their readers have.
+
+    Raises:
+        ModelError: there are more adds one behind the other than the bits of a tensor allow.
+    """
+    most = {layer.name: (1 << layer.out_bits) - 1 for layer in workload.layers}
+    codes: dict[str, tuple[int, int]] = {}
+    for layer in reversed(workload.layers):
+        if layer.result is ResultKind.RAW or layer.out_kind is not ActKind.UNSIGNED:
+            continue
+        levels = most[layer.name]
+        if len(layer.inputs) > 1:  # its own share is one level, the rest is left to what it adds
+            added, levels = layer.inputs[1], 1
+            most[added] = min(most[added], most[layer.name] - 1)
+        if most[layer.name] < len(layer.inputs):
+            raise ModelError(
+                f"layer {layer.name!r}: {layer.out_bits} bits are too few for the sums that it is part of"
+            )
+        codes[layer.name] = (0, levels)
+    entries = {layer.name: random_entry(layer, rng, codes.get(layer.name)) for layer in workload.layers}
+    return RandomNetwork(workload.name, workload, entries)
+
+
 def _as_first(layer: Layer, first: FirstLayer, rng: np.random.Generator) -> Layer:
     """Returns a layer with the given kernel, stride and left padding; its pooling is drawn again."""
     height, width = layer.in_height, layer.in_width
@@ -196,8 +335,14 @@ def _random_pool(rng: np.random.Generator, layer: Layer) -> Pool | None:
     return Pool(PoolKind.MAX, kernel, stride, (before[0], before[1], after[0], after[1]))  # type: ignore[arg-type]
 
 
-def random_entry(layer: Layer, rng: np.random.Generator) -> IntegerLayer:
-    """Returns a layer with random weights and thresholds."""
+def random_entry(
+    layer: Layer, rng: np.random.Generator, codes: tuple[int, int] | None = None
+) -> IntegerLayer:
+    """Returns a layer with random weights and thresholds.
+
+    Args:
+        codes: lowest result and how many thresholds lie above it, where those are not what the layer's output holds.
+    """
     choices: dict[WeightKind, Any] = {
         WeightKind.BINARY: [-1, 1],
         WeightKind.TERNARY: [-1, 0, 1],
@@ -214,7 +359,7 @@ def random_entry(layer: Layer, rng: np.random.Generator) -> IntegerLayer:
         acc_min, acc_max = np.minimum(acc_min, 0), np.maximum(acc_max, 0)
     thresholds, negate = None, rng.random(len(rows)) < 0.4
     if layer.result is ResultKind.THRESHOLDS:
-        count = (1 << layer.out_bits) - 1
+        count = codes[1] if codes else (1 << layer.out_bits) - 1
         middle, span = (acc_min + acc_max)[:, None] // 2, 1 + (acc_max - acc_min)[:, None] // 6
         middle = np.where(negate[:, None], -middle, middle)
         thresholds = np.sort(middle + rng.integers(-span, span + 1, (len(rows), count)), axis=1)
@@ -223,6 +368,7 @@ def random_entry(layer: Layer, rng: np.random.Generator) -> IntegerLayer:
         base, step = -1, 2
     elif layer.out_kind is ActKind.SIGNED:
         base = -(1 << layer.out_bits - 1)
+    base = codes[0] if codes else base
     ones = np.ones(len(rows))
     return IntegerLayer(
         layer, layer.name, weights, thresholds, negate, base if thresholds is not None else 0, step,

@@ -41,7 +41,8 @@ class WriterShape:
     """The engine (`dm`, `dn`, `code_bits`, `acc_bits`, `drain_lanes`, whether lanes are frames) and what is behind it.
 
     `code_bits` is 0 for an engine that gives accumulators only. `pool_words` are the entries of the row memory of
-    pooling, 0 without pooling. `store` says whether results may go to DRAM.
+    pooling, 0 without pooling. `store` says whether results may go to DRAM. `code_cycles` is how much later codes come than
+    their accumulators where that is not `code_bits`, else 0.
 
     Raises:
         ConfigError: blocks are not whole bytes of a target, fit none of its words, or the lanes do not go together.
@@ -56,6 +57,7 @@ class WriterShape:
     pool_words: int = 0
     targets: tuple[MapTarget, ...] = ()
     store: bool = False
+    code_cycles: int = 0
 
     def __post_init__(self) -> None:
         wrong = [
@@ -79,6 +81,11 @@ class WriterShape:
 
     def _lanes_stay(self) -> bool:
         return self.is_batch and all(t.is_batch and t.dn == self.dn for t in self.targets)
+
+    @property
+    def search_cycles(self) -> int:
+        """Cycles from accumulators to their codes."""
+        return self.code_cycles or self.code_bits
 
     @property
     def lane_groups(self) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from foldwright.accel.cost import cost
 from foldwright.accel.datapath import Arithmetic, Datapath, Engine, EngineKind, LaneMode
 from foldwright.accel.dsp_shape import LANES_PER_SLICE
-from foldwright.accel.layout import AcceleratorLayout, lay_out
+from foldwright.accel.layout import AcceleratorLayout, LayeredNetwork, lay_out
 from foldwright.accel.layout_cost import (
     bram36_of_layout,
     datapath_of_layout,
@@ -28,7 +28,6 @@ from foldwright.accel.layout_cost import (
     streamed_bits,
 )
 from foldwright.accel.mapping import M_CYCLES, M_LATENCY, map_layers
-from foldwright.accel.network import Network
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.tilings import LayerTiling
 from foldwright.agents.stop import NO_COST, CpuClock, StopRule
@@ -65,7 +64,7 @@ class Buildable:
 
 
 def nearest_buildable(
-    network: Network,
+    network: LayeredNetwork,
     datapath: Datapath,
     part: Part,
     lut_budget: int,
@@ -140,7 +139,7 @@ class _Judge:
     """Says what a datapath is worth, None where it cannot be built or does not fit; remembers why the last did not."""
 
     def __init__(
-        self, network: Network, part: Part, lut_budget: int, technology: str, accepts: Callable[[AcceleratorLayout], bool]
+        self, network: LayeredNetwork, part: Part, lut_budget: int, technology: str, accepts: Callable[[AcceleratorLayout], bool]
     ) -> None:  # fmt: skip
         self._network, self._part, self._luts, self._technology = network, part, lut_budget, technology
         self._accepts = accepts

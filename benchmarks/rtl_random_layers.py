@@ -2,9 +2,10 @@
 
     python benchmarks/rtl_random_layers.py --json rtl_random_layers.json
 
-Chains of one to three layers run through the whole RTL (loader, engines, writers, storer) of `random_hardware.VARIANTS`,
-with random stalls on every channel and random latency of DRAM. A layer counts as one configuration. The second part
-is the table of errors that the accelerator reports when its programs, registers or memory are spoilt.
+Chains of one to three layers, and networks of three to six with residual adds, run through the whole RTL (loader, engines,
+writers, storer) of `random_hardware.VARIANTS`, with random stalls on every channel and random latency of DRAM. A layer counts
+as one configuration. The second part is the table of errors that the accelerator reports when its programs, registers or
+memory are spoilt.
 """
 
 from __future__ import annotations
@@ -134,6 +135,7 @@ def _kinds(trial: Trial) -> Counter[str]:
             "pooled": pool is not None,
             "pooled with overlap": overlaps,
             "raw": layer.result is ResultKind.RAW,
+            "adding a residual": layout.residual >= 0,
             "weights streamed": layout.tiling.streams_weights,
             "in tiles": len(layout.order) > 1,
         }

@@ -24,7 +24,7 @@ from foldwright.accel.encoding import Encoding
 from foldwright.accel.export.dram import map_words_of
 from foldwright.accel.export.package import Package
 from foldwright.accel.layers import LayerTrace
-from foldwright.accel.layout import LayerLayout
+from foldwright.accel.stored_tensors import StoredTensor
 from foldwright.accel.writer_shape import MapTarget
 from foldwright.errors import VerificationError
 
@@ -115,13 +115,13 @@ def compare_layers(
         ]
         for span in spans:
             layer = span.run.layer
-            if layer.consumer < 0:
+            tensor = package.layout.tensors.get(layer.index)
+            if tensor is None:
                 continue
-            reader = layers[layer.consumer]
-            model = models[shape.targets.index(reader.engine)]
+            model = models[shape.targets.index(tensor.engine)]
             frame = span.round * package.batch_frames
             wanted = reference[layer.name].output[frame : frame + package.batch_frames]
-            part = _played(model, traces[e], span, reader, wanted, frame)
+            part = _played(model, traces[e], span, tensor, wanted, frame)
             found[layer.index] = _joined(found[layer.index], part)
     last = layers[-1]
     items = _stored(package, traces[last.engine], frames)
@@ -185,37 +185,37 @@ def _played(
     model: _MapModel,
     records: npt.NDArray[Any],
     span: TileSpan,
-    reader: LayerLayout,
+    tensor: StoredTensor,
     wanted: Int64s,
     first_frame: int,
 ) -> _Part:
-    """Plays a tile's writes; behind the layer's last tile, compares what the reader finds."""
-    low = reader.copies[span.round % len(reader.copies)]
-    high = low + reader.frames * reader.frame_words
+    """Plays a tile's writes; behind the layer's last tile, compares what readers find."""
+    low = tensor.copies[span.round % len(tensor.copies)]
+    high = low + tensor.words
     if span.run.is_first:
         model.bits[low:high] = _UNWRITTEN
     address = model.play(records[records_of(records, span)])
     part = _Part(stray_writes=int(((address < low) | (address >= high)).sum()))
     if not span.run.is_last:
         return part
-    got = _lane_words(reader, model.bits[low:high])[: len(wanted)]
-    words = map_words_of(reader.encoding, wanted)
+    got = _lane_words(tensor, model.bits[low:high])[: len(wanted)]
+    words = map_words_of(tensor.encoding, wanted)
     if np.array_equal(got, words):
         return replace(part, values=wanted.size)
-    codes, unused = _codes(reader.encoding, got)
-    compared = _counted(codes, reader.encoding.act_bits_of(wanted), first_frame)
+    codes, unused = _codes(tensor.encoding, got)
+    compared = _counted(codes, tensor.encoding.act_bits_of(wanted), first_frame)
     return replace(compared, stray_bits=unused, stray_writes=part.stray_writes)
 
 
-def _lane_words(reader: LayerLayout, bits: Bits) -> Bits:
+def _lane_words(tensor: StoredTensor, bits: Bits) -> Bits:
     """Returns the lane words of a map by pixel, (frames, rows, columns, words, dk); lanes without a frame come last."""
-    layer, (_, dn, dk) = reader.entry.layer, bits.shape
-    if reader.encoding.engine.lanes is LaneMode.BATCH:
-        shaped = bits.reshape(reader.frames, layer.in_height, layer.in_width, -1, dn, dk)
-        return shaped.transpose(0, 4, 1, 2, 3, 5).reshape(reader.frames * dn, *shaped.shape[1:4], dk)
+    layer, (_, dn, dk) = tensor.form.consumer, bits.shape
+    if tensor.encoding.engine.lanes is LaneMode.BATCH:
+        shaped = bits.reshape(tensor.frames, layer.in_height, layer.in_width, -1, dn, dk)
+        return shaped.transpose(0, 4, 1, 2, 3, 5).reshape(tensor.frames * dn, *shaped.shape[1:4], dk)
     stride, left = layer.stride[1], layer.padding[1]
     groups = -(-(layer.in_width + left) // (stride * dn))
-    shaped = bits.reshape(reader.frames, layer.in_height, groups, stride, -1, dn, dk)
+    shaped = bits.reshape(tensor.frames, layer.in_height, groups, stride, -1, dn, dk)
     position, phase = np.divmod(np.arange(layer.in_width) + left, stride)
     group, lane = np.divmod(position, dn)
     return shaped[:, :, group, phase, :, lane].transpose(1, 2, 0, 3, 4)

@@ -175,7 +175,7 @@ def _decided(layout: AcceleratorLayout, part: Part) -> tuple[NetworkTables, Int6
             min(layer.tile_rows, int(mappings[i, M_ROWS])),
             ORDER_ROWS if layer.tiling.rows_outside else ORDER_WEIGHTS,
         )
-        output = OUTPUT_DRAM if layer.consumer < 0 else OUTPUT_CHIP
+        output = OUTPUT_CHIP if layer.index in layout.tensors else OUTPUT_DRAM
         weights = _LEAD if layer.tiling.streams_weights else WEIGHTS_PINNED_AHEAD
         choices[DECISIONS * i : DECISIONS * (i + 1)] = (weights, output, 0)
     return (layers, engines, mappings, assignment, widths, geometries, tiles, numbers), choices
@@ -201,9 +201,8 @@ def cycle_report(
     layout, batch = package.layout, package.batch_frames
     rounds = -(-frames // batch)
     spans = tile_spans(layout, traces, rounds)
-    ends = [
-        x.end_cycle for x in spans[layout.layers[-1].engine] if x.run.layer.consumer < 0 and x.run.is_last
-    ]
+    last = layout.layers[-1]
+    ends = [x.end_cycle for x in spans[last.engine] if x.layer == last.index and x.run.is_last]
     steady = _steady_rounds(rounds, len(spans))
     waits = _Waits(package, spans)
     simulated = simulated_layers(layout, part)
@@ -309,7 +308,7 @@ class _Waits:
             handed = max((self._handed(engine, place, token) for token in tile.waits), default=0)
             granted = min(max(read, handed) + _GRANT_CYCLES * len(tile.waits), span.start_cycle)
         tokens = self.package.tokens
-        outer = {tokens.full[0], tokens.results_free, *tokens.weights_full.values()}
+        outer = {tokens.full[-1], tokens.results_free, *tokens.weights_full.values()}
         if not outer & set(tile.waits):
             granted = span.start_cycle
         parts = (read - begin, granted - read, span.start_cycle - granted)

@@ -3,7 +3,7 @@
 The formulas are those of `accel.mapping`; only the latency of a unit, which is estimated there, is the netlist's here. A tile
 lasts from its `go` to the cycle in which its results are in memory. Its parts add up:
 
-    compute      blocks * frames * rows * columns * cycles of a block, idle steps included
+    compute      blocks * frames * rows * columns * cycles of a block, idle steps and reads of residuals included
     window       what a layer that packs taps waits for its window: at the start, at every row's start, and within rows
     fill, drain  from `go` to the first loop state, and from the last one through unit, drain, threshold search and writer
 """
@@ -67,13 +67,15 @@ class TileTimes:
         layout, layer, mapping = self._package.layout, run.layer, self._mappings[run.layer.index]
         engine, row = layer.encoding.engine, engine_table([layout.datapath.engines[layer.engine]])[0]
         entry = layer_table(layout.network.workload)[layer.index]
-        pools = int(self._package.hardware.engines[layer.engine].writer.pool_words > 0)
-        estimate = tile_latency(entry, row, mapping[M_DRAIN], unit_latency(row), pools)
+        shape = self._package.hardware.engines[layer.engine]
+        extras = np.array([shape.writer.pool_words > 0, shape.residual is not None], dtype=np.int64)
+        estimate = tile_latency(entry, row, mapping[M_DRAIN], unit_latency(row), extras)
         unit = _unit_cycles(engine)
-        exact = tile_latency(entry, row, mapping[M_DRAIN], unit, pools)
+        exact = tile_latency(entry, row, mapping[M_DRAIN], unit, extras)
         low, high = run.cut.rows
         rows = run.cut.blocks_count * (high - low)
-        compute = rows * mapping[M_GROUPS_PER_ROW] * max(mapping[M_T], mapping[M_DRAIN])
+        block = max(mapping[M_T] + layout.residual_reads(layer), mapping[M_DRAIN])
+        compute = rows * mapping[M_GROUPS_PER_ROW] * block
         window = rows * mapping[M_ROW_CYCLES] - compute + mapping[M_LATENCY] - estimate
         return TileTime(int(compute), int(window), int(exact))
 

@@ -110,6 +110,7 @@ def manifest_of(package: Package, technology: str) -> dict[str, Any]:
                 "words": layer.frame_words * layer.frames, "planes_per_word": layer.encoding.pa,
                 "weight_base": layer.weight_base, "threshold_base": layer.threshold_base, "blocks": layer.blocks,
                 "tiles": len(layer.order), "streams_weights": layer.tiling.streams_weights,
+                **({"adds": layout.layers[layer.residual].name} if layer.residual >= 0 else {}),
             }
             for layer in layout.layers
         ],

@@ -9,8 +9,8 @@ fields that change are set. Tokens are numbered here for the whole accelerator:
 | image free | first engine, per load | loader | 2 |
 | weights loaded | loader, per tile of streamed weights of an engine | that engine | 0 |
 | weights free | that engine, per tile of streamed weights | loader | 2 |
-| tensor full | its producer | its consumer, where that is another engine | 0 |
-| tensor free | its consumer | its producer | 2 |
+| tensor full | its producer | its first reader, where that is another engine | 0 |
+| tensor free | its last reader | its producer | 2 |
 | results free | storer, per round | last engine | 2 |
 """
 
@@ -25,12 +25,14 @@ from foldwright.accel.datapath import LaneMode
 from foldwright.accel.images import MapWindow, Tile, tile_program
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
 from foldwright.accel.mapping import ceil_div
+from foldwright.accel.residual_program import ResidualShape, residual_fields
 from foldwright.accel.rtl.complete import EngineShape
 from foldwright.accel.rtl.program import EXTRA_FIELDS, Field, TileProgram, slot_words, step_words, word
 from foldwright.accel.tilings import LayerTile
 from foldwright.accel.workload import ResultKind
 from foldwright.accel.writer_program import MapPlace, WriterTile, pool_entries, writer_fields
 from foldwright.accel.writer_shape import WriterShape
+from foldwright.errors import ConfigError
 
 __all__ = [
     "ROUNDS_OF_PROGRAM",
@@ -40,6 +42,7 @@ __all__ = [
     "core_program",
     "executor_words",
     "extra_fields",
+    "idle_code_of",
     "run_tiles",
     "tokens_of",
     "writer_tile",
@@ -50,7 +53,7 @@ ROUNDS_OF_PROGRAM = 2
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token numbers. `full` and `free` are by the layer that reads the tensor; layer 0 stands for the image.
+    """Token numbers. `full` and `free` are by the layer that makes the tensor, -1 for the image.
 
     `weights_full` and `weights_free` are by the engine whose weights stream.
     """
@@ -73,9 +76,9 @@ def tokens_of(layout: AcceleratorLayout) -> Tokens:
     full, free = {}, {}
     weights_full, weights_free = {}, {}
     number = 0
-    for layer in layout.layers:
-        if layer.source is not Source.OWN:
-            full[layer.index], free[layer.index] = number, number + 1
+    for producer in (-1, *layout.tensors):
+        if producer < 0 or layout.tensors[producer].source is Source.INBOX:
+            full[producer], free[producer] = number, number + 1
             number += 2
     for engine, (_, words) in enumerate(layout.streams):
         if words:
@@ -185,26 +188,32 @@ def executor_words(layout: AcceleratorLayout, engine: int, shape: EngineShape, t
 
 def _waits(layout: AcceleratorLayout, run: RunTile, tokens: Tokens) -> list[int]:
     layer, out = run.layer, []
-    if layer.index in tokens.full and (run.takes_rows if layer.producer < 0 else run.is_first):
-        out.append(tokens.full[layer.index])
+    if layer.producer < 0 and run.takes_rows:
+        out.append(tokens.full[-1])
+    for tensor in layout.tensors_read(layer):
+        if tensor.producer in tokens.full and run.is_first and tensor.first_reader == layer.index:
+            out.append(tokens.full[tensor.producer])
     if run.takes_weights:
         out.append(tokens.weights_full[layer.engine])
     if run.is_first:
-        if layer.consumer < 0:
+        if layer.index not in layout.tensors:
             out.append(tokens.results_free)
-        elif layer.consumer in tokens.free:
-            out.append(tokens.free[layer.consumer])
+        elif layer.index in tokens.free:
+            out.append(tokens.free[layer.index])
     return out
 
 
 def _gives(layout: AcceleratorLayout, run: RunTile, tokens: Tokens) -> list[int]:
     layer, out = run.layer, []
-    if layer.index in tokens.free and (run.leaves_rows if layer.producer < 0 else run.is_last):
-        out.append(tokens.free[layer.index])
+    if layer.producer < 0 and run.leaves_rows:
+        out.append(tokens.free[-1])
+    for tensor in layout.tensors_read(layer):
+        if tensor.producer in tokens.free and run.is_last and tensor.last_reader == layer.index:
+            out.append(tokens.free[tensor.producer])
     if run.leaves_weights:
         out.append(tokens.weights_free[layer.engine])
-    if layer.consumer in tokens.full and run.is_last:
-        out.append(tokens.full[layer.consumer])
+    if layer.index in tokens.full and run.is_last:
+        out.append(tokens.full[layer.index])
     return out
 
 
@@ -219,7 +228,7 @@ def core_program(layout: AcceleratorLayout, run: RunTile) -> TileProgram:
     groups = layer.seen.layer.in_width
     if not lanes:
         seen = layer.seen.layer
-        groups = ceil_div(ceil_div(seen.in_width + seen.padding[1], seen.stride[1]), encoding.engine.dn)
+        groups = ceil_div(ceil_div(seen.in_width + layer.map_padding, seen.stride[1]), encoding.engine.dn)
     program = tile_program(
         encoding,
         tile,
@@ -228,6 +237,8 @@ def core_program(layout: AcceleratorLayout, run: RunTile) -> TileProgram:
         weight_base=run.weight_base,
         threshold_base=layer.threshold_base + cut.first_block,
         interval=layout.beat_interval(layer),
+        map_padding=layer.map_padding,
+        residual_reads=layout.residual_reads(layer),
     )
     changes = {
         Field.FRAMES: layer.frames,
@@ -244,20 +255,23 @@ def core_program(layout: AcceleratorLayout, run: RunTile) -> TileProgram:
 
 
 def extra_fields(layout: AcceleratorLayout, run: RunTile, shape: EngineShape) -> dict[int, int]:
-    """Returns the fields of writer and window for a tile, by number."""
+    """Returns the fields of writer, window and residual for a tile, by number."""
     fields = {f"writer.{name}": value for name, value in _writer_fields(layout, run, shape).items()}
     if run.layer.source is Source.WINDOW:
         fields |= {f"window.{name}": value for name, value in _window_fields(run).items()}
+    if shape.residual is not None:
+        fields |= {
+            f"residual.{name}": value for name, value in _residual_fields(layout, run, shape.residual).items()
+        }
     return {EXTRA_FIELDS + k: fields[name] for k, name in enumerate(shape.extra_names) if name in fields}
 
 
 def _writer_fields(layout: AcceleratorLayout, run: RunTile, shape: EngineShape) -> dict[str, int]:
     layer, place = run.layer, None
-    if layer.consumer >= 0:
-        reader = layout.layers[layer.consumer]
-        assert reader.form is not None
-        copy = run.round % len(reader.copies)
-        place = MapPlace(reader.form, shape.targets.index(reader.engine), reader.copies[copy])
+    if layer.index in layout.tensors:
+        tensor = layout.tensors[layer.index]
+        copy = run.round % len(tensor.copies)
+        place = MapPlace(tensor.form, shape.targets.index(tensor.engine), tensor.copies[copy])
     tile = writer_tile(layout, layer, run.cut, shape.writer)
     return writer_fields(shape.writer, replace(tile, place=place, code_offset=code_offset(layout, layer)))
 
@@ -284,9 +298,54 @@ def writer_tile(
 
 def code_offset(layout: AcceleratorLayout, layer: LayerLayout) -> int:
     """Returns what the writer adds to a code to get the stored activation: how the reader holds the lowest value."""
-    if layer.consumer < 0:
+    if layer.index not in layout.tensors:
         return 0
-    return int(layout.layers[layer.consumer].encoding.act_bits_of(np.array([layer.entry.base]))[0])
+    encoding, added = layout.tensors[layer.index].encoding, layout.residual_of(layer)
+    if added is None:
+        return int(encoding.act_bits_of(np.array([layer.entry.base]))[0])
+    zero = int(encoding.act_bits_of(np.array([0]))[0])  # the lowest sum alone may have no code
+    return zero + layer.entry.base + added.lowest
+
+
+def idle_code_of(layout: AcceleratorLayout, layer: LayerLayout) -> int:
+    """Returns the code of rows without a channel: it must be stored as 0 behind the writer's offset.
+
+    Raises:
+        ConfigError: a layer has such rows, and no code of its search does that.
+    """
+    bits = layer.encoding.engine.levels.bit_length()
+    idle = -code_offset(layout, layer) % (1 << bits)
+    added = layout.residual_of(layer)
+    if layer.index not in layout.tensors or (added is None and layout.stored_bits(layer.engine) == bits):
+        return idle
+    form, beside = layout.tensors[layer.index].form, added.sign_bit if added else 0
+    written = min(layout.stored_bits(layer.engine), form.plane_groups * form.pa)
+    idle = -(code_offset(layout, layer) + beside) % (1 << written)
+    has_idle_rows = layer.entry.layer.out_channels % (layer.encoding.engine.dm * form.parts)
+    if idle >= 1 << bits:
+        if has_idle_rows:
+            raise ConfigError(
+                f"layer {layer.name!r} has {layer.entry.layer.out_channels} channels in {form.parts} parts, no whole blocks of "
+                f"dm={layer.encoding.engine.dm}; rows without a channel cannot be stored as 0 at these offsets, so choose dm "
+                "to divide the parts"
+            )
+        return 0
+    return idle
+
+
+def _residual_fields(layout: AcceleratorLayout, run: RunTile, shape: ResidualShape) -> dict[str, int]:
+    tensor = layout.residual_of(run.layer)
+    if tensor is None:
+        return {"add": 0}
+    return residual_fields(
+        shape,
+        tensor.form,
+        run.cut.first_block,
+        run.cut.rows[0],
+        base=tensor.copies[run.round % len(tensor.copies)],
+        inbox=tensor.source is Source.INBOX,
+        sign_bit=tensor.sign_bit,
+    )
 
 
 def _window_fields(run: RunTile) -> dict[str, int]:

@@ -14,10 +14,13 @@ from foldwright.accel.datapath import Engine, LaneMode
 from foldwright.accel.export.executor import tokens_of
 from foldwright.accel.export.hardware import items_of_round, needed_reach, row_memory_words, window_of
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
+from foldwright.accel.residual_program import ResidualShape
 from foldwright.accel.rtl.accelerator import AcceleratorShape
 from foldwright.accel.rtl.complete import EngineShape
 from foldwright.accel.rtl.memory_side import MemorySideParams
+from foldwright.accel.rtl.residual import ADD_CYCLES
 from foldwright.accel.rtl.window import WindowShape
+from foldwright.accel.stored_tensors import StoredTensor
 from foldwright.accel.writer_shape import MapTarget, WriterShape
 from foldwright.errors import ConfigError
 
@@ -28,7 +31,10 @@ FROM_LOADER = -1
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Depths of memories in words, the same for every engine; `reach` is that of engines with column lanes."""
+    """Depths of memories in words, the same for every engine; `reach` is that of engines with column lanes.
+
+    Engines with thresholds add residuals of up to `residual_bits`, 0 for none.
+    """
 
     own_words: int = 2048
     inbox_words: int = 4096
@@ -40,6 +46,7 @@ class Room:
     item_depth: int = 8192
     tokens: int = 12
     reach: int = 7
+    residual_bits: int = 0
 
 
 def roomy_hardware(
@@ -81,10 +88,12 @@ def _roomy_engine(
     filled = tuple(owner for owner, by in enumerate(fillers) if by == e)
     targets = (e, *filled) if engine.levels else ()
     own_words = room.own_words if targets else 0
+    adds = bool(engine.levels and room.residual_bits)
+    codes = engine.levels + (1 << room.residual_bits) - 1
     writer = WriterShape(
         dm=engine.dm,
         dn=engine.dn,
-        code_bits=engine.levels.bit_length(),
+        code_bits=codes.bit_length() if adds else engine.levels.bit_length(),
         acc_bits=engine.acc_bits,
         is_batch=batch,
         drain_lanes=engine.drain_lanes,
@@ -94,17 +103,22 @@ def _roomy_engine(
             for owner in targets
         ),
         store=e == storing,
+        code_cycles=engine.levels.bit_length() + ADD_CYCLES if adds else 0,
     )
     inbox_words = 0 if filler is None else room.inbox_words
     maker = engine if filler is None or filler < 0 else engines[filler]
     has_window = window is not None and e == 0
+    built = replace(
+        engine,
+        weight_words=room.weight_words,
+        threshold_words=room.threshold_words,
+        map_words=max(own_words, inbox_words, room.line_words if has_window else 1),
+    )
+    residual = ResidualShape(
+        built, room.residual_bits, writer.code_bits, max(own_words, inbox_words), True, bool(inbox_words)
+    )
     return EngineShape(
-        engine=replace(
-            engine,
-            weight_words=room.weight_words,
-            threshold_words=room.threshold_words,
-            map_words=max(own_words, inbox_words, room.line_words if has_window else 1),
-        ),
+        engine=built,
         reach=1 if batch else room.reach,
         own_words=own_words,
         inbox_words=inbox_words,
@@ -115,6 +129,7 @@ def _roomy_engine(
         writer=writer,
         targets=targets,
         program_words=room.program_words,
+        residual=residual if adds else None,
     )
 
 
@@ -136,7 +151,7 @@ def fitted(layout: AcceleratorLayout, hardware: AcceleratorShape) -> Accelerator
     shapes = hardware.engines
     return replace(
         layout,
-        layers=tuple(_with_target(layout, layer, hardware) for layer in layout.layers),
+        tensors={p: _with_target(layout, tensor, hardware) for p, tensor in layout.tensors.items()},
         own_words=tuple(shape.own_words for shape in shapes),
         inbox_words=tuple(shape.inbox_words for shape in shapes),
         line_words=tuple(shape.window.line_words if shape.window else 0 for shape in shapes),
@@ -145,12 +160,10 @@ def fitted(layout: AcceleratorLayout, hardware: AcceleratorShape) -> Accelerator
     )
 
 
-def _with_target(layout: AcceleratorLayout, layer: LayerLayout, hardware: AcceleratorShape) -> LayerLayout:
-    if layer.form is None:
-        return layer
-    maker = hardware.engines[layout.layers[layer.producer].engine]
-    target = maker.writer.targets[maker.targets.index(layer.engine)]
-    return replace(layer, form=replace(layer.form, target=target))
+def _with_target(layout: AcceleratorLayout, tensor: StoredTensor, hardware: AcceleratorShape) -> StoredTensor:
+    maker = hardware.engines[layout.layers[tensor.producer].engine]
+    target = maker.writer.targets[maker.targets.index(tensor.engine)]
+    return replace(tensor, form=replace(tensor.form, target=target))
 
 
 def _misfits(layout: AcceleratorLayout, hardware: AcceleratorShape) -> Iterator[str]:
@@ -159,8 +172,14 @@ def _misfits(layout: AcceleratorLayout, hardware: AcceleratorShape) -> Iterator[
         return
     for e, shape in enumerate(hardware.engines):
         yield from (f"engine {e}: {reason}" for reason in _engine_misfits(layout, e, shape))
-    for layer in layout.layers:
-        yield from _way_misfits(layout, layer, hardware)
+    yield from _image_misfits(layout, layout.layers[0], hardware)
+    for tensor in layout.tensors.values():
+        maker = layout.layers[tensor.producer]
+        shape = hardware.engines[tensor.engine]
+        if tensor.engine not in hardware.engines[maker.engine].targets or (
+            tensor.source is Source.INBOX and shape.inbox_from_loader
+        ):
+            yield f"engine {maker.engine} does not fill the map of what layer {maker.name!r} makes"
     memory, last = hardware.memory, layout.layers[-1]
     yield from _shortages(
         ("token counters", tokens_of(layout).count + 1, memory.tokens),
@@ -187,11 +206,15 @@ def _engine_misfits(layout: AcceleratorLayout, e: int, shape: EngineShape) -> It
         ("words of its inbox", layout.inbox_words[e], shape.inbox_words),
         ("lanes of reach", needed_reach(layers, engine), shape.reach),
         ("words of the row memory", pooled, shape.writer.pool_words),
+        ("bits of residuals", layout.residual_bits(e), shape.residual.bits if shape.residual else 0),
+        ("bits of codes", layout.stored_bits(e), shape.writer.code_bits),
     )
 
 
-def _way_misfits(layout: AcceleratorLayout, layer: LayerLayout, hardware: AcceleratorShape) -> Iterator[str]:
-    """Yields what is wrong with how a layer's input comes to it."""
+def _image_misfits(
+    layout: AcceleratorLayout, layer: LayerLayout, hardware: AcceleratorShape
+) -> Iterator[str]:
+    """Yields what is wrong with how the image comes to the first layer."""
     shape = hardware.engines[layer.engine]
     if layer.source is Source.WINDOW:
         need = window_of(layout, layer)
@@ -200,15 +223,8 @@ def _way_misfits(layout: AcceleratorLayout, layer: LayerLayout, hardware: Accele
         elif need.line_words > shape.window.line_words:
             yield f"{need.line_words} words of lines are needed, it has {shape.window.line_words}"
         return
-    if layer.producer < 0:
-        if not shape.inbox_from_loader:
-            yield f"layer {layer.name!r} reads the image, its engine's inbox is not the loader's"
-        return
-    maker = layout.layers[layer.producer].engine
-    if layer.engine not in hardware.engines[maker].targets or (
-        layer.source is Source.INBOX and shape.inbox_from_loader
-    ):
-        yield f"engine {maker} does not fill what layer {layer.name!r} reads"
+    if not shape.inbox_from_loader:
+        yield f"layer {layer.name!r} reads the image, its engine's inbox is not the loader's"
 
 
 def _shortages(*needs: tuple[str, int, int]) -> Iterator[str]:

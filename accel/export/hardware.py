@@ -9,11 +9,13 @@ from foldwright.accel.datapath import BYTE_BITS, Engine, LaneMode
 from foldwright.accel.export.executor import executor_words, tokens_of, writer_tile
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
 from foldwright.accel.memory import store_depth
+from foldwright.accel.residual_program import ResidualShape
 from foldwright.accel.rtl.accelerator import AcceleratorShape
 from foldwright.accel.rtl.banks import SHALLOW_WORDS
 from foldwright.accel.rtl.complete import EngineShape
 from foldwright.accel.rtl.memory_side import MemorySideParams
 from foldwright.accel.rtl.program import WORD_BITS
+from foldwright.accel.rtl.residual import ADD_CYCLES
 from foldwright.accel.rtl.window import WindowShape
 from foldwright.accel.workload import ActKind
 from foldwright.accel.writer_program import pool_entries
@@ -77,7 +79,7 @@ def items_of_round(layout: AcceleratorLayout, last: LayerLayout) -> int:
 
 def targets_of(layout: AcceleratorLayout, engine: int) -> tuple[int, ...]:
     """Returns the engines whose maps an engine's writer fills, itself first: the own map; else their inboxes."""
-    owners = {layout.layers[x.consumer].engine for x in layout.of_engine(engine) if x.consumer >= 0}
+    owners = {t.engine for p, t in layout.tensors.items() if layout.layers[p].engine == engine}
     return tuple(sorted(owners, key=lambda owner: (owner != engine, owner)))
 
 
@@ -88,17 +90,18 @@ def _engine_shape(layout: AcceleratorLayout, e: int) -> EngineShape:
     writer = WriterShape(
         dm=engine.dm,
         dn=engine.dn,
-        code_bits=engine.levels.bit_length(),
+        code_bits=layout.stored_bits(e),
         acc_bits=engine.acc_bits,
         is_batch=batch,
         drain_lanes=engine.drain_lanes,
         pool_words=0,
         targets=tuple(_target(layout, e, owner) for owner in targets),
-        store=any(x.consumer < 0 for x in layers),
+        store=layout.layers[-1].engine == e,
+        code_cycles=engine.levels.bit_length() + ADD_CYCLES if layout.residual_bits(e) else 0,
     )
     writer = replace(writer, pool_words=max(row_memory_words(layout, x, writer) for x in layers))
     first = layers[0]
-    maker = next((x.producer for x in layers if x.source is Source.INBOX), -1)
+    maker = next((p for p, t in layout.tensors.items() if t.engine == e and t.source is Source.INBOX), -1)
     maker_engine = layout.engines[layout.layers[maker].engine] if maker >= 0 else engine
     shape = EngineShape(
         engine=engine,
@@ -111,9 +114,27 @@ def _engine_shape(layout: AcceleratorLayout, e: int) -> EngineShape:
         window=window_of(layout, first) if first.source is Source.WINDOW else None,
         writer=writer,
         targets=targets,
+        residual=_residual_shape(layout, e),
     )
     words = len(executor_words(layout, e, shape, tokens_of(layout)))
     return replace(shape, program_words=max(_LEAST_WORDS, _power_of_two(words)))
+
+
+def _residual_shape(layout: AcceleratorLayout, e: int) -> ResidualShape | None:
+    """Returns what an engine adds to its results, None where nothing."""
+    added = [t for x in layout.of_engine(e) if (t := layout.residual_of(x)) is not None]
+    if not added:
+        return None
+    sources = {tensor.source for tensor in added}
+    words = {Source.OWN: layout.own_words[e], Source.INBOX: layout.inbox_words[e]}
+    return ResidualShape(
+        layout.engines[e],
+        layout.residual_bits(e),
+        layout.stored_bits(e),
+        max(words[source] for source in sources),
+        Source.OWN in sources,
+        Source.INBOX in sources,
+    )
 
 
 def needed_reach(layers: list[LayerLayout], engine: Engine) -> int:

@@ -110,7 +110,7 @@ def network_numbers(package: Package) -> dict[str, Any]:
         "ITEMS_PER_ROUND": package.items_of_round,
         "ITEM_BYTES": package.item_bytes,
         **_places(package, last),
-        **_scale(last),
+        **_scale(last, package.lowest_result),
     }
 
 
@@ -196,19 +196,19 @@ def _places(package: Package, last: LayerLayout) -> dict[str, Any]:
     place[channels[rows]] = rows // dm * at + rows % dm
     return {
         "ITEM_VALUES": engine.drain_lanes * dm,
-        "VALUE_BITS": engine.acc_bits if layer.result is ResultKind.RAW else engine.levels.bit_length(),
+        "VALUE_BITS": engine.acc_bits if layer.result is ResultKind.RAW else package.code_bits,
         "FRAME_START": starts,
         "FRAME_STEP": steps,
         "CHANNEL_PLACE": place.tolist(),
     }
 
 
-def _scale(last: LayerLayout) -> dict[str, Any]:
+def _scale(last: LayerLayout, lowest: int) -> dict[str, Any]:
     """Returns what turns stored results into values: those of a channel are linear in its accumulator or code."""
     channels, encoding = last.entry.layer.out_channels, last.encoding
     none = [0] * channels
     if last.entry.layer.result is not ResultKind.RAW:
-        base = _ints(np.broadcast_to(last.entry.base, channels))
+        base = [lowest] * channels
         return {
             "RESULT_LOW": none,
             "RESULT_MINUS": none,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from foldwright.accel.datapath import LaneMode
 from foldwright.accel.encoding import fold_thresholds
 from foldwright.accel.export.dram import packed_words, pixel_bytes
-from foldwright.accel.export.executor import ROUNDS_OF_PROGRAM, RunTile, Tokens, code_offset
+from foldwright.accel.export.executor import ROUNDS_OF_PROGRAM, RunTile, Tokens, idle_code_of
 from foldwright.accel.export.loads import Load, image_loads, load_order
 from foldwright.accel.images import Tile, block_channels, weight_image
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
@@ -97,8 +97,7 @@ def _images(layout: AcceleratorLayout, engine: int) -> tuple[list[int], list[int
         if entry.thresholds is None:
             thresholds += [0] * len(blocks)
             continue
-        # Rows without a channel must be 0 where the writer has added its offset.
-        idle_code = -code_offset(layout, layer) % (1 << encoding.engine.levels.bit_length())
+        idle_code = idle_code_of(layout, layer)
         thresholds += fold_thresholds(entry, encoding).words(encoding.engine, blocks, idle_code)
     return weights, thresholds
 
@@ -221,6 +220,6 @@ def _image_steps(layout: AcceleratorLayout, run: RunTile, tokens: Tokens, dram_b
         lanes=engine.dn,
         lane_start=0 if batch else lane,
         batch=batch,
-        give_after=tokens.full[layer.index],
+        give_after=tokens.full[-1],
     )
-    return [wait_for(tokens.free[layer.index], layer.engine if layout.streams_weights else None), load]
+    return [wait_for(tokens.free[-1], layer.engine if layout.streams_weights else None), load]

@@ -18,6 +18,7 @@ from itertools import pairwise
 from foldwright.accel.export.executor import ROUNDS_OF_PROGRAM, RunTile, run_tiles
 from foldwright.accel.layout import AcceleratorLayout
 from foldwright.accel.layout_cost import layer_cycles
+from foldwright.errors import ConfigError
 
 __all__ = ["Load", "image_loads", "load_order"]
 
@@ -46,7 +47,12 @@ def image_loads(layout: AcceleratorLayout) -> list[Load]:
 
 
 def load_order(layout: AcceleratorLayout) -> tuple[list[Load], list[Load]]:
-    """Returns the loads of the beginning, and those of two rounds that repeat behind it."""
+    """Returns the loads of the beginning, and those of two rounds that repeat behind it.
+
+    Raises:
+        ConfigError: a tensor goes to an engine more than a round behind its maker, which no order of loads allows for.
+    """
+    _check_distances(layout)
     timed = list(_timed(layout))
     rounds = 2 * ROUNDS_OF_PROGRAM + 2 + max(_stages(layout))
     moments = sorted(
@@ -88,6 +94,18 @@ def _stages(layout: AcceleratorLayout) -> list[int]:
         end = max(end, last[engine])
         stages[engine] = stage
     return [stages[engine] for engine in range(len(layout.engines))]
+
+
+def _check_distances(layout: AcceleratorLayout) -> None:
+    """A maker of round r waits for the readers of round r - 2, so their loads must come before its own."""
+    stages = _stages(layout)
+    for tensor in layout.tensors.values():
+        maker = layout.layers[tensor.producer]
+        if stages[tensor.engine] - stages[maker.engine] > 1:
+            raise ConfigError(
+                f"what layer {maker.name!r} makes on engine {maker.engine} goes past other engines to engine {tensor.engine}, "
+                "and weights stream; keep all weights on chip, or use fewer engines"
+            )
 
 
 def _clock(layout: AcceleratorLayout) -> list[list[tuple[Fraction, Fraction]]]:

@@ -75,6 +75,18 @@ class Package:
         return -(-bits // self.dram_bits) * self.dram_bits // 8
 
     @property
+    def code_bits(self) -> int:
+        """Bits of a code of the last layer."""
+        return self.hardware.engines[self.hardware.storing].writer.code_bits
+
+    @property
+    def lowest_result(self) -> int:
+        """What the code 0 of the last layer stands for."""
+        last = self.layout.layers[-1]
+        added = self.layout.residual_of(last)
+        return last.entry.base + (added.lowest if added else 0)
+
+    @property
     def items_of_round(self) -> int:
         return items_of_round(self.layout, self.layout.layers[-1])
 
@@ -112,7 +124,7 @@ class Package:
         last = self.layout.layers[-1]
         layer, engine, encoding = last.entry.layer, last.encoding.engine, last.encoding
         rounds = -(-frames // self.batch_frames)
-        bits = engine.acc_bits if layer.result is ResultKind.RAW else engine.levels.bit_length()
+        bits = engine.acc_bits if layer.result is ResultKind.RAW else self.code_bits
         lanes = engine.drain_lanes * engine.dm
         items = np.frombuffer(body, np.uint8).reshape(rounds, self.items_of_round, self.item_bytes)
         planes = np.unpackbits(items, axis=2, bitorder="little")[:, :, : lanes * bits]
@@ -138,7 +150,7 @@ class Package:
         out = np.empty((len(ordered), layer.out_channels, *ordered.shape[2:]), dtype=np.int64)
         out[:, channels[channels >= 0]] = ordered[:, channels >= 0]
         if layer.result is not ResultKind.RAW:
-            return last.entry.base + last.entry.step * out
+            return self.lowest_result + last.entry.step * out
         low = encoding.raw_of(last.seen.acc_min, last.seen.weights)[:, None, None]
         whole = low + (out - low) % (1 << bits)
         return encoding.value_of(whole.transpose(1, 0, 2, 3), last.seen.weights).transpose(1, 0, 2, 3)

@@ -1,4 +1,4 @@
-"""A complete engine: the core with its maps, window and writer, and what loads its memories.
+"""A complete engine: the core with its maps, window, residual and writer, and what loads its memories.
 
 The load bus comes from the loader: beats are collected per memory, and `load_write` stores the collected word. A memory is
 named by `dest`: `first_dest` and the numbers of `LoadKind` behind it. The own map is filled by this engine's writer, the
@@ -12,16 +12,19 @@ from enum import IntEnum
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.datapath import Engine
+from foldwright.accel.residual_program import ResidualShape
 from foldwright.accel.rtl.array import delayed
 from foldwright.accel.rtl.core import PROGRAM_WORDS, EngineCore
 from foldwright.accel.rtl.dsp import DspUnit
 from foldwright.accel.rtl.loader_place import Assembler, bus_ports
 from foldwright.accel.rtl.maps import MapMemory
 from foldwright.accel.rtl.program import WORD_BITS, threshold_bits
-from foldwright.accel.rtl.sequencer import SOURCE_INBOX, SOURCE_OWN, SOURCE_WINDOW
+from foldwright.accel.rtl.residual import Residual, residual_layout
+from foldwright.accel.rtl.sequencer import LOOP_ENDS, SOURCE_INBOX, SOURCE_OWN, SOURCE_WINDOW
 from foldwright.accel.rtl.unit import Unit, select_bits
 from foldwright.accel.rtl.window import Window, WindowShape, window_layout
 from foldwright.accel.rtl.writer import Writer
@@ -64,19 +67,25 @@ class EngineShape:
     writer: WriterShape
     targets: tuple[int, ...]
     program_words: int = PROGRAM_WORDS
+    residual: ResidualShape | None = None
 
     @property
-    def extra_widths(self) -> tuple[int, ...]:
-        """Widths of the program's extra fields: writer, then window."""
-        layouts = [writer_layout(self.writer)] + ([window_layout(self.window)] if self.window else [])
-        return tuple(field.width for layout in layouts for _, field in layout)
-
-    @property
-    def extra_names(self) -> tuple[str, ...]:
+    def _extras(self) -> list[tuple[str, StructLayout]]:
         layouts = [("writer", writer_layout(self.writer))]
         if self.window:
             layouts.append(("window", window_layout(self.window)))
-        return tuple(f"{owner}.{name}" for owner, layout in layouts for name, _ in layout)
+        if self.residual:
+            layouts.append(("residual", residual_layout(self.residual)))
+        return layouts
+
+    @property
+    def extra_widths(self) -> tuple[int, ...]:
+        """Widths of the program's extra fields: writer, then window, then residual."""
+        return tuple(field.width for _, layout in self._extras for _, field in layout)
+
+    @property
+    def extra_names(self) -> tuple[str, ...]:
+        return tuple(f"{owner}.{name}" for owner, layout in self._extras for name, _ in layout)
 
 
 class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
@@ -101,9 +110,15 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
             program_words=shape.program_words,
             extra_widths=shape.extra_widths,
             unit_module=unit_module,
+            residual=shape.residual is not None,
         )
         self.writer = Writer(shape.writer)
         self.window = Window(shape.window) if shape.window else None
+        self.residual: Residual | None = None
+        if shape.residual is not None:
+            self.residual = Residual(
+                shape.residual, self.core.stages, self.core.block_latency + self.core.stages
+            )
         core, writer = self.core.signature.members, self.writer.signature.members
         control = ("start", "rounds", "stop", "busy", "granted", "wait", "wait_token", "gives", "give_tokens")
         ports = {name: core[name] for name in control}
@@ -155,12 +170,15 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
         ]
         if self.shape.writer.store:
             m.d.comb += [writer.raw_valid.eq(core.raw_valid), writer.raw.eq(core.raw)]
-        if self.shape.engine.levels:
+        if self.shape.engine.levels and self.residual is None:
             m.d.comb += [writer.valid.eq(core.valid), writer.codes.eq(core.codes)]
         used = len(writer.fields.as_value())
         m.d.comb += writer.fields.as_value().eq(core.extra[:used])
         self._load_core(m)
         words = self._maps(m)
+        if self.residual is not None:
+            low = len(core.extra) - len(self.residual.fields.as_value())
+            self._sums(m, self.residual, dict(words), core.extra[low:])
         if self.window is not None:
             words.append((SOURCE_WINDOW, self._window(m, core.extra[used:])))
         m.d.comb += core.map_word.eq(self._chosen(m, words))
@@ -221,6 +239,26 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
                 inbox.write(self.in_enable, self.in_address, _lanes(self.in_data, engine.dk))
             words.append((SOURCE_INBOX, inbox.read(core.map_address, core.map_read)))
         return words
+
+    def _sums(self, m: Module, residual: Residual, words: dict[int, Value], fields: Value) -> None:
+        """Connects what is added to the results on their way to the writer."""
+        core, writer = self.core, self.writer
+        m.submodules.residual = residual
+        m.d.comb += [
+            residual.go.eq(core.go),
+            residual.fields.as_value().eq(fields),
+            core.offer.eq(residual.offer),
+            core.residual_address.eq(residual.address),
+            writer.valid.eq(residual.valid_out),
+            writer.codes.eq(residual.codes_out),
+        ]
+        for name in ("prime", "read", *(f"{loop}_end" for loop in LOOP_ENDS)):
+            m.d.comb += getattr(residual, name).eq(getattr(core, name))
+        for name in ("raw_valid", "raw_lane_group", "valid", "codes"):
+            m.d.comb += getattr(residual, name).eq(getattr(core, name))
+        for name, source in (("own", SOURCE_OWN), ("inbox", SOURCE_INBOX)):
+            if getattr(residual.shape, name):
+                m.d.comb += getattr(residual, name).eq(words[source])
 
     def _window(self, m: Module, fields: Value) -> Value:
         window, core = self.window, self.core

@@ -23,7 +23,7 @@ from foldwright.accel.rtl.dsp import DspUnit
 from foldwright.accel.rtl.loops import address_bits
 from foldwright.accel.rtl.program import WORD_BITS, code_bits, threshold_bits
 from foldwright.accel.rtl.result import ResultPath
-from foldwright.accel.rtl.sequencer import FRONT_STAGES, Sequencer
+from foldwright.accel.rtl.sequencer import FRONT_STAGES, Sequencer, residual_ports
 from foldwright.accel.rtl.unit import Unit
 
 __all__ = ["HOLD_BITS", "PROGRAM_WORDS", "EngineCore", "latency_cycles"]
@@ -62,19 +62,22 @@ class EngineCore(Component):  # type: ignore[misc,unused-ignore]
         program_words: int = PROGRAM_WORDS,
         extra_widths: tuple[int, ...] = (),
         unit_module: str | None = None,
+        residual: bool = False,
     ) -> None:
         """
         Args:
             reach: most taps of one phase that a layer needs, ceil(kernel width / stride); 1 for batch lanes.
             extra_widths: see `ProgramReader`.
             unit_module: see `UnitArray`.
+            residual: see `Sequencer`.
         """
         self.engine, self.technology = engine, technology
         reach = 1 if engine.lanes is LaneMode.BATCH else reach
         self._array = UnitArray(engine, technology, unit_module)
         self._aligner = Aligner(engine.dn, engine.dk, reach, technology)
         self._result = ResultPath(engine, technology) if engine.levels else None
-        self._sequencer = Sequencer(engine, program_words, extra_widths)
+        self._sequencer = Sequencer(engine, program_words, extra_widths, residual=residual)
+        self._passed = (*_SHARED, *(residual_ports(engine) if residual else ()))
         self.stages = code_bits(engine.levels)
         self.block_latency = FRONT_STAGES + self._array.latency
         self.drain_cycles = self._array.drain_cycles
@@ -93,7 +96,7 @@ class EngineCore(Component):  # type: ignore[misc,unused-ignore]
         members = self._sequencer.signature.members
         super().__init__(
             {
-                **{name: members[name] for name in _SHARED},
+                **{name: members[name] for name in self._passed},
                 "program_write_address": In(address_bits(program_words)),
                 "program_write_data": In(WORD_BITS),
                 "weight_write": In(1),
@@ -118,7 +121,7 @@ class EngineCore(Component):  # type: ignore[misc,unused-ignore]
         m = Module()
         m.submodules.sequencer = sequencer = self._sequencer
         m.submodules.array = array = self._array
-        for name in _SHARED:
+        for name in self._passed:
             inner, outer = getattr(sequencer, name), getattr(self, name)
             is_input = self.signature.members[name].flow is In
             m.d.comb += inner.eq(outer) if is_input else outer.eq(inner)

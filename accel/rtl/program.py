@@ -5,7 +5,7 @@ with the fields as they stand while the next words are read; its data are up to 
 is given when the tile's results are in memory, plus one (0: none). Fields and tables keep their values; a table
 is written anew as a whole. `WAIT` takes a token, `ROUND` ends a round of frames (and the program after the last
 one), `JUMP` goes on elsewhere, `HALT` stops. Fields from `EXTRA_FIELDS` on belong to what stands around the
-core: writer, then window.
+core: writer, then window, then residual.
 
 The loops of a tile, outermost first, with what each adds:
 
@@ -22,7 +22,8 @@ The loops of a tile, outermost first, with what each adds:
 | tap | slot table | the entry's | `WEIGHT_STEP` each | start, fill, read, data group |
 
 Weights lie in the order in which they are used, so their index counts up within a step. An idle step counts
-nothing for its duration: it shifts accumulators once more, or fills a block up to the drain's interval. Rows
+nothing for its duration: it shifts accumulators once more, reads what is added to a block's results, or fills a
+block up to the drain's interval. Rows
 outside 0 .. `ROW_LIMIT` - 1 and columns outside a slot's edges read as zero. All numbers are taken modulo the
 width of their registers, so bases may be negative.
 """
@@ -116,7 +117,7 @@ class Field(IntEnum):
     JUMP = 28
     STEP_MAP = 32
     STEP_WEIGHT = 33
-    STEP_FLAGS = 34  # last, idle, negate, shift, duration; adds the entry
+    STEP_FLAGS = 34  # last, idle, negate, shift, duration, residual; adds the entry
     SLOT_MAP = 40
     SLOT_LOW = 41  # first data group << 8 | lane that is not padding
     SLOT_HIGH = 42  # data group << 8 | lane where padding begins
@@ -125,7 +126,7 @@ class Field(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One pass over all taps for one pair of planes, or `idle` for `duration` cycles."""
+    """One pass over all taps for one pair of planes, or `idle` for `duration` cycles; those may read the `residual`."""
 
     map_offset: int = 0
     weight_offset: int = 0
@@ -133,6 +134,7 @@ class Step:
     shift: bool = False
     idle: bool = False
     duration: int = 1
+    residual: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,7 @@ def step_words(tile: TileProgram) -> list[int]:
     for k, step in enumerate(tile.steps):
         last = k == len(tile.steps) - 1
         flags = last | step.idle << 1 | step.negate << 2 | step.shift << 3 | step.duration << 4
+        flags |= step.residual << 4 + DURATION_BITS
         words += [word(Field.STEP_MAP, step.map_offset), word(Field.STEP_WEIGHT, step.weight_offset)]
         words.append(word(Field.STEP_FLAGS, flags))
     return words
@@ -230,8 +233,11 @@ def _text(number: int, data: int, extra_names: Sequence[str]) -> str:
             ("last", "idle", "negate", "shift") if field is Field.STEP_FLAGS else ("last", "start", "fill")
         )
         flags = [name for k, name in enumerate(names) if data >> k & 1]
-        what = "duration" if field is Field.STEP_FLAGS else "group"
-        return " ".join([field.name, *flags, what, str(data >> len(names))])
+        what, number = "group", data >> len(names)
+        if field is Field.STEP_FLAGS:
+            flags += ["residual"] * (number >> DURATION_BITS)
+            what, number = "duration", number % (1 << DURATION_BITS)
+        return " ".join([field.name, *flags, what, str(number)])
     if field in (Field.SLOT_LOW, Field.SLOT_HIGH):
         return f"{field.name} group {data >> LANE_BITS} lane {data % (1 << LANE_BITS)}"
     return field.name if field in (Field.HALT, Field.ROUND) else f"{field.name} {_signed(data)}"

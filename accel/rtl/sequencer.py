@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
@@ -26,7 +26,16 @@ from foldwright.accel.rtl.program import (
     Field,
 )
 
-__all__ = ["FRONT_STAGES", "SOURCE_INBOX", "SOURCE_OWN", "SOURCE_WINDOW", "Sequencer", "part_bits"]
+__all__ = [
+    "FRONT_STAGES",
+    "LOOP_ENDS",
+    "SOURCE_INBOX",
+    "SOURCE_OWN",
+    "SOURCE_WINDOW",
+    "Sequencer",
+    "part_bits",
+    "residual_ports",
+]
 
 FRONT_STAGES = 6
 _MASK_STAGE = 5
@@ -37,6 +46,8 @@ _TO_READER = ("start", "rounds", "stop", "results_busy", "granted")
 _FROM_READER = (
     "busy", "running", "go", "illegal", "wait", "wait_token", "tile_done", "gives", "give_tokens", "extra",
 )  # fmt: skip
+LOOP_ENDS = ("column", "row", "frame", "block")
+"""The loops whose ends a residual's addresses follow."""
 _ROW_BITS = 16
 _COUNT_BITS = 16
 
@@ -46,17 +57,33 @@ def part_bits(engine: Engine) -> int:
     return int(max(engine.planes_per_word) // min(engine.planes_per_word)).bit_length() - 1
 
 
+def residual_ports(engine: Engine) -> dict[str, Any]:
+    """Returns the ports through which a residual is read between the operands."""
+    ends = {f"{loop}_end": Out(1) for loop in LOOP_ENDS}
+    return {
+        "prime": Out(1), "read": Out(1), **ends, "offer": In(1), "residual_address": In(address_bits(engine.map_words))
+    }  # fmt: skip
+
+
 class Sequencer(Component):  # type: ignore[misc,unused-ignore]
     """The control of an engine.
 
     Of a loop state in cycle t, the addresses come at t + 3, `mask`, `begin_group` and `fill` at t + 5 beside
     the word they belong to, `part` at t + 5, and the control bits of the array at t + 6. `advance` comes with
     a `load` behind which the next channel block begins. A block whose `source` is the window begins with `take`
-    and ends with `done`; it waits for `window_ready`. `extra` is for what stands around, see `ProgramReader`.
+    and ends with `done`; it waits for `window_ready`. `extra` is for what stands around, see `ProgramReader`. With
+    `residual`, idle steps may leave the map to another (`read`), whose `residual_address` counts at t + 2 with `offer`.
     """
 
-    def __init__(self, engine: Engine, program_words: int = 1024, extra_widths: tuple[int, ...] = ()) -> None:
-        self.engine = engine
+    def __init__(
+        self,
+        engine: Engine,
+        program_words: int = 1024,
+        extra_widths: tuple[int, ...] = (),
+        *,
+        residual: bool = False,
+    ) -> None:
+        self.engine, self._residual = engine, residual
         self._map_bits, self._part_bits = address_bits(engine.map_words), part_bits(engine)
         self._weight_bits = address_bits(engine.weight_words) + self._part_bits
         block_bits = address_bits(engine.threshold_words)
@@ -83,6 +110,7 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
                 **{name: Out(1) for name in ("negate", "zero", "shift", "clear", "load", "advance")},
                 "planes": Out(planes_bits),
                 "threshold_base": Out(block_bits),
+                **(residual_ports(engine) if residual else {}),
             }
         )
 
@@ -136,16 +164,23 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
         self._addresses(m, at, step.current, slot.current, events.counting)
         self._masks(m, at, slot.current)
         self._controls(m, events, step.current, first)
+        if self._residual:
+            m.d.comb += [self.prime.eq(reader.prime), self.read.eq(self._reads_residual(step.current))]
+            m.d.comb += [getattr(self, f"{loop}_end").eq(getattr(events, loop)) for loop in LOOP_ENDS]
         return m
+
+    def _reads_residual(self, step: Any) -> Value:
+        return self._reader.running & step["idle"] & step["residual"]
 
     def _tables(self, m: Module, reader: ProgramReader) -> tuple[Table, Table]:
         flags = {"last": 1, "idle": 1, "negate": 1, "shift": 1, "duration": DURATION_BITS}
+        flags |= {"residual": 1} if self._residual else {}
         steps = data.StructLayout({**flags, "map": self._map_bits, "weight": self._weight_bits})
         edge = GROUP_BITS + LANE_BITS
         marks = {"last": 1, "start": 1, "fill": 1, "group": GROUP_BITS}
         slots = data.StructLayout({**marks, "map": self._map_bits, "low": edge, "high": edge})
         step, slot = Table(m, "step", steps, STEPS), Table(m, "slot", slots, SLOTS)
-        step_flags, slot_flags = reader.data[: 4 + DURATION_BITS], reader.data[: 3 + GROUP_BITS]
+        step_flags, slot_flags = reader.data[: sum(flags.values())], reader.data[: 3 + GROUP_BITS]
         step.fill(Cat(step_flags, reader.next_step_map, reader.next_step_weight), reader.add_step, reader.go)
         entry = Cat(slot_flags, reader.next_slot_map, reader.next_slot_low, reader.next_slot_high)
         slot.fill(entry, reader.add_slot, reader.go)
@@ -158,8 +193,12 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
         near = _later(m, step["map"] + slot["map"], self._map_bits, "map_near")
         both = _later(m, high + low, self._map_bits, "map_both")
         near = _later(m, near, self._map_bits, "map_near_2")
-        m.d.sync += self.map_address.eq(both + near)
+        operands: Value = both + near
         reads = counting & (slot["start"] | slot["fill"])
+        if self._residual:
+            operands = Mux(self.offer, self.residual_address, operands)
+            reads = reads | self._reads_residual(step)
+        m.d.sync += self.map_address.eq(operands)
         m.d.comb += self.map_read.eq(delayed(m, reads, 3, "map_read"))
         base = _later(m, at["weights"] + step["weight"], self._weight_bits, "weight_base")
         count = _later(m, at["weight"], self._weight_bits, "weight_count")

@@ -86,7 +86,7 @@ class Writer(Component):  # type: ignore[misc,unused-ignore]
 
     def _status(self, m: Module, f: Any, beats: BeatCounter) -> None:
         """Counts how long the tile is busy behind its last beat: stages and writes, or what the search still gives."""
-        behind = latency_cycles(self.shape) + self.shape.most_writes + self.shape.code_bits
+        behind = latency_cycles(self.shape) + self.shape.most_writes + self.shape.search_cycles
         left = Signal(range(behind + 1), name="behind")
         m.d.comb += self.busy.eq(left != 0)
         with m.If(self.go):
@@ -105,7 +105,7 @@ class Writer(Component):  # type: ignore[misc,unused-ignore]
         written = stages - 1 + f.writes
         if not self.shape.store or not self.shape.code_bits:
             return written
-        return Mux(f.raw, max(2, self.shape.code_bits + 1), written)
+        return Mux(f.raw, max(2, self.shape.search_cycles + 1), written)
 
     def _codes(self, m: Module, f: Any, prime: Value, beats: BeatCounter) -> None:
         shape = self.shape

@@ -235,8 +235,8 @@ def test_words_of_a_program_and_its_tokens_are_read_back(built: Package) -> None
         (name, k) for k in range(2) for name in LAYERS[1:]
     ]
     tokens = built.tokens
-    assert [tile.waits for tile in tiles] == [(tokens.full[1],), (), (tokens.results_free,)] * 2
-    assert [tile.gives for tile in tiles] == [(tokens.free[1],), (), ()] * 2
+    assert [tile.waits for tile in tiles] == [(tokens.full[0],), (), (tokens.results_free,)] * 2
+    assert [tile.gives for tile in tiles] == [(tokens.free[0],), (), ()] * 2
     assert sum(tile.words for tile in tiles) == len(built.programs[1]) - len(tiles) + READ_CYCLES
 
 
@@ -254,7 +254,7 @@ def test_lane_words_are_found_where_the_map_image_puts_them(network: Network, la
     size = engine.dn * engine.dk
     octets = np.frombuffer(b"".join(word.to_bytes(size // 8, "little") for word in words), np.uint8)
     bits = np.unpackbits(octets, bitorder="little").reshape(-1, engine.dn, engine.dk)
-    assert np.array_equal(_lane_words(reader, bits)[:2], map_words_of(encoding, values))
+    assert np.array_equal(_lane_words(layout.tensors[0], bits)[:2], map_words_of(encoding, values))
 
 
 def test_the_first_unequal_layer_is_told() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from foldwright.accel.export.host_numbers import ERROR_DETAILS
 from foldwright.accel.export.package import Package, package
 from foldwright.accel.layout import lay_out
 from foldwright.accel.network import load_network
+from foldwright.accel.random_network import RandomNetwork, random_entry
 from foldwright.accel.rtl.registers import ErrorCause, Register
+from foldwright.accel.workload import IMAGE, ActKind, Layer, LayerKind, Workload
 from tests.accel.export.fake_board import WRITABLE, Board, driver_of, images_of, write_constants
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
@@ -58,6 +61,22 @@ def test_images_and_results_equal_the_package(both: tuple[Package, types.ModuleT
     values = driver.result_values(np.frombuffer(body, dtype=np.uint8), frames)
     np.testing.assert_array_equal(values, packed.results(body, frames))
     assert values.dtype == np.int64
+
+
+def test_sums_with_a_residual_are_as_wide_in_the_driver_as_in_the_package() -> None:
+    """A last layer that adds signed values: codes of three bits, the lowest sum below the lowest result."""
+    rng = np.random.default_rng(0)
+    rest: dict[str, Any] = {"act_bits": 2, "act_kind": ActKind.SIGNED, "out_kind": ActKind.SIGNED}
+    x = Layer("x", LayerKind.CONV, (IMAGE,), 3, 4, 4, 8, out_bits=2, **rest)
+    b = Layer("b", LayerKind.CONV, ("x", "x"), 8, 4, 4, 8, out_bits=3, **rest)
+    entries = {"x": random_entry(x, rng), "b": random_entry(b, rng, (-2, 3))}
+    network = RandomNetwork("sum", Workload("sum", (x, b), 3, 4, 4, 2, ActKind.SIGNED), entries)
+    packed = package(lay_out(network, replace(BATCH, assignment=(0, 0))), 32)
+    assert (packed.code_bits, packed.lowest_result) == (3, -2 - 2)
+    body = np.random.default_rng(1).bytes(packed.items_of_round * packed.item_bytes)
+    values = driver_of(packed).result_values(np.frombuffer(body, dtype=np.uint8), 5)
+    np.testing.assert_array_equal(values, packed.results(body, 5))
+    assert (values.min(), values.max()) == (-4, 3)  # any three bits
 
 
 def test_a_run_sets_the_registers_and_memory_of_the_package(

@@ -86,6 +86,23 @@ SLICES = Variant(
     first=FirstLayer(3, 8, ActKind.UNSIGNED, (3, 3), (1, 1), 1),
     room=replace(ROOM, line_words=512),
 )
+ADDS = replace(ROOM, own_words=2048, residual_bits=3)
+BLOCKS = ((0,) * 3, (0,) * 4, (0,) * 5)
+BATCH_ADDS = Variant(
+    "frames with residuals",
+    (Engine(8, 16, 2, lanes=LaneMode.BATCH, acc_bits=18, levels=3),),
+    BLOCKS,
+    (FROM_LOADER,),
+    streams=True,
+    room=ADDS,
+)
+COLUMN_ADDS = Variant(
+    "columns with residuals",
+    (Engine(8, 16, 3, acc_bits=18, levels=3, planes_per_word=(1, 2)),),
+    BLOCKS,
+    (FROM_LOADER,),
+    room=ADDS,
+)
 TRIALS = 12
 Simulators = Callable[[Variant], Simulator]
 
@@ -122,8 +139,10 @@ def _digits() -> tuple[Package, np.ndarray, np.ndarray]:
     return packed, images, network.integer_tensors(images)["logits"].output
 
 
-@pytest.mark.parametrize("variant", [BATCH, COLUMN, BOTH, SLICES], ids=lambda variant: variant.name)
-def test_random_chains_give_the_reference(variant: Variant, simulators: Simulators) -> None:
+@pytest.mark.parametrize(
+    "variant", [BATCH, COLUMN, BOTH, SLICES, BATCH_ADDS, COLUMN_ADDS], ids=lambda variant: variant.name
+)
+def test_random_networks_give_the_reference(variant: Variant, simulators: Simulators) -> None:
     for seed in range(TRIALS):
         trial = draw_trial(variant, np.random.default_rng([11, seed]))
         run, mismatches = run_trial(trial, simulators(variant))
