@@ -27,10 +27,10 @@ SMALL = ("digits_w1a2", "digits_w2a2_balanced", "TFC_1W1A")
 )
 def test_layers_and_rounds_take_the_cycles_of_the_rtl(row: dict[str, Any]) -> None:
     setting, part = RUNS[row["network"]], load_part(MEASURED["part"])
-    path = setting.folder / f"{row['network']}.onnx"
+    path = setting.path(row["network"])
     if not path.exists():
         pytest.skip(f"{path.name} is not in ../shared/models")
-    layout = lay_out(load_network(path), setting.datapath, image_tile_rows=setting.image_tile_rows)
+    layout = lay_out(load_network(path), setting.datapath, tilings=setting.tilings)
     # Rounds: words of programs that change between layers are estimated. Layers: exact, but for the stages of DoReFa's unit.
     assert schedule_of(layout, part).cycles_per_round == pytest.approx(row["cycles_per_round"], rel=0.005)
     measured = [layer["measured"] for layer in row["layers"]]
