@@ -4,7 +4,8 @@
         [--cpu-seconds S] [--seeds N] [--workers N] [--json FILE]
 
 Without instances or suites, all instances of the shipped suites are searched. Each solver runs with each seed for S CPU seconds;
-what it finds is checked by the problem's referee before it is kept. Entries of instances whose content has changed are replaced.
+what it finds is checked by the problem's referee before it is kept. Entries whose instance has changed, or whose choices no
+longer cost what they did, are searched anew.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from foldwright.agents.bench import run_suite
 from foldwright.agents.best_known import BEST_KNOWN_FILE, BestKnown, BestKnownTable, better
 from foldwright.agents.store import STORE_NAME, RunStore
-from foldwright.agents.suite import SUITE_NAMES, SolverSpec, Suite, instance_hash, load_suite
+from foldwright.agents.suite import SUITE_NAMES, SolverSpec, Suite, instance_hash, load_problem, load_suite
+from foldwright.envs.registry import content_hash
 from foldwright.jsonform import read_json, to_json
 from foldwright.runs import write_atomic
 
@@ -39,6 +43,14 @@ def search(instance: str, options: argparse.Namespace, known: BestKnown | None) 
     with tempfile.TemporaryDirectory() as folder, RunStore(Path(folder) / STORE_NAME, suite.digest) as store:
         done = run_suite(suite, store, workers=options.workers)
     return better(known, [s.result for _, s in done if s.result is not None], instance_hash(instance))
+
+
+def still_holds(entry: BestKnown) -> bool:
+    """Whether an entry is of this instance, and its choices (where they are kept) still cost what it says."""
+    problem = load_problem(entry.instance)
+    if content_hash(problem) != entry.instance_hash:
+        return False
+    return not entry.choices or problem.cost_of(np.array(entry.choices, dtype=np.int64)) == entry.cost
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,6 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         entries = {entry.instance: entry for entry in read_json(BestKnownTable, BEST_KNOWN_FILE).entries}
     for instance in dict.fromkeys(instances):
         before = entries.get(instance)
+        if before is not None and not still_holds(before):
+            print(f"{instance}: the model has changed, what was known is forgotten")
+            before = None
         after = search(instance, options, before)
         if after is not None:
             entries[instance] = after
