@@ -4,8 +4,8 @@
         [--cpu-seconds S] [--seeds N] [--workers N] [--json FILE]
 
 Without instances or suites, all instances of the shipped suites are searched. Each solver runs with each seed for S CPU seconds;
-what it finds is checked by the problem's referee before it is kept. Entries whose instance has changed, or whose choices no
-longer cost what they did, are searched anew.
+what it finds is checked by the problem's referee before it is kept. Entries whose instance has changed are replaced; where
+the model has changed, choices keep their place with their new cost.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from foldwright.agents.bench import run_suite
 from foldwright.agents.best_known import BEST_KNOWN_FILE, BestKnown, BestKnownTable, better
 from foldwright.agents.store import STORE_NAME, RunStore
 from foldwright.agents.suite import SUITE_NAMES, SolverSpec, Suite, instance_hash, load_problem, load_suite
+from foldwright.envs.problem import INFEASIBLE
 from foldwright.envs.registry import content_hash
 from foldwright.jsonform import read_json, to_json
 from foldwright.runs import write_atomic
@@ -45,12 +46,16 @@ def search(instance: str, options: argparse.Namespace, known: BestKnown | None) 
     return better(known, [s.result for _, s in done if s.result is not None], instance_hash(instance))
 
 
-def still_holds(entry: BestKnown) -> bool:
-    """Whether an entry is of this instance, and its choices (where they are kept) still cost what it says."""
+def confirmed(entry: BestKnown) -> BestKnown | None:
+    """Returns an entry as the present model has it: with a new cost and no bound where that has changed, None if it is lost."""
     problem = load_problem(entry.instance)
-    if content_hash(problem) != entry.instance_hash:
-        return False
-    return not entry.choices or problem.cost_of(np.array(entry.choices, dtype=np.int64)) == entry.cost
+    if content_hash(problem) != entry.instance_hash or not entry.choices:
+        return None
+    cost = problem.cost_of(np.array(entry.choices, dtype=np.int64))
+    if cost == entry.cost:
+        return entry
+    print(f"{entry.instance}: the model has changed, {entry.cost:,} is {cost:,} now")
+    return replace(entry, cost=cost, bound=0, bound_proof="") if cost < INFEASIBLE else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,9 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         entries = {entry.instance: entry for entry in read_json(BestKnownTable, BEST_KNOWN_FILE).entries}
     for instance in dict.fromkeys(instances):
         before = entries.get(instance)
-        if before is not None and not still_holds(before):
-            print(f"{instance}: the model has changed, what was known is forgotten")
-            before = None
+        before = confirmed(before) if before is not None else None
         after = search(instance, options, before)
         if after is not None:
             entries[instance] = after
