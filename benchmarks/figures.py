@@ -462,8 +462,8 @@ ARGUMENTS = {
     "resume": "--kills 20",
     "buildable_plans": "--deterministic 12 --seeds 2",
     "rtl_random_layers": "--seed 1",
-    "cost_model": "units digits_w1a2 digits_w1a2/generic cnv_w1a1_cifar10:found dorefanet_w1a2_offload:found",
-    "ecp5_build": "--seeds 5 --ways none netlist near",
+    "cost_model": "units cnv_w1a1_cifar10:found dorefanet_w1a2_offload:found",
+    "ecp5_build": "--seeds 3 --ways none netlist",
 }
 """What the results were made with, where that is not the script's default."""
 
