@@ -20,9 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foldwright.accel.cost import bram36_of_engine
-from foldwright.accel.datapath import Datapath, EngineKind
-from foldwright.accel.evaluate import resident_choices
-from foldwright.accel.layout import AcceleratorLayout, lay_out
+from foldwright.accel.layout import lay_out
 from foldwright.accel.layout_cost import datapath_of_layout
 from foldwright.accel.network import Network, load_network
 from foldwright.accel.plan import Plan
@@ -36,10 +34,10 @@ from foldwright.agents.search import Search
 from foldwright.agents.stop import NO_COST, CpuSeconds, DeterministicTime, Evaluations, StopRule, Watched
 from foldwright.config import OptimizeOptions
 from foldwright.envs.allocation.problem import AllocationProblem, AllocationSolution
-from foldwright.envs.problem import INFEASIBLE
 from foldwright.envs.tiling.problem import TilingProblem, TilingSolution
 from foldwright.envs.tiling.start import fitted_start
-from foldwright.errors import ConfigError, IllegalSolutionError, InfeasibleError, nearest
+from foldwright.errors import ConfigError, InfeasibleError, InputError, nearest
+from foldwright.layout_plans import deep_enough, is_in_space, is_legal, scheduled
 from foldwright.netlists.part import load_part
 from foldwright.placing import Placed, placement_problem
 
@@ -63,6 +61,7 @@ _PROPOSALS_PER_UNIT = 1_000_000
 
 _DEFAULT_SOLVERS = {"allocation": "exact", "tiling": "anneal", "placement": "anneal"}
 
+_Solvers = dict[str, tuple[Solver, Any]]
 Tell = Callable[[str, float, int, int], None]
 """Receives progress: stage, CPU seconds, evaluations, best cost."""
 
@@ -167,9 +166,8 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
         InfeasibleError: no design fits the budgets, or none reaches the target rate.
         IllegalSolutionError: the referee refuses the plan; there is none then.
     """
-    settings = _settings(options)
+    settings, solvers = _understood(options)
     is_buildable = settings.pop("buildable", False)
-    solvers = {kind: _solver(options, kind) for kind in _DEFAULT_SOLVERS}
     budget = _Budget(options, tell)
     with budget.stage("load"):
         network = load_network(model)
@@ -192,7 +190,7 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
     plan = _plan(model, options, problem, datapath_problem, tiling)
     if is_buildable:
         layout = lay_out(network, plan.datapath, tilings=tilings_of(tiling.solution.decisions))
-        plan = replace(plan, datapath=_deep_enough(datapath_of_layout(layout), plan.datapath))
+        plan = replace(plan, datapath=deep_enough(datapath_of_layout(layout), plan.datapath))
     placed, placement = _place(plan, options, solvers, budget)
     with budget.stage("check"):
         schedule = datapath_problem.schedule(tiling.solution)
@@ -216,31 +214,33 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
         placement=placement,
         cpu_seconds=budget.spent,
         reproducible=options.deterministic is not None,
-        in_space=not is_buildable or _is_in_space(problem, plan.datapath),
+        in_space=not is_buildable or is_in_space(problem, plan.datapath),
     )
 
 
-def _is_in_space(problem: AllocationProblem, datapath: Datapath) -> bool:
-    """Whether the bound of a problem holds for a datapath: of bit planes alone, its shapes among the candidates."""
-    if any(engine.kind is EngineKind.DSP for engine in datapath.engines):
-        return False
+def _understood(options: OptimizeOptions) -> tuple[dict[str, Any], _Solvers]:
+    """Returns settings and solvers; tells all that is wrong with them and the part at once."""
+    settings: dict[str, Any] = {}
+    solvers: _Solvers = {}
+    wrong: list[InputError] = []
     try:
-        problem.encode(AllocationSolution(datapath))
-    except IllegalSolutionError:
-        return False
-    return True
-
-
-def _deep_enough(datapath: Datapath, scheduled: Datapath) -> Datapath:
-    """Returns a layout's datapath with memories that hold the schedule's blocks too, which live differently."""
-    depths = ("weight_words", "map_words", "line_words")
-    engines = tuple(
-        replace(
-            e, line_bits=s.line_bits, **{name: max(getattr(e, name), getattr(s, name)) for name in depths}
-        )
-        for e, s in zip(datapath.engines, scheduled.engines, strict=True)
-    )
-    return replace(datapath, engines=engines)
+        load_part(options.part)
+    except InputError as error:
+        wrong.append(error)
+    try:
+        settings = _settings(options)
+    except InputError as error:
+        wrong.append(error)
+    for kind in _DEFAULT_SOLVERS:
+        try:
+            solvers[kind] = _solver(options, kind)
+        except InputError as error:
+            wrong.append(error)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        raise ConfigError("\n".join(dict.fromkeys(map(str, wrong))))
+    return settings, solvers
 
 
 def _settings(options: OptimizeOptions) -> dict[str, Any]:
@@ -280,7 +280,6 @@ def _solver(options: OptimizeOptions, kind: str) -> tuple[Solver, Any]:
     return solver, solver.make_params(parse_settings(given), kind)
 
 
-_Solvers = dict[str, tuple[Solver, Any]]
 _Found = tuple[TilingProblem, Result, Result | None, int | None]
 
 
@@ -305,7 +304,7 @@ def _buildable(
                     nearest_buildable(
                         network, instance.datapath, part, problem.lut_budget, problem.technology,
                         stop=budget.watched("buildable", _TILING_SHARE / _BUILDABLE_DESIGNS), seed=options.seed,
-                        accepts=lambda layout: _is_legal(problem, layout),
+                        accepts=lambda layout: is_legal(problem, layout),
                     )
                 )  # fmt: skip
             except InfeasibleError as error:
@@ -315,7 +314,7 @@ def _buildable(
     best = min(found, key=lambda b: b.cycles_per_1000_frames)
     if budget.tell is not None:
         budget.tell("buildable", 0.0, len(found), best.cycles_per_1000_frames)
-    instance, choices = _scheduled(problem, best.layout)
+    instance, choices = scheduled(problem, best.layout)
     with budget.stage("tiling"):
         search = Search(
             _beginning_with(instance, choices.tolist()), "resident", Evaluations(1), options.seed, NoParams()
@@ -324,23 +323,6 @@ def _buildable(
         search.evaluate(choices)
         tiling = search.result()
     return instance, tiling, allocation, None
-
-
-def _scheduled(problem: AllocationProblem, layout: AcceleratorLayout) -> tuple[TilingProblem, Choices]:
-    """Returns the tiling problem of a layout's datapath, and the choices that the layout is."""
-    name, pool = problem.name.replace("allocation/", "tiling/"), problem.pool_bram36(layout.datapath)
-    instance = TilingProblem(name, problem.workload, layout.datapath, pool, problem.part)
-    streamed = {x.index: x.tiling.blocks or x.blocks for x in layout.layers if x.tiling.streams_weights}
-    return instance, resident_choices(instance.tables, layout.layers[0].tile_rows, streamed)
-
-
-def _is_legal(problem: AllocationProblem, layout: AcceleratorLayout) -> bool:
-    """Whether the schedule that a layout is fits the block RAMs as schedules count them."""
-    try:
-        instance, choices = _scheduled(problem, layout)
-    except InfeasibleError:
-        return False
-    return instance.cost_of(choices) != INFEASIBLE
 
 
 def _allocate(

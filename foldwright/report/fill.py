@@ -146,15 +146,18 @@ def _bars(schedule: Schedule) -> tuple[Bar, ...]:
 
 
 def _roofline(plan: Plan, cycles: dict[str, int], traffic: dict[str, int]) -> Roofline:
-    points = []
+    """A layer takes as long as it computes, or as its data are moved while other layers compute, if that is longer."""
+    points, dram_bits = [], plan.datapath.dram_bits_per_cycle
     for layer in plan.workload.layers:
         ops = layer.bit_macs * plan.datapath.batch_frames
         bits = traffic.get(layer.name, 0)
         if cycles.get(layer.name):
             intensity = ops / bits if bits else _NO_TRAFFIC
-            points.append(RooflinePoint(layer.name, intensity, ops / cycles[layer.name]))
+            points.append(
+                RooflinePoint(layer.name, intensity, ops / max(cycles[layer.name], bits / dram_bits))
+            )
     peak = max(engine.bit_macs_per_cycle for engine in plan.datapath.engines)
-    return Roofline(peak, plan.datapath.dram_bits_per_cycle, tuple(points))
+    return Roofline(peak, dram_bits, tuple(points))
 
 
 def _memories(plan: Plan) -> tuple[Memory, ...]:

@@ -61,7 +61,7 @@ def _ceilings(roofline: Roofline, ridge: float, x: Log, y: Log) -> str:
             element("path", d=under, class_="under"),
             element("path", d=path, class_="ceiling"),
             text(x.end, y(peak) - 7, f"array: {short(peak)} per cycle", "note", "end"),
-            text(x(ridge), y(peak) - 7, f"DRAM: {short(bits)} bits per cycle", "note", "end"),
+            text(x(ridge), y(peak) - 21, f"DRAM: {short(bits)} bits per cycle", "note", "end"),
         ]
     )
 

@@ -26,6 +26,7 @@ from foldwright.models import model_path
 from foldwright.netlists.part import load_part
 from foldwright.netlists.placement import hpwl
 from foldwright.pipeline import _RUNGS, _Budget, _distinct_instances, _race, optimize
+from foldwright.report.fill import report_data
 from foldwright.runs import open_run
 from foldwright.verbs.optimize import check_run, headline, open_placed, open_plan, write_report
 
@@ -266,3 +267,24 @@ def test_a_plan_outside_the_space_may_be_below_its_bound_and_is_never_called_opt
     outside = optimize(MODEL, options())
     below = replace(outside, in_space=False, bound_cycles_per_frame=2 * outside.cycles_per_frame)
     assert (below.gap, below.status) == (-0.5, "feasible")
+
+
+def test_what_is_wrong_with_part_settings_and_solvers_is_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    wrong = ["--part", "xc7z02", "--set", "buildabel=true", "--solver", "tiling=annal", "--out", str(out)]
+    assert main(["optimize", "digits_w1a2", *wrong]) == 2
+    told = capsys.readouterr().err
+    assert all(word in told for word in ("'xc7z02'", "'buildabel'", "'annal'"))
+    assert not out.exists()
+
+
+def test_no_layer_is_drawn_above_the_roof(run: Path) -> None:
+    folder = open_run(run)
+    plan, schedule = open_plan(folder)
+    roofline = report_data(plan, schedule, dict(folder.summary), {}).roofline
+    assert roofline is not None and roofline.points
+    for point in roofline.points:
+        roof = min(roofline.peak_ops_per_cycle, roofline.dram_bits_per_cycle * point.intensity_ops_per_bit)
+        assert 0 < point.ops_per_cycle <= roof * (1 + 1e-9)

@@ -1,0 +1,59 @@
+"""Layouts of the RTL as plans: their tiling problem and choices there, whether that fits, and how they stand to the bound."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from foldwright.accel.datapath import Datapath, EngineKind
+from foldwright.accel.evaluate import resident_choices
+from foldwright.accel.layout import AcceleratorLayout
+from foldwright.envs.allocation.problem import AllocationProblem, AllocationSolution
+from foldwright.envs.problem import INFEASIBLE
+from foldwright.envs.tiling.problem import TilingProblem
+from foldwright.errors import IllegalSolutionError, InfeasibleError
+
+if TYPE_CHECKING:
+    from foldwright.envs.problem import Choices
+
+__all__ = ["deep_enough", "is_in_space", "is_legal", "scheduled"]
+
+
+def is_in_space(problem: AllocationProblem, datapath: Datapath) -> bool:
+    """Whether the bound of a problem holds for a datapath: of bit planes alone, its shapes among the candidates."""
+    if any(engine.kind is EngineKind.DSP for engine in datapath.engines):
+        return False
+    try:
+        problem.encode(AllocationSolution(datapath))
+    except IllegalSolutionError:
+        return False
+    return True
+
+
+def deep_enough(datapath: Datapath, scheduled: Datapath) -> Datapath:
+    """Returns a layout's datapath with memories that hold the schedule's blocks too, which live differently."""
+    depths = ("weight_words", "map_words", "line_words")
+    engines = tuple(
+        replace(
+            e, line_bits=s.line_bits, **{name: max(getattr(e, name), getattr(s, name)) for name in depths}
+        )
+        for e, s in zip(datapath.engines, scheduled.engines, strict=True)
+    )
+    return replace(datapath, engines=engines)
+
+
+def scheduled(problem: AllocationProblem, layout: AcceleratorLayout) -> tuple[TilingProblem, Choices]:
+    """Returns the tiling problem of a layout's datapath, and the choices that the layout is."""
+    name, pool = problem.name.replace("allocation/", "tiling/"), problem.pool_bram36(layout.datapath)
+    instance = TilingProblem(name, problem.workload, layout.datapath, pool, problem.part)
+    streamed = {x.index: x.tiling.blocks or x.blocks for x in layout.layers if x.tiling.streams_weights}
+    return instance, resident_choices(instance.tables, layout.layers[0].tile_rows, streamed)
+
+
+def is_legal(problem: AllocationProblem, layout: AcceleratorLayout) -> bool:
+    """Whether the schedule that a layout is fits the block RAMs as schedules count them."""
+    try:
+        instance, choices = scheduled(problem, layout)
+    except InfeasibleError:
+        return False
+    return instance.cost_of(choices) != INFEASIBLE
