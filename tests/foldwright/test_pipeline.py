@@ -284,7 +284,8 @@ def test_no_layer_is_drawn_above_the_roof(run: Path) -> None:
     folder = open_run(run)
     plan, schedule = open_plan(folder)
     roofline = report_data(plan, schedule, dict(folder.summary), {}).roofline
-    assert roofline is not None and roofline.points
+    assert roofline is not None
+    assert roofline.points
     for point in roofline.points:
         roof = min(roofline.peak_ops_per_cycle, roofline.dram_bits_per_cycle * point.intensity_ops_per_bit)
         assert 0 < point.ops_per_cycle <= roof * (1 + 1e-9)
