@@ -462,7 +462,7 @@ ARGUMENTS = {
     "resume": "--kills 20",
     "buildable_plans": "cnv_w1a1_cifar10 dorefanet_w1a2_offload cnv_w1a2_cifar10 --deterministic 12 --seeds 2",
     "rtl_random_layers": "--seed 1",
-    "cost_model": "units cnv_w1a1_cifar10:found dorefanet_w1a2_offload:found",
+    "cost_model": "units cnv_w1a1_cifar10:found dorefanet_w1a2_offload:found digits_w1a2 digits_w1a2/generic",
     "ecp5_build": "--seeds 3 --ways none netlist",
 }
 """What the results were made with, where that is not the script's default."""
