@@ -144,7 +144,8 @@ def measure(sample: Sample, cache: Path | None = None, timeout_s: int = 1800) ->
 
 def accelerator_of(engine: Engine) -> AcceleratorShape:
     """Returns the accelerator of one engine that is measured: both maps, pooling, a window where the engine has one."""
-    from foldwright.accel.export.fitting import FROM_LOADER, Room, roomy_hardware
+    from foldwright.accel.export.fitting import Room, roomy_hardware
+    from foldwright.accel.stored_tensors import FROM_LOADER
 
     room = Room(
         own_words=_OWN_WORDS,
@@ -158,9 +159,9 @@ def accelerator_of(engine: Engine) -> AcceleratorShape:
         tokens=_TOKENS,
         reach=_REACH,
     )
-    filler = None if engine.window_bits else FROM_LOADER
+    fillers = () if engine.window_bits else (FROM_LOADER,)
     window = _window_of(engine) if engine.window_bits else None
-    return roomy_hardware((engine,), (filler,), storing=0, window=window, dram_bits=_DRAM_BITS, room=room)
+    return roomy_hardware((engine,), (fillers,), storing=0, window=window, dram_bits=_DRAM_BITS, room=room)
 
 
 def _window_of(engine: Engine) -> WindowShape:

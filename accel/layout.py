@@ -26,6 +26,7 @@ from foldwright.accel.map_places import Lifetime, place_tensors
 from foldwright.accel.mapping import M_BLOCKS, M_PA, M_PACKED, ceil_div, map_layers
 from foldwright.accel.rtl.program import GIVES
 from foldwright.accel.stored_tensors import (
+    FROM_LOADER,
     Source,
     StoredTensor,
     Uses,
@@ -138,20 +139,22 @@ class LayerLayout:
 
 @dataclass(frozen=True)
 class AcceleratorLayout:
-    """All layers, and what the memories of each engine must hold (words)."""
+    """All layers, and what the memories of each engine must hold (words).
+
+    `inbox_words` are by who fills an inbox, `FROM_LOADER` or an engine, ascending; `streams` are first word and words of what
+    streams through an engine's weight memory.
+    """
 
     network: LayeredNetwork
     datapath: Datapath
     layers: tuple[LayerLayout, ...]
     tensors: Mapping[int, StoredTensor]  # between layers, by the layer that makes it
     own_words: tuple[int, ...]
-    inbox_words: tuple[int, ...]
+    inbox_words: tuple[Mapping[int, int], ...]
     line_words: tuple[int, ...]
     weight_words: tuple[int, ...]
     threshold_words: tuple[int, ...]
-    streams: tuple[
-        tuple[int, int], ...
-    ]  # of each engine's weight memory: first word and words of what streams through
+    streams: tuple[tuple[int, int], ...]
 
     @property
     def streams_weights(self) -> bool:
@@ -203,7 +206,7 @@ class AcceleratorLayout:
                 engine,
                 weight_words=self.weight_words[e],
                 threshold_words=self.threshold_words[e],
-                map_words=max(1, self.own_words[e], self.inbox_words[e], self.line_words[e]),
+                map_words=max(1, self.own_words[e], *self.inbox_words[e].values(), self.line_words[e]),
             )
             for e, engine in enumerate(self.datapath.engines)
         )
@@ -293,9 +296,9 @@ def lay_out(
         )
     _refuse(network, wrong)
     tensors = {p: _tensor(p, forms[p], uses[p], layers, datapath) for p in forms}
-    _refuse(network, [*_inbox_mistakes(layers, tensors), *_token_mistakes(layers, tensors)])
+    _refuse(network, list(_token_mistakes(layers, tensors)))
     copies, own, inbox, line = _addresses(layers, tensors, datapath)
-    tensors = {p: _with_words(t, copies[p], own, inbox) for p, t in tensors.items()}
+    tensors = {p: _with_words(t, copies[p], _depth(t, datapath, own, inbox)) for p, t in tensors.items()}
     layers = [replace(layer, copies=copies[layer.producer]) for layer in layers]
     streams = [_stream(layers, e, bases[e][0]) for e in range(len(bases))]
     return AcceleratorLayout(
@@ -388,19 +391,6 @@ def _tensor(
     return StoredTensor(producer, reader.engine, source, form, encoding, uses, reader.frames)
 
 
-def _inbox_mistakes(layers: list[LayerLayout], tensors: Mapping[int, StoredTensor]) -> Iterator[str]:
-    """Yields the engines whose inbox more than one would fill: the loader, or another engine's writer."""
-    fillers: dict[int, set[str]] = {}
-    if layers[0].source is Source.INBOX:
-        fillers[layers[0].engine] = {"the loader"}
-    for producer, tensor in tensors.items():
-        if tensor.source is Source.INBOX:
-            fillers.setdefault(tensor.engine, set()).add(f"engine {layers[producer].engine}")
-    for engine, names in fillers.items():
-        if len(names) > 1:
-            yield f"the inbox of engine {engine} is filled by {' and '.join(sorted(names))}, allowed is one"
-
-
 def _token_mistakes(layers: list[LayerLayout], tensors: Mapping[int, StoredTensor]) -> Iterator[str]:
     for layer in layers:
         gives = sum(t.last_reader == layer.index for t in tensors.values() if t.source is Source.INBOX)
@@ -463,25 +453,29 @@ def _placed(
     return out
 
 
-def _with_words(
-    tensor: StoredTensor, copies: tuple[int, ...], own: list[int], inbox: list[int]
-) -> StoredTensor:
+def _depth(tensor: StoredTensor, datapath: Datapath, own: list[int], inbox: list[dict[int, int]]) -> int:
+    """Returns the words of the memory in which a tensor lies."""
+    if tensor.source is Source.OWN:
+        return own[tensor.engine]
+    return inbox[tensor.engine][datapath.assignment[tensor.producer]]
+
+
+def _with_words(tensor: StoredTensor, copies: tuple[int, ...], words: int) -> StoredTensor:
     """Returns a tensor with its addresses, its form knowing how deep the memory is."""
-    words = (own if tensor.source is Source.OWN else inbox)[tensor.engine]
     target = replace(tensor.form.target, words=words)
     return replace(tensor, copies=copies, form=replace(tensor.form, target=target))
 
 
 def _addresses(
     layers: list[LayerLayout], tensors: Mapping[int, StoredTensor], datapath: Datapath
-) -> tuple[dict[int, tuple[int, ...]], list[int], list[int], list[int]]:
+) -> tuple[dict[int, tuple[int, ...]], list[int], list[dict[int, int]], list[int]]:
     """Gives every tensor, by its maker (-1: the image), its copies; returns also the words of own maps, inboxes and lines.
 
     Of what an engine makes for itself there is one copy, from its maker to its last reader. What others hand over, and what
     streams in, has two copies for good.
     """
     count = len(datapath.engines)
-    own, inbox, line = ([0] * count for _ in range(3))
+    own, line, inbox = [0] * count, [0] * count, [dict[int, int]() for _ in range(count)]
     copies: dict[int, tuple[int, ...]] = {}
     for e in range(count):
         place = {layer.index: k for k, layer in enumerate(x for x in layers if x.engine == e)}
@@ -491,10 +485,13 @@ def _addresses(
         copies |= {tensor.producer: (base,) for tensor, base in zip(mine, bases, strict=True)}
     handed = [t for t in tensors.values() if t.source is Source.INBOX]
     first = layers[0]
-    doubled = [(-1, first.engine, first.source, first.frame_words * first.frames)]
-    doubled += [(t.producer, t.engine, t.source, t.words) for t in handed]
-    for producer, e, source, words in doubled:
-        memory = line if source is Source.WINDOW else inbox
-        copies[producer] = (memory[e], memory[e] + words)
-        memory[e] += 2 * words
-    return copies, own, inbox, line
+    image_words = first.frame_words * first.frames
+    doubled = [(t.producer, t.engine, datapath.assignment[t.producer], t.words) for t in handed]
+    if first.source is Source.WINDOW:
+        copies[-1], line[first.engine] = (0, image_words), 2 * image_words
+    else:
+        doubled.insert(0, (-1, first.engine, FROM_LOADER, image_words))
+    for producer, e, filler, words in doubled:
+        base = inbox[e].get(filler, 0)
+        copies[producer], inbox[e][filler] = (base, base + words), base + 2 * words
+    return copies, own, [dict(sorted(fillers.items())) for fillers in inbox], line

@@ -13,6 +13,7 @@ from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source, stre
 from foldwright.accel.mapping import M_CYCLES, M_LATENCY, M_T, map_layers, set_times
 from foldwright.accel.memory import store_words
 from foldwright.accel.slots import byte_runs
+from foldwright.accel.stored_tensors import FROM_LOADER
 from foldwright.accel.tables import engine_row, engine_table, layer_table
 from foldwright.netlists.part import Part
 
@@ -92,15 +93,17 @@ def bram36_of_layout(layout: AcceleratorLayout, part: Part) -> int:
     table = geometry_table(part.block_ram)
     total = reserve_bram36(datapath_of_layout(layout), part)
     for e, engine in enumerate(layout.engines):
-        handed = [t for t in layout.tensors.values() if t.engine == e and t.source is Source.INBOX]
-        inbox_bytes = handed[0].form.target.byte_bits if handed else engine.byte_bits
         line = [layer.entry.layer for layer in layout.of_engine(e) if layer.source is Source.WINDOW]
         pixel_bits = line[0].in_channels * line[0].act_bits if line else 0
         line_bits = engine.dn * -(-pixel_bits // BYTE_BITS) * BYTE_BITS
+        inboxes = (
+            (map_bits(engine, (engine if filler == FROM_LOADER else layout.engines[filler]).byte_bits), words)
+            for filler, words in layout.inbox_words[e].items()
+        )
         memories = (
             (engine.weight_width_bits, layout.weight_words[e]),
             (map_bits(engine, engine.byte_bits), layout.own_words[e]),
-            (map_bits(engine, inbox_bytes), layout.inbox_words[e]),
+            *inboxes,
             (line_bits, layout.line_words[e]),
         )
         total += sum(int(block_rams_of(width, words, table)) for width, words in memories)
@@ -113,13 +116,13 @@ def map_bits(engine: Engine, byte_bits: int) -> int:
 
 
 def datapath_of_layout(layout: AcceleratorLayout) -> Datapath:
-    """Returns the datapath with memories as deep as the layout's, own map and inbox as one, each whole blocks of words."""
+    """Returns the datapath with memories as deep as the layout's, own map and inboxes as one, each whole blocks of words."""
     engines = [
         replace(
             engine,
             weight_words=layout.weight_words[e],
             threshold_words=layout.threshold_words[e],
-            map_words=-(-layout.own_words[e] // _BLOCK_WORDS) * _BLOCK_WORDS + layout.inbox_words[e],
+            map_words=_words_of_maps([layout.own_words[e], *(layout.inbox_words[e].values() or [0])]),
             line_words=layout.line_words[e],
         )
         for e, engine in enumerate(layout.datapath.engines)
@@ -128,3 +131,8 @@ def datapath_of_layout(layout: AcceleratorLayout) -> Datapath:
     storing = np.array(engine_row(layout.engines[layout.layers[-1].engine]), dtype=np.int64)
     store = int(store_words(table[-1], storing, layout.datapath.batch_frames))
     return replace(layout.datapath, engines=tuple(engines), store_words=store)
+
+
+def _words_of_maps(words: list[int]) -> int:
+    """Returns how deep maps are as one, all but the last whole blocks of words."""
+    return sum(-(-count // _BLOCK_WORDS) * _BLOCK_WORDS for count in words[:-1]) + words[-1]

@@ -16,7 +16,7 @@ from foldwright.accel.cosim.build import Simulator
 from foldwright.accel.cosim.run import DramModel, Limits, simulate
 from foldwright.accel.cosim.script import Command, Dump, Load, Poll, Read, Write
 from foldwright.accel.datapath import Datapath, Engine, LaneMode
-from foldwright.accel.export.fitting import FROM_LOADER, Room
+from foldwright.accel.export.fitting import Room
 from foldwright.accel.export.package import Package, package
 from foldwright.accel.layout import lay_out
 from foldwright.accel.random_hardware import Variant
@@ -25,6 +25,7 @@ from foldwright.accel.rtl.loader_program import NO_TOKEN, LoaderField
 from foldwright.accel.rtl.program import DATA_BITS, EXTRA_FIELDS, WORD_BITS, Field, word
 from foldwright.accel.rtl.registers import Command as HostCommand
 from foldwright.accel.rtl.registers import ErrorCause, Register, Status
+from foldwright.accel.stored_tensors import FROM_LOADER
 from foldwright.accel.workload import IMAGE, ActKind, Layer, LayerKind, ResultKind, Workload
 
 __all__ = ["PROVOCATIONS", "VARIANT", "Outcome", "Provocation", "Spoilt", "provoke"]
@@ -33,7 +34,7 @@ VARIANT = Variant(
     "small batch",
     (Engine(8, 16, 2, lanes=LaneMode.BATCH, acc_bits=16, levels=3, drain_lanes=2),),
     ((0,), (0, 0), (0, 0, 0)),
-    (FROM_LOADER,),
+    ((FROM_LOADER,),),
     room=Room(1024, 2048, 1, 2048, 64, 128, 2048, item_depth=512),
 )
 """A small accelerator whose store is small enough to overflow."""

@@ -19,7 +19,7 @@ from foldwright.accel.cosim.build import Simulator
 from foldwright.accel.cosim.frames import FramesRun, run_frames
 from foldwright.accel.cosim.run import DramModel, Limits
 from foldwright.accel.datapath import Arithmetic, Datapath, Engine, EngineKind, LaneMode
-from foldwright.accel.export.fitting import FROM_LOADER, Room, roomy_hardware
+from foldwright.accel.export.fitting import Fillers, Room, roomy_hardware
 from foldwright.accel.export.package import Package, package
 from foldwright.accel.layout import lay_out
 from foldwright.accel.mapping import M_CYCLES, map_layers
@@ -31,6 +31,7 @@ from foldwright.accel.random_network import (
 )
 from foldwright.accel.rtl.accelerator import AcceleratorShape
 from foldwright.accel.rtl.window import WindowShape
+from foldwright.accel.stored_tensors import FROM_LOADER
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.tilings import LayerTiling
 from foldwright.accel.workload import ActKind, Layer, WeightKind
@@ -49,17 +50,18 @@ MOST_CYCLES = 60_000
 class Variant:
     """Hardware to try networks on. `assignments` are the engines of networks that it can run.
 
-    Where its room has bits for residuals, networks have blocks with residual adds; else they are chains.
+    Where its room has bits for residuals, networks have blocks with residual adds behind `stem` layers; else they are chains.
     """
 
     name: str
     engines: tuple[Engine, ...]
     assignments: tuple[tuple[int, ...], ...]
-    fillers: tuple[int | None, ...]
+    fillers: Fillers
     storing: int = 0
     first: FirstLayer | None = None
     dram_bits: int = 32
     streams: bool = False
+    stem: int = 1
     room: Room = field(default_factory=Room)
 
     @cached_property
@@ -116,75 +118,91 @@ _B, _C, _AND = LaneMode.BATCH, LaneMode.COLUMN, Arithmetic.AND
 _ONE = ((0,), (0, 0), (0, 0, 0))
 _TWO = ((0, 1), (0, 0, 1), (0, 1, 1))
 _BACK = ((0, 1, 0),)
+_TO_AND_FRO = ((0, 1, 0), (0, 0, 1, 0), (0, 1, 1, 0, 0), (0, 1, 0, 1, 0))
+_THREE = ((0, 1, 2), (0, 2, 1, 2), (0, 1, 0, 2), (0, 2, 1, 0, 2))
 _BLOCKS = tuple((0,) * count for count in (3, 4, 5, 6))
 _BLOCKS_BEHIND = tuple((0,) + (1,) * count for count in (3, 4, 5))
+_BLOCKS_AROUND = tuple((0, 1) + (0,) * count for count in (2, 3, 4))
 _ADDS = Room(own_words=4096, inbox_words=8192, residual_bits=4)
 
 VARIANTS = (
-    Variant("batch", (_engine(8, 16, 3, _B),), _ONE, (FROM_LOADER,)),
-    Variant("column", (_engine(8, 16, 2, _C),), _ONE, (FROM_LOADER,), streams=True),
+    Variant("batch", (_engine(8, 16, 3, _B),), _ONE, ((FROM_LOADER,),)),
+    Variant("column", (_engine(8, 16, 2, _C),), _ONE, ((FROM_LOADER,),), streams=True),
     Variant(
-        "column-planes", (_engine(8, 32, 4, _C, planes_per_word=(1, 2)),), _ONE, (FROM_LOADER,), dram_bits=64
+        "column-planes", (_engine(8, 32, 4, _C, planes_per_word=(1, 2)),), _ONE, ((FROM_LOADER,),), dram_bits=64
     ),
     Variant(
         "batch-and-pairs",
         (_engine(8, 32, 4, _B, arithmetic=_AND, planes_per_word=(2,), levels=7, drain_lanes=2),),
         _ONE,
-        (FROM_LOADER,), streams=True,
+        ((FROM_LOADER,),), streams=True,
     ),
-    Variant("column-and-nines", (_engine(9, 36, 3, _C, arithmetic=_AND),), _ONE, (FROM_LOADER,)),
+    Variant("column-and-nines", (_engine(9, 36, 3, _C, arithmetic=_AND),), _ONE, ((FROM_LOADER,),)),
     Variant(
-        "batch-wide", (_engine(16, 64, 2, _B, levels=15, drain_lanes=2),), _ONE, (FROM_LOADER,), dram_bits=64, streams=True
+        "batch-wide", (_engine(16, 64, 2, _B, levels=15, drain_lanes=2),), _ONE, ((FROM_LOADER,),), dram_bits=64, streams=True
     ),
     Variant(
         "column-to-batch",
         (_engine(8, 24, 3, _C), _engine(16, 32, 2, _B)),
-        _TWO, (FROM_LOADER, 0), 1, streams=True,
+        _TWO, ((FROM_LOADER,), (0,)), 1, streams=True,
     ),
     Variant(
         "batch-to-column",
         (_engine(18, 36, 1, _B, arithmetic=_AND), _engine(8, 40, 3, _C, arithmetic=_AND, planes_per_word=(1, 2))),
-        _TWO, (FROM_LOADER, 0), 1,
+        _TWO, ((FROM_LOADER,), (0,)), 1,
     ),
     Variant(
         "batches-then-raw",
         (_engine(8, 32, 5, _B, drain_lanes=2), _engine(8, 32, 5, _B, levels=0, drain_lanes=5)),
-        ((0, 1), (0, 0, 1)), (FROM_LOADER, 0), 1, streams=True,
+        ((0, 1), (0, 0, 1)), ((FROM_LOADER,), (0,)), 1, streams=True,
     ),
     Variant(
         "window-columns-and-back",
         (_engine(8, 32, 3, _C, window_bits=45), _engine(8, 16, 2, _B)),
-        _BACK, (1, 0), 0, FirstLayer(5, 1, ActKind.UNSIGNED, (3, 3), (1, 1), 1), streams=True,
+        _BACK, ((1,), (0,)), 0, FirstLayer(5, 1, ActKind.UNSIGNED, (3, 3), (1, 1), 1), streams=True,
     ),
     Variant(
         "window-batch",
         (_engine(8, 24, 3, _B, planes_per_word=(1, 2), window_bits=150),),
-        _ONE, (None,), 0, FirstLayer(3, 2, ActKind.SIGNED, (5, 5), (2, 2)),
+        _ONE, ((),), 0, FirstLayer(3, 2, ActKind.SIGNED, (5, 5), (2, 2)),
     ),
     Variant(
         "window-signed-bytes",
         (_engine(8, 27, 2, _C, arithmetic=_AND, window_bits=216), _engine(9, 54, 2, _C, arithmetic=_AND)),
-        _TWO, (None, 0), 1, FirstLayer(3, 8, ActKind.SIGNED, (3, 3), (2, 1), 1), 64, streams=True,
+        _TWO, ((), (0,)), 1, FirstLayer(3, 8, ActKind.SIGNED, (3, 3), (2, 1), 1), 64, streams=True,
     ),
-    Variant("dsp-columns", (_dsp(8, 40, 3, 4, _C),), _ONE, (FROM_LOADER,)),
+    Variant("dsp-columns", (_dsp(8, 40, 3, 4, _C),), _ONE, ((FROM_LOADER,),)),
     Variant(
         "dsp-window-then-batch",
         (_dsp(8, 72, 5, 8, _B, window_bits=216, drain_lanes=2), _engine(8, 16, 5, _B)),
-        _TWO, (None, 0), 1, FirstLayer(3, 8, ActKind.UNSIGNED, (3, 3), (1, 1), 1),
+        _TWO, ((), (0,)), 1, FirstLayer(3, 8, ActKind.UNSIGNED, (3, 3), (1, 1), 1),
     ),
-    Variant("batch-residual", (_engine(8, 16, 3, _B),), _BLOCKS, (FROM_LOADER,), streams=True, room=_ADDS),
+    Variant("batch-residual", (_engine(8, 16, 3, _B),), _BLOCKS, ((FROM_LOADER,),), streams=True, room=_ADDS),
     Variant(
-        "column-residual", (_engine(8, 32, 4, _C, planes_per_word=(1, 2)),), _BLOCKS, (FROM_LOADER,), room=_ADDS
+        "column-residual", (_engine(8, 32, 4, _C, planes_per_word=(1, 2)),), _BLOCKS, ((FROM_LOADER,),), room=_ADDS
     ),
     Variant(
         "batch-residual-pairs",
         (_engine(16, 64, 5, _B, planes_per_word=(2,), drain_lanes=2),),
-        _BLOCKS, (FROM_LOADER,), dram_bits=64, room=_ADDS,
+        _BLOCKS, ((FROM_LOADER,),), dram_bits=64, room=_ADDS,
     ),
     Variant(
         "residual-from-inbox",
         (_engine(9, 18, 2, _C, arithmetic=_AND), _engine(9, 36, 3, _C, arithmetic=_AND)),
-        _BLOCKS_BEHIND, (FROM_LOADER, 0), 1, streams=True, room=_ADDS,
+        _BLOCKS_BEHIND, ((FROM_LOADER,), (0,)), 1, streams=True, room=_ADDS,
+    ),
+    Variant(
+        "two-fill-an-inbox", (_engine(8, 16, 3, _B), _engine(8, 40, 3, _C)), _TO_AND_FRO, ((FROM_LOADER, 1), (0,)), streams=True
+    ),
+    Variant(
+        "three-engines",
+        (_engine(8, 24, 2, _C), _engine(16, 32, 3, _B), _engine(8, 32, 2, _C, planes_per_word=(1, 2))),
+        _THREE, ((FROM_LOADER, 1), (0, 2), (0, 1)), 2,
+    ),
+    Variant(
+        "residual-from-second-inbox",
+        (_engine(8, 16, 3, _B, arithmetic=_AND), _engine(8, 24, 2, _C, arithmetic=_AND)),
+        _BLOCKS_AROUND, ((FROM_LOADER, 1), (0,)), streams=True, stem=2, room=_ADDS,
     ),
 )  # fmt: skip
 
@@ -244,7 +262,12 @@ def _draw(variant: Variant, rng: np.random.Generator) -> Trial:
     kinds, levels, bits = variant.weight_kinds, variant.most_levels, variant.room.residual_bits
     if bits:
         network = random_residual_network(
-            rng, len(assignment), weight_kinds=kinds, most_levels=levels, residual_bits=bits
+            rng,
+            len(assignment),
+            weight_kinds=kinds,
+            most_levels=levels,
+            residual_bits=bits,
+            stem=variant.stem,
         )
     else:
         network = random_network(

@@ -193,6 +193,7 @@ def random_residual_network(
     weight_kinds: tuple[WeightKind, ...],
     most_levels: int,
     residual_bits: int,
+    stem: int = 1,
     most_channels: int = 24,
 ) -> RandomNetwork:
     """Returns a network of blocks that end in a residual add, as many as go into so many layers.
@@ -200,19 +201,22 @@ def random_residual_network(
     Args:
         most_levels: see `random_network`.
         residual_bits: the most that a tensor may have which is added.
+        stem: layers before the first block, of which only the last one's results are added.
     """
     image = _Tensor(
         IMAGE, (int(rng.integers(1, 7)), int(rng.integers(3, 10)), int(rng.integers(3, 10))), 0,
         (1 << int(rng.integers(1, 4))) - 1,
     )  # fmt: skip
     blocks = _Blocks(rng, weight_kinds, most_levels)
-    x = blocks.add(
-        image, int(rng.integers(1, most_channels)), int(rng.choice((1, 3))), pools=rng.random() < 0.3
-    )
+    x = image
+    for _ in range(stem):
+        x = blocks.add(
+            x, int(rng.integers(1, most_channels)), int(rng.choice((1, 3))), pools=rng.random() < 0.3
+        )
     while len(blocks.entries) < layers:
         room, channels = layers - len(blocks.entries), int(rng.integers(1, most_channels))
         kernels = [int(k) for k in rng.choice((1, 3, 3), 2)]
-        same = [t for t in blocks.made if t.shape == x.shape and t.bits <= residual_bits]
+        same = [t for t in blocks.made[stem - 1 :] if t.shape == x.shape and t.bits <= residual_bits]
         pools, raw = bool(rng.random() < 0.3), room == 1 and bool(rng.random() < 0.6)
         if room >= 3 and rng.random() < 0.5:
             stride, out = int(rng.integers(1, 3)), int(rng.integers(1, most_channels))

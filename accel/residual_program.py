@@ -3,7 +3,7 @@
 | field | meaning |
 |---|---|
 | `add` | the tile adds a residual; all else counts only then |
-| `inbox` | it lies in the inbox, else in the own map |
+| `source` | the map in which it lies, its position in `ResidualShape.sources` |
 | `base` | address of the tile's first word of it |
 | `per_frame`, `per_row`, `per_column` | address steps; a column is a group of columns where they lie in lanes |
 | `plane_step`, `planes` | address step to the next plane group; position of its planes per word in the engine's list |
@@ -28,15 +28,14 @@ __all__ = ["ResidualShape", "residual_fields"]
 class ResidualShape:
     """The engine, the widest code that it adds (`bits`), what leaves (`sum_bits`), and the maps that hold residuals.
 
-    `words` is the depth of the deepest of them; `own` and `inbox` say which there are.
+    `words` is the depth of the deepest of them; `sources` has their numbers in programs, ascending.
     """
 
     engine: Engine
     bits: int
     sum_bits: int
     words: int
-    own: bool
-    inbox: bool
+    sources: tuple[int, ...]
 
     @property
     def is_batch(self) -> bool:
@@ -61,12 +60,13 @@ class ResidualShape:
 
 
 def residual_fields(
-    shape: ResidualShape, form: MapForm, block: int, row: int, *, base: int, inbox: bool, sign_bit: int
+    shape: ResidualShape, form: MapForm, block: int, row: int, *, base: int, source: int, sign_bit: int
 ) -> dict[str, int]:
     """Returns the fields of a tile by name.
 
     Args:
         form: of the map that holds the residual, its first word at `base`.
+        source: the number of that map in programs.
         block: the tile's first one.
         row: the tile's first one, of the convolution's output.
     """
@@ -86,8 +86,8 @@ def residual_fields(
         "code_mask": (1 << form.consumer.act_bits) - 1,
         "sign_bit": sign_bit,
     }
-    if shape.own and shape.inbox:
-        fields["inbox"] = int(inbox)
+    if len(shape.sources) > 1:
+        fields["source"] = shape.sources.index(source)
     if len(shape.slots) > 1:
         fields["planes"] = list(shape.slots).index(form.pa)
     if not shape.is_batch:

@@ -1,6 +1,7 @@
 """Tensors between layers: which map holds each, in which form, and who reads it there.
 
-A tensor has one map: the own map of the engine that makes it or the inbox of another one, where all its readers run. A
+A tensor has one map: the own map of the engine that makes it or the inbox that it fills of another one, where all its
+readers run. An engine has an inbox for each of those that hand it something, the loader or engines. A
 reader takes it as its input, or as the *residual* that it adds to its own results. Inputs shape the map: with several,
 the one with the widest padding on the left (`shaper`). A tensor that is only added lies as for a 1x1 layer.
 
@@ -22,6 +23,7 @@ from foldwright.accel.workload import ActKind, Layer, LayerKind
 from foldwright.accel.writer_shape import MapTarget
 
 __all__ = [
+    "FROM_LOADER",
     "Source",
     "StoredTensor",
     "Uses",
@@ -34,8 +36,12 @@ __all__ = [
 ]
 
 
+FROM_LOADER = -1
+"""The filler of an inbox that is no engine."""
+
+
 class Source(IntEnum):
-    """What a layer reads; the numbers are those of the program."""
+    """What a layer reads; the numbers are those of the program, of inboxes that of an engine's first."""
 
     OWN = 0
     INBOX = 1

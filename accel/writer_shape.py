@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from foldwright.accel.datapath import MAX_ENGINES
 from foldwright.accel.slots import byte_runs, slot_bits
 from foldwright.errors import ConfigError
 
 __all__ = ["MapTarget", "WriterShape"]
 
-_MOST_TARGETS = 3
+_MOST_TARGETS = MAX_ENGINES
 
 
 @dataclass(frozen=True, slots=True)

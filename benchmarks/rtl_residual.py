@@ -129,7 +129,7 @@ def simulate(name: str, setting: Setting, speed: Speed) -> dict[str, Any]:
         "layer_error_mean": round(cycles.mean_layer_error, 5),
         "layers": [{**asdict(x), "simulated_error": round(x.simulated_error, 5)} for x in cycles.layers],
         "own_words": built.layout.own_words,
-        "inbox_words": built.layout.inbox_words,
+        "inbox_words": [sum(inboxes.values()) for inboxes in built.layout.inbox_words],
         "seconds": round(time.monotonic() - began, 1),
     }
 

@@ -28,6 +28,8 @@ from foldwright.accel.mapping import ceil_div
 from foldwright.accel.residual_program import ResidualShape, residual_fields
 from foldwright.accel.rtl.complete import EngineShape
 from foldwright.accel.rtl.program import EXTRA_FIELDS, Field, TileProgram, slot_words, step_words, word
+from foldwright.accel.rtl.sequencer import inbox_source
+from foldwright.accel.stored_tensors import FROM_LOADER
 from foldwright.accel.tilings import LayerTile
 from foldwright.accel.workload import ResultKind
 from foldwright.accel.writer_program import MapPlace, WriterTile, pool_entries, writer_fields
@@ -44,6 +46,7 @@ __all__ = [
     "extra_fields",
     "idle_code_of",
     "run_tiles",
+    "source_number",
     "tokens_of",
     "writer_tile",
 ]
@@ -217,6 +220,14 @@ def _gives(layout: AcceleratorLayout, run: RunTile, tokens: Tokens) -> list[int]
     return out
 
 
+def source_number(layout: AcceleratorLayout, engine: int, source: Source, producer: int) -> int:
+    """Returns the number by which an engine's program names the map of what a layer makes, -1 for the image."""
+    if source is not Source.INBOX:
+        return int(source)
+    filler = layout.layers[producer].engine if producer >= 0 else FROM_LOADER
+    return inbox_source(list(layout.inbox_words[engine]).index(filler))
+
+
 def core_program(layout: AcceleratorLayout, run: RunTile) -> TileProgram:
     """Returns what the sequencer needs for a tile."""
     layer, encoding, cut = run.layer, run.layer.encoding, run.cut
@@ -229,6 +240,7 @@ def core_program(layout: AcceleratorLayout, run: RunTile) -> TileProgram:
     if not lanes:
         seen = layer.seen.layer
         groups = ceil_div(ceil_div(seen.in_width + layer.map_padding, seen.stride[1]), encoding.engine.dn)
+    source = source_number(layout, layer.engine, layer.source, layer.producer)
     program = tile_program(
         encoding,
         tile,
@@ -243,7 +255,7 @@ def core_program(layout: AcceleratorLayout, run: RunTile) -> TileProgram:
     changes = {
         Field.FRAMES: layer.frames,
         Field.MAP_PER_FRAME: layer.frame_words,
-        Field.SOURCE: int(layer.source),
+        Field.SOURCE: source,
     }
     if layer.source is Source.WINDOW:  # the window counts for itself; words are numbered from 0
         still = (
@@ -343,7 +355,7 @@ def _residual_fields(layout: AcceleratorLayout, run: RunTile, shape: ResidualSha
         run.cut.first_block,
         run.cut.rows[0],
         base=tensor.copies[run.round % len(tensor.copies)],
-        inbox=tensor.source is Source.INBOX,
+        source=source_number(layout, tensor.engine, tensor.source, tensor.producer),
         sign_bit=tensor.sign_bit,
     )
 

@@ -12,21 +12,29 @@ from dataclasses import dataclass, replace
 
 from foldwright.accel.datapath import Engine, LaneMode
 from foldwright.accel.export.executor import tokens_of
-from foldwright.accel.export.hardware import items_of_round, needed_reach, row_memory_words, window_of
+from foldwright.accel.export.hardware import (
+    inbox_shape,
+    items_of_round,
+    needed_reach,
+    row_memory_words,
+    window_of,
+)
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
 from foldwright.accel.residual_program import ResidualShape
 from foldwright.accel.rtl.accelerator import AcceleratorShape
 from foldwright.accel.rtl.complete import EngineShape
 from foldwright.accel.rtl.memory_side import MemorySideParams
 from foldwright.accel.rtl.residual import ADD_CYCLES
+from foldwright.accel.rtl.sequencer import SOURCE_OWN, inbox_source
 from foldwright.accel.rtl.window import WindowShape
-from foldwright.accel.stored_tensors import StoredTensor
+from foldwright.accel.stored_tensors import FROM_LOADER, StoredTensor
 from foldwright.accel.writer_shape import MapTarget, WriterShape
 from foldwright.errors import ConfigError
 
-__all__ = ["FROM_LOADER", "Room", "fitted", "roomy_hardware"]
+__all__ = ["Fillers", "Room", "fitted", "roomy_hardware"]
 
-FROM_LOADER = -1
+Fillers = tuple[tuple[int, ...], ...]
+"""Of each engine, who fills an inbox of it: `FROM_LOADER` and engines, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ class Room:
 
 def roomy_hardware(
     engines: tuple[Engine, ...],
-    fillers: tuple[int | None, ...],
+    fillers: Fillers,
     *,
     storing: int,
     window: WindowShape | None = None,
@@ -62,7 +70,7 @@ def roomy_hardware(
     """Returns an accelerator that is not made for one network.
 
     Args:
-        fillers: who fills each engine's inbox: another engine, `FROM_LOADER`, or None where there is no inbox.
+        fillers: who fills the inboxes of each engine.
         storing: the engine whose results go to DRAM.
         window: of the first engine; how deep its line memory is, the room says.
         streams: weights may come while the engines run.
@@ -81,11 +89,11 @@ def roomy_hardware(
 
 
 def _roomy_engine(
-    engines: tuple[Engine, ...], e: int, fillers: tuple[int | None, ...], storing: int, window: WindowShape | None, room: Room
+    engines: tuple[Engine, ...], e: int, fillers: Fillers, storing: int, window: WindowShape | None, room: Room
 ) -> EngineShape:  # fmt: skip
-    engine, filler = engines[e], fillers[e]
+    engine = engines[e]
     batch = engine.lanes is LaneMode.BATCH
-    filled = tuple(owner for owner, by in enumerate(fillers) if by == e)
+    filled = tuple(owner for owner, by in enumerate(fillers) if e in by)
     targets = (e, *filled) if engine.levels else ()
     own_words = room.own_words if targets else 0
     adds = bool(engine.levels and room.residual_bits)
@@ -105,26 +113,22 @@ def _roomy_engine(
         store=e == storing,
         code_cycles=engine.levels.bit_length() + ADD_CYCLES if adds else 0,
     )
-    inbox_words = 0 if filler is None else room.inbox_words
-    maker = engine if filler is None or filler < 0 else engines[filler]
+    inboxes = tuple(inbox_shape(engines, e, filler, room.inbox_words) for filler in fillers[e])
+    deepest = max(own_words, *(inbox.words for inbox in inboxes), 0)
     has_window = window is not None and e == 0
     built = replace(
         engine,
         weight_words=room.weight_words,
         threshold_words=room.threshold_words,
-        map_words=max(own_words, inbox_words, room.line_words if has_window else 1),
+        map_words=max(deepest, room.line_words if has_window else 1),
     )
-    residual = ResidualShape(
-        built, room.residual_bits, writer.code_bits, max(own_words, inbox_words), True, bool(inbox_words)
-    )
+    sources = (SOURCE_OWN, *map(inbox_source, range(len(inboxes))))
+    residual = ResidualShape(built, room.residual_bits, writer.code_bits, deepest, sources)
     return EngineShape(
         engine=built,
         reach=1 if batch else room.reach,
         own_words=own_words,
-        inbox_words=inbox_words,
-        inbox_bytes=maker.byte_bits,
-        inbox_from_loader=filler == FROM_LOADER,
-        inbox_lanes=maker.drain_lanes if filler is not None and filler >= 0 else 1,
+        inboxes=inboxes,
         window=replace(window, line_words=room.line_words) if window is not None and has_window else None,
         writer=writer,
         targets=targets,
@@ -153,7 +157,7 @@ def fitted(layout: AcceleratorLayout, hardware: AcceleratorShape) -> Accelerator
         layout,
         tensors={p: _with_target(layout, tensor, hardware) for p, tensor in layout.tensors.items()},
         own_words=tuple(shape.own_words for shape in shapes),
-        inbox_words=tuple(shape.inbox_words for shape in shapes),
+        inbox_words=tuple({inbox.filler: inbox.words for inbox in shape.inboxes} for shape in shapes),
         line_words=tuple(shape.window.line_words if shape.window else 0 for shape in shapes),
         weight_words=tuple(shape.engine.weight_words for shape in shapes),
         threshold_words=tuple(shape.engine.threshold_words for shape in shapes),
@@ -175,10 +179,7 @@ def _misfits(layout: AcceleratorLayout, hardware: AcceleratorShape) -> Iterator[
     yield from _image_misfits(layout, layout.layers[0], hardware)
     for tensor in layout.tensors.values():
         maker = layout.layers[tensor.producer]
-        shape = hardware.engines[tensor.engine]
-        if tensor.engine not in hardware.engines[maker.engine].targets or (
-            tensor.source is Source.INBOX and shape.inbox_from_loader
-        ):
+        if tensor.engine not in hardware.engines[maker.engine].targets:
             yield f"engine {maker.engine} does not fill the map of what layer {maker.name!r} makes"
     memory, last = hardware.memory, layout.layers[-1]
     yield from _shortages(
@@ -193,6 +194,10 @@ def _misfits(layout: AcceleratorLayout, hardware: AcceleratorShape) -> Iterator[
 
 def _engine_misfits(layout: AcceleratorLayout, e: int, shape: EngineShape) -> Iterator[str]:
     engine, have = layout.engines[e], shape.engine
+    for filler, words in layout.inbox_words[e].items():
+        inbox = shape.inbox_of(filler)
+        who = "the loader" if filler == FROM_LOADER else f"engine {filler}"
+        yield from _shortages((f"words of an inbox for {who}", words, inbox.words if inbox else 0))
     depths = {name: getattr(have, name) for name in ("weight_words", "threshold_words", "map_words")}
     if replace(engine, **depths, line_bits=have.line_bits, line_words=have.line_words) != have:
         yield f"{engine.shape} is needed, it is {have.shape}, or they differ in lanes, planes or widths"
@@ -203,7 +208,6 @@ def _engine_misfits(layout: AcceleratorLayout, e: int, shape: EngineShape) -> It
         ("words of weights", layout.weight_words[e], have.weight_words),
         ("words of thresholds", layout.threshold_words[e], have.threshold_words),
         ("words of its own map", layout.own_words[e], shape.own_words),
-        ("words of its inbox", layout.inbox_words[e], shape.inbox_words),
         ("lanes of reach", needed_reach(layers, engine), shape.reach),
         ("words of the row memory", pooled, shape.writer.pool_words),
         ("bits of residuals", layout.residual_bits(e), shape.residual.bits if shape.residual else 0),
@@ -223,8 +227,6 @@ def _image_misfits(
         elif need.line_words > shape.window.line_words:
             yield f"{need.line_words} words of lines are needed, it has {shape.window.line_words}"
         return
-    if not shape.inbox_from_loader:
-        yield f"layer {layer.name!r} reads the image, its engine's inbox is not the loader's"
 
 
 def _shortages(*needs: tuple[str, int, int]) -> Iterator[str]:

@@ -6,17 +6,18 @@ from dataclasses import replace
 
 from foldwright.accel.cost import geometry_table, half_blocks_of
 from foldwright.accel.datapath import BYTE_BITS, Engine, LaneMode
-from foldwright.accel.export.executor import executor_words, tokens_of, writer_tile
+from foldwright.accel.export.executor import executor_words, source_number, tokens_of, writer_tile
 from foldwright.accel.layout import AcceleratorLayout, LayerLayout, Source
 from foldwright.accel.memory import store_depth
 from foldwright.accel.residual_program import ResidualShape
 from foldwright.accel.rtl.accelerator import AcceleratorShape
 from foldwright.accel.rtl.banks import SHALLOW_WORDS
-from foldwright.accel.rtl.complete import EngineShape
+from foldwright.accel.rtl.complete import EngineShape, InboxShape
 from foldwright.accel.rtl.memory_side import MemorySideParams
 from foldwright.accel.rtl.program import WORD_BITS
 from foldwright.accel.rtl.residual import ADD_CYCLES
 from foldwright.accel.rtl.window import WindowShape
+from foldwright.accel.stored_tensors import FROM_LOADER
 from foldwright.accel.workload import ActKind
 from foldwright.accel.writer_program import pool_entries
 from foldwright.accel.writer_shape import MapTarget, WriterShape
@@ -25,6 +26,7 @@ from foldwright.netlists.part import Part
 __all__ = [
     "bram36_of_hardware",
     "hardware_of",
+    "inbox_shape",
     "items_of_round",
     "needed_reach",
     "row_memory_words",
@@ -101,16 +103,11 @@ def _engine_shape(layout: AcceleratorLayout, e: int) -> EngineShape:
     )
     writer = replace(writer, pool_words=max(row_memory_words(layout, x, writer) for x in layers))
     first = layers[0]
-    maker = next((p for p, t in layout.tensors.items() if t.engine == e and t.source is Source.INBOX), -1)
-    maker_engine = layout.engines[layout.layers[maker].engine] if maker >= 0 else engine
     shape = EngineShape(
         engine=engine,
         reach=needed_reach(layers, engine),
         own_words=layout.own_words[e],
-        inbox_words=layout.inbox_words[e],
-        inbox_bytes=maker_engine.byte_bits,
-        inbox_from_loader=maker < 0,
-        inbox_lanes=maker_engine.drain_lanes if maker >= 0 else 1,
+        inboxes=tuple(inbox_shape(layout.engines, e, *inbox) for inbox in layout.inbox_words[e].items()),
         window=window_of(layout, first) if first.source is Source.WINDOW else None,
         writer=writer,
         targets=targets,
@@ -120,20 +117,22 @@ def _engine_shape(layout: AcceleratorLayout, e: int) -> EngineShape:
     return replace(shape, program_words=max(_LEAST_WORDS, _power_of_two(words)))
 
 
+def inbox_shape(engines: tuple[Engine, ...], e: int, filler: int, words: int) -> InboxShape:
+    """Returns the inbox of engine `e` that a filler has."""
+    if filler == FROM_LOADER:
+        return InboxShape(filler, words, engines[e].byte_bits)
+    return InboxShape(filler, words, engines[filler].byte_bits, engines[filler].drain_lanes)
+
+
 def _residual_shape(layout: AcceleratorLayout, e: int) -> ResidualShape | None:
     """Returns what an engine adds to its results, None where nothing."""
     added = [t for x in layout.of_engine(e) if (t := layout.residual_of(x)) is not None]
     if not added:
         return None
-    sources = {tensor.source for tensor in added}
-    words = {Source.OWN: layout.own_words[e], Source.INBOX: layout.inbox_words[e]}
+    sources = {source_number(layout, e, tensor.source, tensor.producer) for tensor in added}
+    words = max(tensor.form.target.words for tensor in added)
     return ResidualShape(
-        layout.engines[e],
-        layout.residual_bits(e),
-        layout.stored_bits(e),
-        max(words[source] for source in sources),
-        Source.OWN in sources,
-        Source.INBOX in sources,
+        layout.engines[e], layout.residual_bits(e), layout.stored_bits(e), words, tuple(sorted(sources))
     )
 
 
@@ -152,7 +151,7 @@ def row_memory_words(layout: AcceleratorLayout, layer: LayerLayout, writer: Writ
 
 def _target(layout: AcceleratorLayout, e: int, owner: int) -> MapTarget:
     engine = layout.engines[owner]
-    words = layout.own_words[owner] if owner == e else layout.inbox_words[owner]
+    words = layout.own_words[owner] if owner == e else layout.inbox_words[owner][e]
     return MapTarget(
         engine.dk,
         engine.planes_per_word,
@@ -215,14 +214,14 @@ def _maps_of(hardware: AcceleratorShape, e: int) -> list[tuple[int, int]]:
     """Returns width and depth of an engine's feature maps; bytes that no writer fills are no memory."""
     shape = hardware.engines[e]
     out = []
-    for maker, other in enumerate(hardware.engines):
+    for other in hardware.engines:
         for owner, target in zip(other.targets, other.writer.targets, strict=True):
-            words = shape.own_words if maker == e else shape.inbox_words
             if owner == e:
                 written = _written_bytes(target, other.engine.dm, other.writer.code_bits)
-                out.append((target.dn * written * BYTE_BITS, words))
-    if shape.inbox_from_loader:  # a lane's word is written at once, so tools pack it into bytes of nine bits
-        out.append((shape.engine.dn * -(-shape.engine.dk // BYTE_BITS) * BYTE_BITS, shape.inbox_words))
+                out.append((target.dn * written * BYTE_BITS, target.words))
+    loaded = shape.inbox_of(FROM_LOADER)
+    if loaded is not None:  # a lane's word is written at once, so tools pack it into bytes of nine bits
+        out.append((shape.engine.dn * -(-shape.engine.dk // BYTE_BITS) * BYTE_BITS, loaded.words))
     return out
 
 

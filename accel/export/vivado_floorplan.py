@@ -26,7 +26,7 @@ from foldwright.netlists.placement import Placement, check_placement, coordinate
 __all__ = ["Floorplan", "floorplan_of", "floorplan_xdc", "memories_tcl"]
 
 _MEMORIES = {
-    "map": re.compile(r"engine(\d+)/(own|inbox)(_\d+)?(\$\d+)?"),
+    "map": re.compile(r"engine(\d+)/(own|inbox(_of_\d+)?)(_\d+)?(\$\d+)?"),
     "weights": re.compile(r"engine(\d+)/core/weights(_\d+)?(\$\d+)?"),
     "line": re.compile(r"engine(\d+)/window(\$\d+)?/line(_\d+)?(\$\d+)?"),
 }

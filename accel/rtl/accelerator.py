@@ -108,8 +108,9 @@ class Accelerator(Component):  # type: ignore[misc,unused-ignore]
             ]
         for owner in engine.shape.targets:
             if owner != e:
+                suffix = self.engines[owner].shape.inbox_suffix(e)
                 for part in ("enable", "address", "data"):
-                    m.d.comb += getattr(self.engines[owner], f"in_{part}").eq(
+                    m.d.comb += getattr(self.engines[owner], f"in{suffix}_{part}").eq(
                         getattr(engine, f"out_{owner}_{part}")
                     )
         if self.shape.memory.runs_ahead:

@@ -1,8 +1,8 @@
 """A complete engine: the core with its maps, window, residual and writer, and what loads its memories.
 
 The load bus comes from the loader: beats are collected per memory, and `load_write` stores the collected word. A memory is
-named by `dest`: `first_dest` and the numbers of `LoadKind` behind it. The own map is filled by this engine's writer, the
-inbox by the loader or by another engine's writer.
+named by `dest`: `first_dest` and the numbers of `LoadKind` behind it. The own map is filled by this engine's writer, an
+inbox by the loader or by another engine's writer; each of those has an inbox of its own, so none waits for another.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from foldwright.accel.rtl.loader_place import Assembler, bus_ports
 from foldwright.accel.rtl.maps import MapMemory
 from foldwright.accel.rtl.program import WORD_BITS, threshold_bits
 from foldwright.accel.rtl.residual import Residual, residual_layout
-from foldwright.accel.rtl.sequencer import LOOP_ENDS, SOURCE_INBOX, SOURCE_OWN, SOURCE_WINDOW
+from foldwright.accel.rtl.sequencer import LOOP_ENDS, SOURCE_OWN, SOURCE_WINDOW, inbox_source
 from foldwright.accel.rtl.unit import Unit, select_bits
 from foldwright.accel.rtl.window import Window, WindowShape, window_layout
 from foldwright.accel.rtl.writer import Writer
 from foldwright.accel.rtl.writer_layout import writer_layout
 from foldwright.accel.slots import byte_runs
+from foldwright.accel.stored_tensors import FROM_LOADER
 from foldwright.accel.writer_shape import WriterShape
 
-__all__ = ["DESTS_OF_ENGINE", "CompleteEngine", "EngineShape", "LoadKind"]
+__all__ = ["DESTS_OF_ENGINE", "CompleteEngine", "EngineShape", "InboxShape", "LoadKind"]
 
 
 class LoadKind(IntEnum):
@@ -41,11 +42,21 @@ class LoadKind(IntEnum):
     PROGRAM = 0
     WEIGHTS = 1
     THRESHOLDS = 2
-    INPUT = 3  # inbox, or line memory of the window
+    INPUT = 3  # the loader's inbox, or line memory of the window
 
 
 DESTS_OF_ENGINE = len(LoadKind)
 """Memories of an engine; those of engine e begin at number `e * DESTS_OF_ENGINE`."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboxShape:
+    """A map that another one fills: an engine, or `FROM_LOADER`; its writer writes bytes of so many lanes at once."""
+
+    filler: int
+    words: int
+    byte_bits: int
+    lanes: int = 1
 
 
 @dataclass(frozen=True)
@@ -53,21 +64,26 @@ class EngineShape:
     """What an engine is built of.
 
     `targets` says where each target of the writer lies: the engine whose map it is; the own map where that is the engine
-    itself, else that engine's inbox. `inbox_words` and `own_words` are 0 where there is no such map.
+    itself, else that engine's inbox. `own_words` is 0 where there is no own map.
     """
 
     engine: Engine
     reach: int
     own_words: int
-    inbox_words: int
-    inbox_bytes: int  # byte_bits of the inbox
-    inbox_from_loader: bool
-    inbox_lanes: int  # lanes that its writer fills at once
+    inboxes: tuple[InboxShape, ...]
     window: WindowShape | None
     writer: WriterShape
     targets: tuple[int, ...]
     program_words: int = PROGRAM_WORDS
     residual: ResidualShape | None = None
+
+    def inbox_suffix(self, filler: int) -> str:
+        """Returns what names of an inbox end with: nothing for the first one."""
+        return "" if self.inboxes[0].filler == filler else f"_of_{filler}"
+
+    def inbox_of(self, filler: int) -> InboxShape | None:
+        """Returns the inbox that a filler has, None where it has none."""
+        return next((inbox for inbox in self.inboxes if inbox.filler == filler), None)
 
     @property
     def _extras(self) -> list[tuple[str, StructLayout]]:
@@ -110,6 +126,7 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
             program_words=shape.program_words,
             extra_widths=shape.extra_widths,
             unit_module=unit_module,
+            inboxes=len(shape.inboxes),
             residual=shape.residual is not None,
         )
         self.writer = Writer(shape.writer)
@@ -127,12 +144,14 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
                 ports |= {
                     f"out_{owner}_{part}": writer[f"map_{t}_{part}"] for part in ("enable", "address", "data")
                 }
-        if shape.inbox_words and not shape.inbox_from_loader:
-            ports |= {
-                "in_enable": In(shape.engine.dn * self._bytes(shape.inbox_bytes)),
-                "in_address": In(max(1, (shape.inbox_words - 1).bit_length())),
-                "in_data": In(shape.inbox_lanes * shape.engine.dk),
-            }
+        for inbox in shape.inboxes:
+            if inbox.filler != FROM_LOADER:
+                name = f"in{shape.inbox_suffix(inbox.filler)}"
+                ports |= {
+                    f"{name}_enable": In(shape.engine.dn * self._bytes(inbox.byte_bits)),
+                    f"{name}_address": In(max(1, (inbox.words - 1).bit_length())),
+                    f"{name}_data": In(inbox.lanes * shape.engine.dk),
+                }
         if shape.writer.store:
             ports |= {"store_valid": writer["store_valid"], "store_data": writer["store_data"]}
         super().__init__(
@@ -211,7 +230,7 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
             ]
 
     def _maps(self, m: Module) -> list[tuple[int, Value]]:
-        """Builds own map and inbox; returns what they read, by source."""
+        """Builds own map and inboxes; returns what they read, by source."""
         shape, engine, core, writer = self.shape, self.shape.engine, self.core, self.writer
         words: list[tuple[int, Value]] = []
         if shape.own_words:
@@ -228,17 +247,28 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
             if owner != self.index:
                 for part in ("enable", "address", "data"):
                     m.d.comb += getattr(self, f"out_{owner}_{part}").eq(getattr(writer, f"map_{t}_{part}"))
-        if shape.inbox_words:
-            inbox = MapMemory(m, "inbox", engine, shape.inbox_bytes, shape.inbox_words)
-            if shape.inbox_from_loader:
-                word, write = self._loaded(m, LoadKind.INPUT, engine.dk)
-                lanes = [write & (self.load_write_lane == lane) for lane in range(engine.dn)]
-                enable = Cat(*(lane.replicate(len(inbox.runs)) for lane in lanes))
-                inbox.write(enable, self.load_write_address, [word])
-            else:
-                inbox.write(self.in_enable, self.in_address, _lanes(self.in_data, engine.dk))
-            words.append((SOURCE_INBOX, inbox.read(core.map_address, core.map_read)))
+        for k, inbox in enumerate(shape.inboxes):
+            map_ = MapMemory(
+                m, f"inbox{shape.inbox_suffix(inbox.filler)}", engine, inbox.byte_bits, inbox.words
+            )
+            self._fill(m, map_, inbox.filler)
+            words.append((inbox_source(k), map_.read(core.map_address, core.map_read)))
         return words
+
+    def _fill(self, m: Module, inbox: MapMemory, filler: int) -> None:
+        """Connects who fills an inbox."""
+        engine = self.shape.engine
+        if filler == FROM_LOADER:
+            word, write = self._loaded(m, LoadKind.INPUT, engine.dk)
+            lanes = [write & (self.load_write_lane == lane) for lane in range(engine.dn)]
+            enable = Cat(*(lane.replicate(len(inbox.runs)) for lane in lanes))
+            inbox.write(enable, self.load_write_address, [word])
+            return
+        enable, address, data = (
+            getattr(self, f"in{self.shape.inbox_suffix(filler)}_{part}")
+            for part in ("enable", "address", "data")
+        )
+        inbox.write(enable, address, _lanes(data, engine.dk))
 
     def _sums(self, m: Module, residual: Residual, words: dict[int, Value], fields: Value) -> None:
         """Connects what is added to the results on their way to the writer."""
@@ -256,9 +286,8 @@ class CompleteEngine(Component):  # type: ignore[misc,unused-ignore]
             m.d.comb += getattr(residual, name).eq(getattr(core, name))
         for name in ("raw_valid", "raw_lane_group", "valid", "codes"):
             m.d.comb += getattr(residual, name).eq(getattr(core, name))
-        for name, source in (("own", SOURCE_OWN), ("inbox", SOURCE_INBOX)):
-            if getattr(residual.shape, name):
-                m.d.comb += getattr(residual, name).eq(words[source])
+        for source in residual.shape.sources:
+            m.d.comb += getattr(residual, f"word_{source}").eq(words[source])
 
     def _window(self, m: Module, fields: Value) -> Value:
         window, core = self.window, self.core

@@ -62,6 +62,7 @@ class EngineCore(Component):  # type: ignore[misc,unused-ignore]
         program_words: int = PROGRAM_WORDS,
         extra_widths: tuple[int, ...] = (),
         unit_module: str | None = None,
+        inboxes: int = 1,
         residual: bool = False,
     ) -> None:
         """
@@ -69,6 +70,7 @@ class EngineCore(Component):  # type: ignore[misc,unused-ignore]
             reach: most taps of one phase that a layer needs, ceil(kernel width / stride); 1 for batch lanes.
             extra_widths: see `ProgramReader`.
             unit_module: see `UnitArray`.
+            inboxes: maps that others fill.
             residual: see `Sequencer`.
         """
         self.engine, self.technology = engine, technology
@@ -76,7 +78,7 @@ class EngineCore(Component):  # type: ignore[misc,unused-ignore]
         self._array = UnitArray(engine, technology, unit_module)
         self._aligner = Aligner(engine.dn, engine.dk, reach, technology)
         self._result = ResultPath(engine, technology) if engine.levels else None
-        self._sequencer = Sequencer(engine, program_words, extra_widths, residual=residual)
+        self._sequencer = Sequencer(engine, program_words, extra_widths, inboxes=inboxes, residual=residual)
         self._passed = (*_SHARED, *(residual_ports(engine) if residual else ()))
         self.stages = code_bits(engine.levels)
         self.block_latency = FRONT_STAGES + self._array.latency

@@ -39,8 +39,8 @@ def residual_layout(shape: ResidualShape) -> data.StructLayout:
     widths |= dict.fromkeys(("base", "per_frame", "per_row", "per_column", "plane_step"), address)
     widths |= {"slot_start": slot, "slot_last": slot, "part_left": _COUNT_BITS, "part_last": _COUNT_BITS}
     widths |= {"code_mask": shape.bits, "sign_bit": shape.bits}
-    if shape.own and shape.inbox:
-        widths["inbox"] = 1
+    if len(shape.sources) > 1:
+        widths["source"] = address_bits(len(shape.sources))
     if len(shape.slots) > 1:
         widths["planes"] = address_bits(len(shape.slots))
     if not shape.is_batch:
@@ -75,11 +75,7 @@ class Residual(Component):  # type: ignore[misc,unused-ignore]
         e = shape.engine
         lanes = e.drain_lanes * e.dm
         self._groups = -(-e.dn // e.drain_lanes)
-        words = {
-            name: In(e.map_width_bits)
-            for name, there in (("own", shape.own), ("inbox", shape.inbox))
-            if there
-        }
+        words = {f"word_{source}": In(e.map_width_bits) for source in shape.sources}
         super().__init__(
             {
                 "go": In(1),
@@ -163,9 +159,8 @@ class Residual(Component):  # type: ignore[misc,unused-ignore]
         shape, e = self.shape, self.shape.engine
         size, after = e.dm * shape.word_planes, _WORD_STAGES + 1
         slot = delayed(m, read[0], _WORD_STAGES, "slot")
-        word: Value = self.inbox if shape.inbox else self.own
-        if shape.own and shape.inbox:
-            word = Mux(f.inbox, self.inbox, self.own)
+        words: list[Value] = [getattr(self, f"word_{source}") for source in shape.sources]
+        word = _chosen(f.source, words) if len(words) > 1 else words[0]
         chosen = Signal(e.dn * size, name="chosen", reset_less=True)
         lanes = [chosen[lane * size : (lane + 1) * size] for lane in range(e.dn)]
         for lane, part in enumerate(lanes):

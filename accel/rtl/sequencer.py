@@ -29,19 +29,18 @@ from foldwright.accel.rtl.program import (
 __all__ = [
     "FRONT_STAGES",
     "LOOP_ENDS",
-    "SOURCE_INBOX",
     "SOURCE_OWN",
     "SOURCE_WINDOW",
     "Sequencer",
+    "inbox_source",
     "part_bits",
     "residual_ports",
 ]
 
 FRONT_STAGES = 6
 _MASK_STAGE = 5
-SOURCE_BITS = 2
-SOURCE_OWN, SOURCE_INBOX, SOURCE_WINDOW = range(3)
-"""What a tile reads: the engine's own map, the map that others fill, or the window of a packed layer."""
+SOURCE_OWN, _SOURCE_INBOX, SOURCE_WINDOW = range(3)
+"""What a tile reads: the engine's own map, the first map that others fill, the window of a packed layer; then more inboxes."""
 _TO_READER = ("start", "rounds", "stop", "results_busy", "granted")
 _FROM_READER = (
     "busy", "running", "go", "illegal", "wait", "wait_token", "tile_done", "gives", "give_tokens", "extra",
@@ -50,6 +49,16 @@ LOOP_ENDS = ("column", "row", "frame", "block")
 """The loops whose ends a residual's addresses follow."""
 _ROW_BITS = 16
 _COUNT_BITS = 16
+
+
+def inbox_source(index: int) -> int:
+    """Returns the number by which programs name an engine's inbox."""
+    return _SOURCE_INBOX if index == 0 else SOURCE_WINDOW + index
+
+
+def source_bits(inboxes: int) -> int:
+    """Returns the bits that name what a tile reads."""
+    return max(SOURCE_WINDOW, inbox_source(max(0, inboxes - 1))).bit_length()
 
 
 def part_bits(engine: Engine) -> int:
@@ -81,9 +90,11 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
         program_words: int = 1024,
         extra_widths: tuple[int, ...] = (),
         *,
+        inboxes: int = 1,
         residual: bool = False,
     ) -> None:
         self.engine, self._residual = engine, residual
+        self._source_bits = source_bits(inboxes)
         self._map_bits, self._part_bits = address_bits(engine.map_words), part_bits(engine)
         self._weight_bits = address_bits(engine.weight_words) + self._part_bits
         block_bits = address_bits(engine.threshold_words)
@@ -96,7 +107,7 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
                 "window_ready": In(1),
                 "take": Out(1),
                 "done": Out(1),
-                "source": Out(SOURCE_BITS),
+                "source": Out(self._source_bits),
                 "program_write": In(1),
                 "program_address": In(address_bits(program_words)),
                 "program_data": In(WORD_BITS),
@@ -133,7 +144,7 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
             **dict.fromkeys((Field.SLOT_LOW, Field.SLOT_HIGH), GROUP_BITS + LANE_BITS),
             Field.THRESHOLD_BASE: block_bits,
             Field.PLANES: planes_bits,
-            Field.SOURCE: SOURCE_BITS,
+            Field.SOURCE: self._source_bits,
         }
 
     def elaborate(self, platform: Any) -> Module:

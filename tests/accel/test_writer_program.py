@@ -93,7 +93,7 @@ BAD_SHAPES: dict[str, tuple[dict[str, Any], str]] = {
     "no way out": ({"targets": ()}, "results have no way to go"),
     "no codes": ({"code_bits": 0, "store": True}, "accumulators can only be stored"),
     "many lanes": ({"drain_lanes": 3}, "drain_lanes=3 lanes at once need frames in the lanes"),
-    "many targets": ({"targets": (MAP,) * 4}, r"4 targets, allowed 0\.\.3"),
+    "many targets": ({"targets": (MAP,) * 9}, r"9 targets, allowed 0\.\.8"),
 }
 
 

@@ -20,8 +20,8 @@ from foldwright.accel.cosim.run import DramModel
 from foldwright.accel.cosim.tools import find_tools
 from foldwright.accel.datapath import Datapath, Engine, EngineKind, LaneMode
 from foldwright.accel.export.design import TOP, accelerator_rtlil, verilog_of
-from foldwright.accel.export.executor import run_tiles
-from foldwright.accel.export.fitting import FROM_LOADER, Room
+from foldwright.accel.export.executor import run_tiles, source_number
+from foldwright.accel.export.fitting import Room
 from foldwright.accel.export.loads import load_order
 from foldwright.accel.export.package import Package, package
 from foldwright.accel.layout import lay_out, streamed_words
@@ -31,6 +31,7 @@ from foldwright.accel.provoked_errors import VARIANT as BATCH
 from foldwright.accel.random_hardware import Variant, draw_trial, run_trial
 from foldwright.accel.random_network import FirstLayer, RandomNetwork, random_entry
 from foldwright.accel.rtl.registers import ErrorCause, Register
+from foldwright.accel.stored_tensors import FROM_LOADER
 from foldwright.accel.synthesis import yosys_command
 from foldwright.accel.tilings import LayerTiling
 from foldwright.accel.workload import (
@@ -51,7 +52,7 @@ COLUMN = Variant(
     "small columns",
     (Engine(8, 16, 2, acc_bits=16, levels=3, planes_per_word=(1, 2)),),
     ((0,), (0, 0), (0, 0, 0)),
-    (FROM_LOADER,),
+    ((FROM_LOADER,),),
     streams=True,
     room=ROOM,
 )
@@ -59,7 +60,7 @@ BOTH = Variant(
     "columns, then frames",
     (Engine(8, 8, 1, acc_bits=16, levels=3), Engine(8, 8, 2, lanes=LaneMode.BATCH, acc_bits=16, levels=3)),
     ((0, 1), (0, 0, 1), (0, 1, 1)),
-    (FROM_LOADER, 0),
+    ((FROM_LOADER,), (0,)),
     storing=1,
     streams=True,
     room=ROOM,
@@ -81,10 +82,18 @@ SLICES = Variant(
         Engine(8, 8, 2, lanes=LaneMode.BATCH, acc_bits=16, levels=3),
     ),
     ((0, 1), (0, 0, 1), (0, 1, 1)),
-    (None, 0),
+    ((), (0,)),
     storing=1,
     first=FirstLayer(3, 8, ActKind.UNSIGNED, (3, 3), (1, 1), 1),
     room=replace(ROOM, line_words=512),
+)
+AROUND = Variant(
+    "to another engine and back",
+    (Engine(8, 16, 2, acc_bits=16, levels=3), Engine(8, 8, 2, lanes=LaneMode.BATCH, acc_bits=16, levels=3)),
+    ((0, 1, 0), (0, 1, 1, 0), (0, 0, 1, 0)),
+    ((FROM_LOADER, 1), (0,)),
+    streams=True,
+    room=ROOM,
 )
 ADDS = replace(ROOM, own_words=2048, residual_bits=3)
 BLOCKS = ((0,) * 3, (0,) * 4, (0,) * 5)
@@ -92,7 +101,7 @@ BATCH_ADDS = Variant(
     "frames with residuals",
     (Engine(8, 16, 2, lanes=LaneMode.BATCH, acc_bits=18, levels=3),),
     BLOCKS,
-    (FROM_LOADER,),
+    ((FROM_LOADER,),),
     streams=True,
     room=ADDS,
 )
@@ -100,7 +109,7 @@ COLUMN_ADDS = Variant(
     "columns with residuals",
     (Engine(8, 16, 3, acc_bits=18, levels=3, planes_per_word=(1, 2)),),
     BLOCKS,
-    (FROM_LOADER,),
+    ((FROM_LOADER,),),
     room=ADDS,
 )
 TRIALS = 12
@@ -140,7 +149,9 @@ def _digits() -> tuple[Package, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "variant", [BATCH, COLUMN, BOTH, SLICES, BATCH_ADDS, COLUMN_ADDS], ids=lambda variant: variant.name
+    "variant",
+    [BATCH, COLUMN, BOTH, AROUND, SLICES, BATCH_ADDS, COLUMN_ADDS],
+    ids=lambda variant: variant.name,
 )
 def test_random_networks_give_the_reference(variant: Variant, simulators: Simulators) -> None:
     for seed in range(TRIALS):
@@ -190,7 +201,7 @@ def test_signed_maps_hold_zero_where_no_channel_is(simulators: Simulators) -> No
     _check(_network(first, second), simulators(BATCH))
 
 
-def test_an_inbox_has_one_filler() -> None:
+def test_each_filler_has_an_inbox_of_its_own() -> None:
     layers = [
         Layer(
             f"layer{k}",
@@ -205,8 +216,10 @@ def test_an_inbox_has_one_filler() -> None:
         )
         for k in range(3)
     ]
-    with pytest.raises(ConfigError, match="inbox of engine 0 is filled by engine 1 and the loader"):
-        lay_out(_network(*layers), Datapath(BOTH.engines, (0, 1, 0)))
+    layout = lay_out(_network(*layers), Datapath(BOTH.engines, (0, 1, 0)))
+    assert [list(inboxes) for inboxes in layout.inbox_words] == [[FROM_LOADER, 1], [0]]
+    assert layout.layers[0].copies[0] == layout.layers[2].copies[0] == 0
+    assert [source_number(layout, 0, x.source, x.producer) for x in layout.of_engine(0)] == [1, 3]
 
 
 def test_a_network_of_several_rounds_is_exact(
