@@ -3,10 +3,12 @@
 #   PYTHON=python3.12   another interpreter (3.11 or newer)
 #   TORCH=...           what pip installs as torch; give a CPU-only wheel here to save a large download
 #   PYTEST_ARGS=...     passed on to pytest by `make test`
+#   PARALLEL=           tests in one process; by default a process a core, four at most, each a file at a time
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 PYTEST_ARGS ?=
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 DEMO_OUT ?= demo
 
 VENV := .venv
@@ -51,14 +53,14 @@ demo: $(VENV)/core.stamp
 	@$(BIN)/foldwright demo --out $(DEMO_OUT)
 
 test: $(VENV)/dev.stamp
-	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 check: $(VENV)/dev.stamp
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy --explicit-package-bases tests benchmarks tools
-	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 format: $(VENV)/dev.stamp
 	@$(BIN)/ruff check --quiet --select I --fix .

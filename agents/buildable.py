@@ -3,14 +3,15 @@
 The allocator's space is wider than the accelerator's: blocks must be whole bytes of the maps that they are written to,
 several lanes drain at once only from frames to frames, and all tensors between layers stay on chip; weights do too where
 they fit, else those of all layers but the first stream. Blocks must also fill words as densely as the schedule of a plan
-counts, so that plan and layout take the same cycles. The search starts from a datapath, keeps its assignment, and moves
-one number at a time; it takes what makes the slowest engine's round per frame shorter, within the LUTs, flip-flops and
-block RAMs. First engines of bit planes and of DSP slices are searched in turns.
+counts, so that plan and layout take the same cycles. The search starts from datapaths, their
+arrays cut to several sizes, their layers split between two engines at every place, and moves a number or a layer at a
+time; it takes what makes the slowest engine's round per frame shorter, within the LUTs, flip-flops and
+block RAMs. Several starts are searched at a time, those of other assignments, lanes and kinds of engine, the best one most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,10 +28,11 @@ from foldwright.accel.layout_cost import (
     loose_layers,
     streamed_bits,
 )
-from foldwright.accel.mapping import M_CYCLES, M_LATENCY, map_layers
-from foldwright.accel.tables import engine_table, layer_table
+from foldwright.accel.mapping import M_CYCLES, M_LATENCY, accumulator_bits, map_layers
+from foldwright.accel.tables import L_RAW, engine_table, layer_table
 from foldwright.accel.tilings import LayerTiling
 from foldwright.agents.stop import NO_COST, CpuClock, StopRule
+from foldwright.envs.allocation.space import levels_of
 from foldwright.errors import ConfigError, InfeasibleError
 from foldwright.netlists.part import Part
 
@@ -42,6 +44,9 @@ _ROWS = (0, 16, 8, 4, 2, 1)
 _PARTS = (2, 8)
 """Tiles of blocks of a layer whose weights stream, where they do not fit at all."""
 
+_WALKS = 6
+"""Starts from which the search goes on; the better half of those that are left takes half of the moves, and so on."""
+
 _SLACK_PERCENT = 4
 """How much slower than the fastest so far a design may be that the search goes on from."""
 
@@ -50,6 +55,9 @@ _DK_STEPS = (-32, -16, -8, -4, 4, 8, 16, 32)
 _VALUE_STEPS = (-2, -1, 1, 2)
 _DN_STEPS = (-3, -2, -1, 1, 2, 3)
 _SLICED_VALUES = 7
+_MOVES_PER_LAYER = 8
+"""Moves of which one, on average, gives a layer to another engine."""
+_LEAST_ACC_BITS = 4
 _FEW_LANES = (4, 3, 2, 1)
 """Lanes of the designs to start from where nothing larger fits."""
 
@@ -65,41 +73,41 @@ class Buildable:
 
 def nearest_buildable(
     network: LayeredNetwork,
-    datapath: Datapath,
+    datapaths: Sequence[Datapath],
     part: Part,
     lut_budget: int,
     technology: str,
     *,
     stop: StopRule,
     seed: int,
-    accepts: Callable[[AcceleratorLayout], bool] = lambda _: True,
+    schedule_cycles: Callable[[AcceleratorLayout], int] | None = None,
 ) -> Buildable:
-    """Returns the fastest buildable datapath that was found near another; a move that is drawn counts as an evaluation.
+    """Returns the fastest buildable datapath that was found near some others; a move that is drawn counts as an evaluation.
 
     Args:
-        accepts: says whether a layout that fits and is the fastest so far will do.
+        schedule_cycles: returns the cycles of a layout's schedule per 1000 frames, `NO_COST` where it has none; else the
+            busiest engine's count.
 
     Raises:
-        InfeasibleError: none was found; says what the given datapath lacks.
+        InfeasibleError: none was found; says what the last one that was tried lacks.
     """
     rng, clock, count = np.random.default_rng(seed), CpuClock(), 0
-    judge = _Judge(network, part, lut_budget, technology, accepts)
-    starts = [_rounded(datapath, step) for step in (1.0, 0.85, 0.7, 0.5)]
-    starts += [_rounded(alone, step) for alone in _alone(datapath) for step in (1.0, 0.7)]
-    starts += [sliced for start in starts if (sliced := _sliced(start)) is not None]
+    judge = _Judge(network, part, lut_budget, technology, schedule_cycles)
+    starts = [start for datapath in datapaths for start in _starts(datapath)]
     judged = [judge.of(start) for start in starts]
     if not any(judged):
         alone = [start for start in starts if len(start.engines) == 1]
         starts = [_narrower(start, dn) for start in alone[-4:] for dn in _FEW_LANES]
         judged = [judge.of(start) for start in starts]
     walks = _walks(starts, judged)
-    while not stop(clock(), count, min(walk.cycles for walk in walks)):
-        walks[count % len(walks)].step(judge, rng)
+    while not stop(clock(), count, walks[0].cycles):
+        walks[min(int(rng.geometric(0.5)), len(walks)) - 1].step(judge, rng)
+        walks.sort(key=lambda walk: walk.cycles)
         count += 1
-    best = min(walks, key=lambda walk: walk.cycles).best
+    best = walks[0].best
     if best is None:
         raise InfeasibleError(
-            f"{network.name}: no accelerator that can be built was found near {'+'.join(e.shape for e in datapath.engines)}: "
+            f"{network.name}: no accelerator that can be built was found near {' or '.join(map(_shape, datapaths))}: "
             f"{judge.last_reason}; give another solver or seed, or fewer engines"
         )
     return best
@@ -127,29 +135,33 @@ class _Walk:
 
 
 def _walks(starts: list[Datapath], judged: list[Buildable | None]) -> list[_Walk]:
-    """Returns a walk for each kind of first engine, from the best start of the kind; one from all where nothing fits."""
+    """Returns walks from the best start of each make, the best ones first; one from all starts where nothing fits."""
     pairs = [(b, start) for b, start in zip(judged, starts, strict=True) if b is not None]
-    best: dict[EngineKind, tuple[Buildable, Datapath]] = {}
+    best: dict[tuple[Any, ...], tuple[Buildable, Datapath]] = {}
     for b, start in sorted(pairs, key=lambda pair: pair[0].cycles_per_1000_frames):
-        best.setdefault(start.engines[0].kind, (b, start))
-    return [_Walk(starts, start, b) for b, start in best.values()] or [_Walk(starts, starts[0], None)]
+        make = (start.assignment, *((engine.kind, engine.lanes) for engine in start.engines))
+        best.setdefault(make, (b, start))
+    walks = [_Walk(starts, start, b) for b, start in best.values()]
+    return walks[:_WALKS] or [_Walk(starts, starts[0], None)]
 
 
 class _Judge:
     """Says what a datapath is worth, None where it cannot be built or does not fit; remembers why the last did not."""
 
     def __init__(
-        self, network: LayeredNetwork, part: Part, lut_budget: int, technology: str, accepts: Callable[[AcceleratorLayout], bool]
+        self, network: LayeredNetwork, part: Part, lut_budget: int, technology: str,
+        schedule_cycles: Callable[[AcceleratorLayout], int] | None,
     ) -> None:  # fmt: skip
         self._network, self._part, self._luts, self._technology = network, part, lut_budget, technology
-        self._accepts = accepts
+        self._schedule_cycles = schedule_cycles
         self._layers = layer_table(network.workload)
         self._acc_bits: dict[tuple[int, str, int], int] = {}
         self.last_reason = "nothing was tried"
 
     def of(self, datapath: Datapath, most: int = NO_COST) -> Buildable | None:
-        """Judges a datapath; None also where it takes more than `most` cycles per 1000 frames."""
+        """Judges a datapath, its accumulators and thresholds as its layers need them; None also beyond `most` cycles."""
         try:
+            datapath = self._for_its_layers(datapath)
             if not self._fits_logic(datapath) or self._least_cycles(datapath) > most:
                 return None
             for rows in _ROWS:
@@ -169,6 +181,17 @@ class _Judge:
         except ConfigError as error:
             self.last_reason = str(error)
         return None
+
+    def _for_its_layers(self, datapath: Datapath) -> Datapath:
+        engines = list(datapath.engines)
+        for e, engine in enumerate(engines):
+            mine = [row for row, at in zip(self._layers, datapath.assignment, strict=True) if at == e]
+            acc_bits = max(
+                int(accumulator_bits(row, int(engine.arithmetic is Arithmetic.AND))) for row in mine
+            )
+            levels = max(0 if row[L_RAW] else int(levels_of(row)) for row in mine)
+            engines[e] = replace(engine, acc_bits=max(_LEAST_ACC_BITS, acc_bits), levels=levels)
+        return replace(datapath, engines=tuple(engines))
 
     def _least_cycles(self, datapath: Datapath) -> int:
         """Returns the cycles of the busiest engine per 1000 frames where nothing streams, without laying anything out."""
@@ -195,10 +218,10 @@ class _Judge:
         slowest = max(engine_cycles(layout))
         slowest = max(slowest, streamed_bits(layout) // datapath.dram_bits_per_cycle)
         cycles = 1000 * slowest // datapath.batch_frames
-        if cycles > most:
-            return None
-        if not self._accepts(layout):
+        if cycles <= most and self._schedule_cycles is not None:
+            cycles = self._schedule_cycles(layout)
             self.last_reason = "its schedule counts more block RAMs than the part has"
+        if cycles > most or cycles == NO_COST:
             return None
         return Buildable(layout, layout.layers[0].tile_rows, cycles)
 
@@ -210,6 +233,19 @@ class _Judge:
         }
         tilings[0] = layout.layers[0].tiling
         return lay_out(self._network, layout.datapath, tilings=tilings, acc_bits=self._acc_bits)
+
+
+def _shape(datapath: Datapath) -> str:
+    return "+".join(engine.shape for engine in datapath.engines)
+
+
+def _starts(datapath: Datapath) -> list[Datapath]:
+    """Returns datapaths to start from: the array cut to several sizes, in one engine, in two others, with slices."""
+    starts = [_rounded(datapath, step) for step in (1.0, 0.85, 0.7, 0.5)]
+    splits = [split for start in starts[:2] for split in _splits(start)]
+    starts += [_rounded(alone, step) for alone in _alone(datapath) for step in (1.0, 0.7)]
+    starts += splits
+    return starts + [sliced for start in starts if (sliced := _sliced(start)) is not None]
 
 
 def _alone(datapath: Datapath) -> Iterator[Datapath]:
@@ -238,6 +274,17 @@ def _alone(datapath: Datapath) -> Iterator[Datapath]:
                 dn if lanes is LaneMode.BATCH else 1,
                 datapath.dram_bits_per_cycle,
             )
+
+
+def _splits(datapath: Datapath) -> Iterator[Datapath]:
+    """Yields two engines with the first and the last of the given ones, for every layer from which on the second one computes."""
+    if len(datapath.engines) == 1:
+        return
+    engines = (datapath.engines[0], datapath.engines[-1])
+    for at in range(1, len(datapath.assignment)):
+        assignment = (0,) * at + (1,) * (len(datapath.assignment) - at)
+        if assignment != datapath.assignment:
+            yield replace(datapath, engines=engines, assignment=assignment)
 
 
 def _narrower(datapath: Datapath, dn: int) -> Datapath:
@@ -282,11 +329,15 @@ def _slices(dn: int, values: int) -> dict[str, Any]:
 
 def _moved(datapath: Datapath, rng: np.random.Generator) -> Datapath | None:
     """Returns a datapath with one or two numbers changed, None where that is no datapath."""
-    engines = list(datapath.engines)
+    engines, assignment = list(datapath.engines), list(datapath.assignment)
     batch = datapath.batch_frames
     try:
         for _ in range(int(rng.integers(1, 5))):
             k = int(rng.integers(len(engines)))
+            if len(engines) > 1 and rng.integers(_MOVES_PER_LAYER) == 0:
+                layer = int(rng.integers(len(assignment)))
+                assignment[layer] = k
+                continue
             engines[k] = replace(engines[k], **dict(_one_move(engines[k], k, rng)))
         lanes = [e.dn for e in engines if e.lanes is LaneMode.BATCH]
         if lanes:
@@ -297,7 +348,7 @@ def _moved(datapath: Datapath, rng: np.random.Generator) -> Datapath | None:
                 else e
                 for e in engines
             ]
-        return replace(datapath, engines=tuple(engines), batch_frames=batch)
+        return replace(datapath, engines=tuple(engines), assignment=tuple(assignment), batch_frames=batch)
     except ConfigError:
         return None
 

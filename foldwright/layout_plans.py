@@ -5,18 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from foldwright.accel.cost import cost
 from foldwright.accel.datapath import Datapath, EngineKind
 from foldwright.accel.evaluate import resident_choices
 from foldwright.accel.layout import AcceleratorLayout
+from foldwright.accel.layout_cost import datapath_of_layout
+from foldwright.agents.stop import NO_COST
 from foldwright.envs.allocation.problem import AllocationProblem, AllocationSolution
 from foldwright.envs.problem import INFEASIBLE
 from foldwright.envs.tiling.problem import TilingProblem
 from foldwright.errors import IllegalSolutionError, InfeasibleError
+from foldwright.netlists.part import load_part
 
 if TYPE_CHECKING:
     from foldwright.envs.problem import Choices
 
-__all__ = ["deep_enough", "is_in_space", "is_legal", "scheduled"]
+__all__ = ["deep_enough", "is_in_space", "schedule_cycles", "scheduled"]
 
 
 def is_in_space(problem: AllocationProblem, datapath: Datapath) -> bool:
@@ -50,10 +54,16 @@ def scheduled(problem: AllocationProblem, layout: AcceleratorLayout) -> tuple[Ti
     return instance, resident_choices(instance.tables, layout.layers[0].tile_rows, streamed)
 
 
-def is_legal(problem: AllocationProblem, layout: AcceleratorLayout) -> bool:
-    """Whether the schedule that a layout is fits the block RAMs as schedules count them."""
+def schedule_cycles(problem: AllocationProblem, layout: AcceleratorLayout) -> int:
+    """Returns the cycles per 1000 frames of the schedule that a layout is, `NO_COST` where block RAMs do not hold both."""
     try:
         instance, choices = scheduled(problem, layout)
     except InfeasibleError:
-        return False
-    return instance.cost_of(choices) != INFEASIBLE
+        return NO_COST
+    cycles, part = instance.cost_of(choices), load_part(problem.part)
+    if cycles == INFEASIBLE:
+        return NO_COST
+    datapath = deep_enough(datapath_of_layout(layout), instance.sized_datapath(instance.decode(choices)))
+    if cost(datapath, part, problem.technology).bram36 > part.budget.bram36:
+        return NO_COST
+    return 1000 * cycles // datapath.batch_frames

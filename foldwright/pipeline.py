@@ -37,7 +37,7 @@ from foldwright.envs.allocation.problem import AllocationProblem, AllocationSolu
 from foldwright.envs.tiling.problem import TilingProblem, TilingSolution
 from foldwright.envs.tiling.start import fitted_start
 from foldwright.errors import ConfigError, InfeasibleError, InputError, nearest
-from foldwright.layout_plans import deep_enough, is_in_space, is_legal, scheduled
+from foldwright.layout_plans import deep_enough, is_in_space, schedule_cycles, scheduled
 from foldwright.netlists.part import load_part
 from foldwright.placing import Placed, placement_problem
 
@@ -296,24 +296,13 @@ def _buildable(
 ) -> _Found:
     """Searches for engines, then near the best few for what the RTL can be built for; tensors stay on chip."""
     allocation, designs = _allocate(problem, options, solvers, budget)
-    part, found, reasons = load_part(problem.part), [], []
+    instances = _distinct_instances(problem, designs)[:_BUILDABLE_DESIGNS]
     with budget.stage("buildable"):
-        for instance in _distinct_instances(problem, designs)[:_BUILDABLE_DESIGNS]:
-            try:
-                found.append(
-                    nearest_buildable(
-                        network, instance.datapath, part, problem.lut_budget, problem.technology,
-                        stop=budget.watched("buildable", _TILING_SHARE / _BUILDABLE_DESIGNS), seed=options.seed,
-                        accepts=lambda layout: is_legal(problem, layout),
-                    )
-                )  # fmt: skip
-            except InfeasibleError as error:
-                reasons.append(error)
-    if not found:
-        raise reasons[0]
-    best = min(found, key=lambda b: b.cycles_per_1000_frames)
-    if budget.tell is not None:
-        budget.tell("buildable", 0.0, len(found), best.cycles_per_1000_frames)
+        best = nearest_buildable(
+            network, [instance.datapath for instance in instances], load_part(problem.part), problem.lut_budget,
+            problem.technology, stop=budget.watched("buildable", _TILING_SHARE), seed=options.seed,
+            schedule_cycles=lambda layout: schedule_cycles(problem, layout),
+        )  # fmt: skip
     instance, choices = scheduled(problem, best.layout)
     with budget.stage("tiling"):
         search = Search(

@@ -56,7 +56,7 @@ def inbox_source(index: int) -> int:
     return _SOURCE_INBOX if index == 0 else SOURCE_WINDOW + index
 
 
-def source_bits(inboxes: int) -> int:
+def _source_bits(inboxes: int) -> int:
     """Returns the bits that name what a tile reads."""
     return max(SOURCE_WINDOW, inbox_source(max(0, inboxes - 1))).bit_length()
 
@@ -94,7 +94,7 @@ class Sequencer(Component):  # type: ignore[misc,unused-ignore]
         residual: bool = False,
     ) -> None:
         self.engine, self._residual = engine, residual
-        self._source_bits = source_bits(inboxes)
+        self._source_bits = _source_bits(inboxes)
         self._map_bits, self._part_bits = address_bits(engine.map_words), part_bits(engine)
         self._weight_bits = address_bits(engine.weight_words) + self._part_bits
         block_bits = address_bits(engine.threshold_words)
