@@ -54,7 +54,7 @@ _ALIGNER = ("aligner.bits", "aligner.lane")
 _RESULT = (
     "result.acc", "result.choice", "result", "threshold.bits", "threshold.ram64", "threshold.ram16", "threshold.select",
 )  # fmt: skip
-_WRITER = ("writer.word", "writer.code", "writer", "writer.item")
+_WRITER = ("writer.word", "writer.code", "writer", "writer.item", "writer.sum")
 FITTED_TERMS = (*TERMS, "fixed")
 """The terms of an engine, then what an accelerator needs once."""
 TERMS_OF_KIND = {

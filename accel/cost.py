@@ -30,6 +30,7 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | window | 1 with a window | its walk and its handshake |
 | writer.word | r dk | packing of codes into words |
 | writer.code | r dm A | pooling and planes of codes |
+| writer.sum | r dm (2 sum_bits - A), where sums are pooled | adders, registers and planes of sums, beyond those of codes |
 | writer | 1 | counters of beats and places |
 | writer.item | r dm acc_bits, the engine whose results go to DRAM | register of its results |
 | store.bits | as writer.item | cutting results into beats of DRAM |
@@ -85,6 +86,7 @@ __all__ = [
     "C_LEVELS",
     "C_PA_MASK",
     "C_STORES",
+    "C_SUM",
     "C_THRESHOLD_WORDS",
     "C_WINDOW",
     "ENGINE_RESERVE_BRAM36",
@@ -117,7 +119,7 @@ TERMS = (
     "result.acc", "result.choice", "result", "threshold.bits", "threshold.ram64", "threshold.ram16", "threshold.select",
     "select.bits", "weight.bits", "map.bits", "control.lane", "control", "window.bits", "window",
     "writer.word", "writer.code", "writer", "writer.item", "store.bits", "window.registers",
-    "dsp.value", "dsp.ends", "dsp.acc", "dsp.skew", "unit.registers",
+    "dsp.value", "dsp.ends", "dsp.acc", "dsp.skew", "unit.registers", "writer.sum",
 )  # fmt: skip
 """Terms of one engine, in the order of a coefficient array; `fixed` follows once per datapath."""
 
@@ -125,7 +127,7 @@ COMPONENTS = (
     "units", "shadow", "aligner", "results", "thresholds", "operands", "control", "window", "writer", "fixed",
 )  # fmt: skip
 _COMPONENT_OF = (
-    0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 7, 7, 8, 8, 8, 8, 8, 7, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 7, 7, 8, 8, 8, 8, 8, 7, 0, 0, 0, 0, 0, 8,
 )  # fmt: skip
 """Of each term."""
 
@@ -151,9 +153,9 @@ _REGISTERS = _registers()
 # Entries of a cost row. C_STORES: whether results of the engine go to DRAM.
 (
     C_DM, C_DK, C_DN, C_AND, C_BATCH, C_PA_MASK, C_DRAIN, C_ACC, C_LEVELS, C_WINDOW, C_THRESHOLD_WORDS, C_STORES,
-    C_DSP,
-) = range(13)  # fmt: skip
-COST_FIELDS = 13
+    C_DSP, C_SUM,
+) = range(14)  # fmt: skip
+COST_FIELDS = 14
 
 
 def cost_row(engine: Engine, stores: bool) -> _IntArray:
@@ -173,6 +175,7 @@ def cost_row(engine: Engine, stores: bool) -> _IntArray:
             engine.threshold_words,
             stores,
             engine.kind is EngineKind.DSP,
+            engine.sum_bits,
         ],
         dtype=np.int64,
     )
@@ -237,6 +240,8 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
     out[20], out[21] = window if row[C_BATCH] else window // 2, window > 0
     out[27] = window * (4 if row[C_BATCH] else 3) // 3
     out[22], out[23], out[24] = drain * dk if stages else 0, drain * dm * stages, 1
+    if row[C_SUM]:
+        out[33] = drain * dm * max(0, 2 * row[C_SUM] - stages)
     if row[C_STORES]:
         out[25] = out[26] = drain * dm * acc
 

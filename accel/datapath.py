@@ -22,6 +22,7 @@ from foldwright.jsonform import STRICT
 __all__ = [
     "BYTE_BITS",
     "MAX_ENGINES",
+    "MOST_SUM_BITS",
     "WIDEST_WORD",
     "Arithmetic",
     "Datapath",
@@ -34,6 +35,8 @@ MAX_ENGINES = 8
 BYTE_BITS = 9
 """What one write enable of a block RAM covers, on 7-series and ECP5 alike (UG473, FPGA-TN-02204)."""
 WIDEST_WORD = 1024
+MOST_SUM_BITS = 16
+"""Bits of a pooled sum at most: those of the widest activations."""
 
 
 class Arithmetic(Enum):
@@ -66,7 +69,8 @@ class Engine:
     `drain_lanes` lanes of results leave per cycle. `levels` is the number of thresholds per channel (0: results
     leave raw). `window_bits` is the size of the window register of the tap-packing line buffer, 0 without one; the
     line memory beside it holds `line_words` words of `dn` pixels of `line_bits`. Kind `dsp` has one entry in `planes_per_word`,
-    the bits of its values, and takes weights of -1 and +1 in each plane (XNOR).
+    the bits of its values, and takes weights of -1 and +1 in each plane (XNOR). `sum_bits` is the width of a sum over the
+    window of an average pooling, 0 for an engine that only pools maxima.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -87,6 +91,7 @@ class Engine:
     line_bits: int = 0
     line_words: int = 0
     kind: EngineKind = EngineKind.PLANES
+    sum_bits: int = 0
 
     def __post_init__(self) -> None:
         wrong = [
@@ -104,6 +109,7 @@ class Engine:
                 ("threshold_words", self.threshold_words, 1, 2**16),
                 ("line_bits", self.line_bits, 0, 4096),
                 ("line_words", self.line_words, 0, 2**20),
+                ("sum_bits", self.sum_bits, 0, MOST_SUM_BITS if self.levels else 0),
             )
             if not low <= value <= high
         ]
@@ -168,7 +174,7 @@ class Engine:
     @property
     def item_bits(self) -> int:
         """Width of a result for DRAM: the lanes of a beat, all channels of a block, raw or as codes."""
-        return self.drain_lanes * self.dm * max(self.acc_bits, self.levels.bit_length())
+        return self.drain_lanes * self.dm * max(self.acc_bits, self.levels.bit_length(), self.sum_bits)
 
     @property
     def line_width_bits(self) -> int:

@@ -54,10 +54,14 @@ def _layer_mistakes(layer: Layer, engine: Engine) -> list[str]:
     acc_bits = _accumulator_bits(layer, engine.arithmetic)
     if acc_bits > engine.acc_bits:
         wrong.append(f"layer {layer.name!r} needs {acc_bits} accumulator bits, has {engine.acc_bits}")
-    narrow = layer.result is ResultKind.THRESHOLDS and layer.out_bits <= _WIDEST_THRESHOLDS
-    needs = 2**layer.out_bits - 1 if narrow else 0
+    narrow = layer.result is ResultKind.THRESHOLDS and layer.search_bits <= _WIDEST_THRESHOLDS
+    needs = 2**layer.search_bits - 1 if narrow else 0
     if needs > engine.levels:
         wrong.append(f"layer {layer.name!r} needs {needs} thresholds a channel, has {engine.levels}")
+    if layer.averages and layer.out_bits > engine.sum_bits:
+        wrong.append(
+            f"layer {layer.name!r} needs {layer.out_bits} bits for a pooled sum, has {engine.sum_bits}"
+        )
     window = layer.in_channels * layer.taps * layer.act_bits
     if engine.window_bits and IMAGE in layer.inputs and engine.window_bits < window:
         wrong.append(f"layer {layer.name!r} needs a window of {window} bits, has {engine.window_bits}")

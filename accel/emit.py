@@ -238,6 +238,8 @@ def _integer_layer(flow: Flow, mac: Mac, name: str, emitter: Emitter) -> Integer
     )
     layer = _shape(flow, mac, name, inputs, weights)
     layer = replace(layer, acc_bits=_acc_bits(acc_min, acc_max, negate, thresholds))
+    if layer.averages and grid is not None and thresholds is not None:
+        layer = replace(layer, code_bits=max(1, grid.levels.bit_length()))
     if thresholds is None:
         layer = replace(layer, result=ResultKind.RAW, out_kind=ActKind.SIGNED, out_bits=layer.acc_bits)
     elif fit is not None:

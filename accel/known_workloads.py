@@ -11,12 +11,14 @@
 
 Two-bit signed activations of CNV are -1, 0, 1. `acc_bits` is wide enough for any weights of the kind; a lowered network
 knows its weights and may need less. The 2-bit weights of `resnet18-w2a2` are Balanced (odd levels, arXiv 1706.07145);
-4-bit weights are two's complement, which only AND engines take. MobileNet's strided layers pad all sides by one.
+4-bit weights are two's complement, which only AND engines take. MobileNet's strided layers pad all sides by one. Results of
+average poolings have the bits of an average here; `with_sums` gives them those of the sums that hardware stores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -33,7 +35,7 @@ from foldwright.accel.workload import (
 )
 from foldwright.errors import ModelError, nearest
 
-__all__ = ["KNOWN_WORKLOADS", "LayerChain", "known_workload", "pooling", "signed_bits_for"]
+__all__ = ["KNOWN_WORKLOADS", "LayerChain", "known_workload", "pooling", "signed_bits_for", "with_sums"]
 
 _CIFAR_IMAGE = (3, 32, 32, 8, ActKind.SIGNED)
 _PHOTO = (3, 224, 224, 8, ActKind.UNSIGNED)
@@ -216,6 +218,37 @@ def _digits(weights: tuple[int, WeightKind], stride: int) -> LayerChain:
     c.conv(64, stride=stride, pool=None if stride == 2 else pooling(2, 2))
     c.add("logits", LayerKind.CONV, c.last, 10, "", None, None, raw=True, kernel=(2, 2))
     return c
+
+
+def with_sums(workload: Workload) -> Workload:
+    """Returns a workload whose averages are stored, and read, as sums over their windows."""
+    layers: list[Layer] = []
+    sums: dict[str, int] = {}
+    for layer in workload.layers:
+        if layer.inputs[0] in sums:
+            bits = sums[layer.inputs[0]]
+            depth = layer.in_channels // layer.groups * layer.taps
+            most = (1 << bits) - 1 if layer.act_kind is ActKind.UNSIGNED else 1 << bits - 1
+            largest = most * _largest_weight(layer.weight_bits, layer.weight_kind)
+            layer = replace(layer, act_bits=bits, acc_bits=signed_bits_for(depth * largest))
+            if layer.result is ResultKind.RAW:
+                layer = replace(layer, out_bits=layer.acc_bits)
+        if layer.pool is not None and layer.averages:
+            sums[layer.name] = _sum_bits(layer.pool.area, layer.out_bits, layer.out_kind)
+            layer = replace(layer, out_bits=sums[layer.name], code_bits=layer.out_bits)
+        layers.append(layer)
+    return replace(workload, layers=tuple(layers))
+
+
+def _sum_bits(area: int, bits: int, kind: ActKind) -> int:
+    """Returns the bits of a sum of results over a window of so many pixels.
+
+    >>> _sum_bits(49, 2, ActKind.UNSIGNED), _sum_bits(4, 2, ActKind.SIGNED)
+    (8, 4)
+    """
+    if kind is ActKind.UNSIGNED:
+        return (area * ((1 << bits) - 1)).bit_length()
+    return (area * (1 << bits - 1) - 1).bit_length() + 1
 
 
 _W1 = (1, WeightKind.BINARY)

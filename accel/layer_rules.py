@@ -95,10 +95,13 @@ def lane_writes(workload: Workload, datapath: Datapath, layer: Layer) -> int:
     return math.ceil(layer.out_bits / min(planes)) if planes else 1
 
 
-def row_cycles(layer: Layer, engine: Engine, frames: int, writes: int) -> int:
+def row_cycles(workload: Workload, layer: Layer, engine: Engine, frames: int, writes: int) -> int:
     """Returns the cycles of one block over one row of all frames; `writes` as of `lane_writes`."""
     pa, packed, cycles, _ = packing_of(layer, engine)
-    extra = math.ceil(layer.out_bits / pa) if len(layer.inputs) > 1 else 0
+    extra = 0
+    if len(layer.inputs) > 1:
+        added = layer if layer.inputs[1] == IMAGE else workload.layers[workload.index[layer.inputs[1]]]
+        extra = math.ceil(added.out_bits / pa)
     interval = max(cycles + extra, math.ceil(engine.dn / engine.drain_lanes) * writes)
     columns, rows = layer.out_width, math.ceil(frames / engine.dn)
     if engine.lanes is not LaneMode.BATCH:
@@ -137,5 +140,5 @@ def least_flush(layer: Layer, engine: Engine, writes: int) -> int:
     unit, rows = 3, math.ceil(engine.dk / 3)
     while rows > 3:
         unit, rows = unit + 1, math.ceil(rows / 3)
-    behind = 11 + min(layer.out_bits, 4) if layer.result is not ResultKind.RAW else 10
+    behind = 11 + min(layer.search_bits, 4) if layer.result is not ResultKind.RAW else 10
     return unit + math.ceil(engine.dn / engine.drain_lanes) * writes + behind

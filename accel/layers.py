@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from foldwright.accel import reference
 from foldwright.accel.thresholds import ScaleShift
-from foldwright.accel.workload import Layer, LayerKind, ResultKind
+from foldwright.accel.workload import ActKind, Layer, LayerKind, ResultKind
 
 __all__ = ["IntegerLayer", "LayerTrace"]
 
@@ -81,6 +81,15 @@ class IntegerLayer:
         else:
             levels = reference.levels_by_thresholds(accumulators, self.thresholds, self.negate)
         return self.base + self.step * levels
+
+    def in_unit_steps(self) -> IntegerLayer:
+        """Returns the same layer with results in steps of one: a threshold for every integer, repeated where none lies between.
+
+        Two's complement stores codes of one each; signs are stored so under padding, which needs a 0 beside -1 and +1.
+        """
+        if self.step == 1 or self.thresholds is None or self.layer.out_kind is ActKind.BIPOLAR:
+            return self
+        return replace(self, thresholds=np.repeat(self.thresholds, self.step, axis=1), step=1)
 
     def trace(self, tensors: Mapping[str, np.ndarray]) -> LayerTrace:
         """Computes the layer from the stored tensors of its producers."""

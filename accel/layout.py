@@ -195,8 +195,19 @@ class AcceleratorLayout:
             tensor = self.residual_of(layer)
             if tensor is not None:
                 highest = layer.entry.levels + (1 << tensor.code_bits) - 1
-                bits += [layer.entry.layer.out_bits, highest.bit_length()]
+                true = layer.entry.layer
+                bits += [0 if true.averages else true.out_bits, highest.bit_length()]
         return max(bits)
+
+    def result_bits(self, engine: int) -> int:
+        """Returns the bits of what an engine's writer stores: of codes, or of their sums over windows."""
+        return max(self.stored_bits(engine), self.datapath.engines[engine].sum_bits)
+
+    def lowest_of(self, layer: LayerLayout) -> int:
+        """Returns what a stored 0 of the writer stands for: a window's sum begins at as many lowest results as it has pixels."""
+        added, true = self.residual_of(layer), layer.entry.layer
+        lowest = layer.entry.base + (added.lowest if added else 0)
+        return lowest * (true.pool.area if true.pool is not None and true.averages else 1)
 
     @cached_property
     def engines(self) -> tuple[Engine, ...]:
@@ -404,13 +415,13 @@ def _token_mistakes(layers: list[LayerLayout], tensors: Mapping[int, StoredTenso
 
 
 def _entries(network: LayeredNetwork) -> list[IntegerLayer]:
-    """Returns the layers, matrix products over a map as convolutions that cover it."""
+    """Returns the layers in unit steps, matrix products over a map as convolutions that cover it."""
     out = []
     shapes = {
         IMAGE: (network.workload.image_channels, network.workload.image_height, network.workload.image_width)
     }
     for layer in network.workload.layers:
-        entry = network.layers[layer.name]
+        entry = network.layers[layer.name].in_unit_steps()
         channels, height, width = shapes[layer.inputs[0]]
         if layer.kind is LayerKind.MATMUL and height * width > 1:
             shaped = replace(

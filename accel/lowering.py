@@ -317,7 +317,7 @@ class _Rules(Walk):
             if passed is None:
                 return None
             flow = passed
-        pool = Pool(PoolKind.MAX, geometry.kernel, geometry.stride, geometry.padding)
+        pool = _pool_of(PoolKind.MAX, geometry)
         return replace(flow, pool=pool, view=view, bare=False)
 
     def _mean_pool(
@@ -332,5 +332,12 @@ class _Rules(Walk):
             return replace(flow, origin=node.output, view=view, grid=summed)
         if not isinstance(flow.origin, Mac) or flow.pool is not None:
             return macs.sum_pool(node.name, name, flow, geometry.kernel, geometry.stride, geometry.padding)
-        pool = Pool(PoolKind.AVERAGE, geometry.kernel, geometry.stride, geometry.padding)
+        pool = _pool_of(PoolKind.AVERAGE, geometry)
         return replace(flow, pool=pool, view=view, grid=summed, bare=False)
+
+
+def _pool_of(kind: PoolKind, geometry: Geometry) -> Pool:
+    """Returns a pooling; the only window along an axis has no next one that could overlap with it."""
+    sizes = zip(geometry.kernel, geometry.stride, geometry.out_size, strict=True)
+    height, width = (max(k, s) if size == 1 else s for k, s, size in sizes)
+    return Pool(kind, geometry.kernel, (height, width), geometry.padding)

@@ -33,8 +33,10 @@ from foldwright.accel.tables import (
     E_DSP,
     E_LEVELS,
     E_PA_MASK,
+    E_SUM,
     E_WINDOW,
     L_A_BITS,
+    L_CODE_BITS,
     L_GROUPS,
     L_IN_C,
     L_IN_H,
@@ -54,6 +56,7 @@ from foldwright.accel.tables import (
     L_POOL_K,
     L_RAW,
     L_RESIDUAL,
+    L_SUM_BITS,
     L_SW,
     L_W_BITS,
     L_W_KIND,
@@ -99,6 +102,7 @@ DEEP_WORDS = 16
 _NO_READER = 1 << 30
 # Words of a program: what every tile sets, the writer's fields of pooling, those of a window; per step, per tap column.
 _FIELD_WORDS, _POOL_WORDS, _WINDOW_WORDS, _STEP_WORDS, _TAP_WORDS = 58, 13, 10, 3, 4
+"""Where the engine also pools sums, one field of pooling more says which."""
 _CHANGED_WORDS = 14
 """About how many differ from those of another layer, tables and pooling left out."""
 
@@ -203,7 +207,7 @@ def _set_times(
 
     Args:
         reader_pa: planes per word of the layer that reads the results; 0 where none does, or none that is known.
-        extras: whether any layer of the engine pools, whether any adds a residual.
+        extras: what the engine's layers make it have, see `_extras`.
         residual_reads: of a block.
     """
     writes = 1
@@ -234,7 +238,7 @@ def _set_times(
 
 
 @njit(cache=True)
-def _set_program(layer: IntArray, engine: IntArray, pools: int, out: IntArray) -> None:
+def _set_program(layer: IntArray, engine: IntArray, extras: IntArray, out: IntArray) -> None:
     """Writes how long the words of a tile's program are read, the grant of one token included.
 
     A program begins with all fields in every other round (`export.executor`); then only those that change are set, here
@@ -244,7 +248,7 @@ def _set_program(layer: IntArray, engine: IntArray, pools: int, out: IntArray) -
     taps = 1 if out[M_PACKED] else layer[L_KW]
     steps = planes * ceil_div(layer[L_A_BITS], out[M_PA]) + (out[M_DRAIN] > out[M_T])
     tables = _STEP_WORDS * steps + _TAP_WORDS * taps
-    pooling = _POOL_WORDS if pools else 0
+    pooling = _POOL_WORDS + extras[2] if extras[0] else 0
     out[M_PROGRAM] = _FIELD_WORDS + tables + pooling + (_WINDOW_WORDS if out[M_PACKED] else 0)
     out[M_SWITCH] = _CHANGED_WORDS + pooling + (tables if taps > 1 else 0)
 
@@ -271,9 +275,9 @@ def tile_latency(layer: IntArray, engine: IntArray, drain: int, unit_cycles: int
     search, residual add, pooling and writer. Raw results on an engine with thresholds pass search and writer by.
 
     Args:
-        extras: whether the engine's writer has a row memory, whether the engine adds residuals.
+        extras: whether the engine's writer has a row memory, whether the engine adds residuals; more is not looked at.
     """
-    levels = max(engine[E_LEVELS], 0 if layer[L_RAW] else (1 << min(layer[L_OUT_BITS], 4)) - 1)
+    levels = max(engine[E_LEVELS], 0 if layer[L_RAW] else (1 << min(layer[L_CODE_BITS], 4)) - 1)
     if layer[L_RESIDUAL] > -2 and engine[E_LEVELS] > 0:
         levels = engine[E_LEVELS]  # what is stored is a sum, wider than a code
     search = 0
@@ -286,13 +290,13 @@ def tile_latency(layer: IntArray, engine: IntArray, drain: int, unit_cycles: int
 
 @njit(cache=True)
 def _pools(layer: IntArray) -> int:
-    return layer[L_POOL_K] > 1 and not layer[L_RAW]
+    return (layer[L_POOL_K] > 1 and not layer[L_RAW]) or layer[L_SUM_BITS] > 0
 
 
 @njit(cache=True)
 def _extras(layer: IntArray) -> IntArray:
-    """Returns what a layer makes an engine have: `extras` of `tile_latency`."""
-    return np.array([_pools(layer), layer[L_RESIDUAL] > -2], dtype=np.int64)
+    """Returns what a layer makes an engine have: a row memory, an adder of residuals, sums of pooling."""
+    return np.array([_pools(layer), layer[L_RESIDUAL] > -2, layer[L_SUM_BITS] > 0], dtype=np.int64)
 
 
 @njit(cache=True)
@@ -328,7 +332,7 @@ def map_layers(layers: IntArray, engines: IntArray, assignment: IntArray, batch:
 def set_times(layers: IntArray, engines: IntArray, assignment: IntArray, batch: int, out: IntArray) -> None:
     """Completes mappings of which planes per word, packing and T are given."""
     n = len(layers)
-    reader_pa, extras = np.full(n, _NO_READER, dtype=np.int64), np.zeros((len(engines), 2), dtype=np.int64)
+    reader_pa, extras = np.full(n, _NO_READER, dtype=np.int64), np.zeros((len(engines), 3), dtype=np.int64)
     for i in range(n):
         extras[assignment[i]] |= _extras(layers[i])
         if layers[i, L_INPUT] >= 0:
@@ -339,12 +343,15 @@ def set_times(layers: IntArray, engines: IntArray, assignment: IntArray, batch: 
             source >= 0 and reader_pa[source] == _NO_READER
         ):  # only added, so in words like those of who adds it
             reader_pa[source] = out[i, M_PA]
+    for e in range(len(engines)):
+        if engines[e, E_SUM]:
+            extras[e, 0], extras[e, 2] = 1, 1
     for i in range(n):
         if out[i, M_PA]:
             e, pa = assignment[i], 0 if layers[i, L_IS_RESULT] else reader_pa[i]
             reads = _residual_reads(layers, engines, assignment, out, i)
             _set_times(layers[i], engines[e], batch, pa, extras[e], reads, out[i])
-            _set_program(layers[i], engines[e], extras[e, 0], out[i])
+            _set_program(layers[i], engines[e], extras[e], out[i])
 
 
 @njit(cache=True)

@@ -30,9 +30,12 @@ from foldwright.accel.tables import (
     L_IS_RESULT,
     L_OUT_BITS,
     L_OUT_C,
+    L_OUT_H,
+    L_OUT_W,
     L_RESIDUAL,
     L_STORED_H,
     L_STORED_W,
+    L_SUM_BITS,
 )
 from foldwright.accel.tiles import (
     P_LEAD,
@@ -158,7 +161,10 @@ def _add_tensor(
                 )
                 last = c
             if layers[c, L_RESIDUAL] == producer:
-                words = max(words, _residual_words(layers[c], engines[e], mappings[c, M_PA], batch))
+                added = _residual_words(
+                    layers[c], layers[producer, L_OUT_BITS], engines[e], mappings[c, M_PA], batch
+                )
+                words = max(words, added)
                 last = c
         if last < 0:
             continue
@@ -179,12 +185,12 @@ def _add_tensor(
 
 
 @njit(cache=True)
-def _residual_words(layer: IntArray, engine: IntArray, pa: int, batch: int) -> int:
-    """Returns the words of the second operand, laid out as the layer's own results."""
-    per_pixel = ceil_div(layer[L_OUT_C], engine[E_DK] // pa) * ceil_div(layer[L_OUT_BITS], pa)
+def _residual_words(layer: IntArray, bits: int, engine: IntArray, pa: int, batch: int) -> int:
+    """Returns the words of the second operand, of so many bits, laid out as the layer's own results before their pooling."""
+    per_pixel = ceil_div(layer[L_OUT_C], engine[E_DK] // pa) * ceil_div(bits, pa)
     if engine[E_BATCH]:
-        return per_pixel * layer[L_STORED_H] * layer[L_STORED_W] * ceil_div(batch, engine[E_DN])
-    return per_pixel * layer[L_STORED_H] * ceil_div(layer[L_STORED_W], engine[E_DN]) * batch
+        return per_pixel * layer[L_OUT_H] * layer[L_OUT_W] * ceil_div(batch, engine[E_DN])
+    return per_pixel * layer[L_OUT_H] * ceil_div(layer[L_OUT_W], engine[E_DN]) * batch
 
 
 @njit(cache=True)
@@ -297,7 +303,7 @@ def engine_reserve(layers: IntArray, engine: IntArray, batch: int, geometries: I
     """Returns the block RAMs of an engine that no schedule can use: its program, rows of pooling, the store of results."""
     acc_bits, last = _LEAST_ACC_BITS, -1
     for i in range(len(layers)):
-        acc_bits = max(acc_bits, accumulator_bits(layers[i], engine[E_AND]))
+        acc_bits = max(acc_bits, accumulator_bits(layers[i], engine[E_AND]), layers[i, L_SUM_BITS])
         if layers[i, L_IS_RESULT]:
             last = i
     if last < 0:

@@ -85,6 +85,11 @@ class Variant:
     def most_levels(self) -> int:
         return min((engine.levels for engine in self.engines if engine.levels), default=0)
 
+    @property
+    def sum_bits(self) -> int:
+        """The bits of a pooled sum that every engine with thresholds has; 0 where one only pools maxima."""
+        return min((engine.sum_bits for engine in self.engines if engine.levels), default=0)
+
     def _window(self) -> WindowShape | None:
         """Returns the window for the given first layer, all of whose planes go into few words."""
         first, engine = self.first, self.engines[0]
@@ -204,6 +209,18 @@ VARIANTS = (
         (_engine(8, 16, 3, _B, arithmetic=_AND), _engine(8, 24, 2, _C, arithmetic=_AND)),
         _BLOCKS_AROUND, ((FROM_LOADER, 1), (0,)), streams=True, stem=2, room=_ADDS,
     ),
+    Variant("batch-averages", (_engine(8, 32, 3, _B, sum_bits=9, drain_lanes=2),), _ONE, ((FROM_LOADER,),), streams=True),
+    Variant(
+        "column-averages-to-batch",
+        (_engine(9, 36, 4, _C, planes_per_word=(1, 2), sum_bits=8), _engine(8, 32, 2, _B, planes_per_word=(2,), sum_bits=10)),
+        _TWO, ((FROM_LOADER,), (0,)), 1,
+    ),
+    Variant(
+        "averages-of-sums", (_engine(8, 32, 3, _B, planes_per_word=(2,), sum_bits=9),), _BLOCKS, ((FROM_LOADER,),), room=_ADDS
+    ),
+    Variant(
+        "column-averages-of-sums", (_engine(8, 32, 4, _C, sum_bits=8),), _BLOCKS, ((FROM_LOADER,),), streams=True, room=_ADDS
+    ),
 )  # fmt: skip
 
 
@@ -260,6 +277,7 @@ def _reason(text: str) -> str:
 def _draw(variant: Variant, rng: np.random.Generator) -> Trial:
     assignment = variant.assignments[int(rng.integers(len(variant.assignments)))]
     kinds, levels, bits = variant.weight_kinds, variant.most_levels, variant.room.residual_bits
+    sums = variant.sum_bits
     if bits:
         network = random_residual_network(
             rng,
@@ -268,10 +286,11 @@ def _draw(variant: Variant, rng: np.random.Generator) -> Trial:
             most_levels=levels,
             residual_bits=bits,
             stem=variant.stem,
+            sum_bits=sums,
         )
     else:
         network = random_network(
-            rng, len(assignment), weight_kinds=kinds, most_levels=levels, first=variant.first
+            rng, len(assignment), weight_kinds=kinds, most_levels=levels, first=variant.first, sum_bits=sums
         )
     batch = int(rng.integers(1, 2 * max(engine.dn for engine in variant.engines) + 1))
     datapath = Datapath(variant.engines, assignment, batch_frames=batch)

@@ -86,6 +86,7 @@ def random_network(
     most_levels: int,
     most_channels: int = 24,
     first: FirstLayer | None = None,
+    sum_bits: int = 0,
 ) -> RandomNetwork:
     """Returns a chain of layers that an engine with these weight kinds and that many thresholds can run.
 
@@ -93,6 +94,7 @@ def random_network(
         most_levels: thresholds per channel; activations between layers have as many bits as that allows.
         most_channels: upper end of the channel counts.
         first: what is given of the first layer.
+        sum_bits: the most that a pooled sum may have; 0 for maxima only.
     """
     bits = int(rng.integers(1, 9 if rng.random() < 0.3 else 3))
     kind = _act_kind(rng, bits)
@@ -116,6 +118,8 @@ def random_network(
             made = _as_first(made, first, rng)
         elif rng.random() < 0.1:
             made = _flattened(made)
+        if sum_bits:
+            made = _averaged(rng, made, sum_bits)
         entry = random_entry(made, rng)
         entries.append(entry)
         layer = entry.layer
@@ -151,9 +155,14 @@ class _Blocks:
     """Draws layers one after another; `made` are their results."""
 
     def __init__(
-        self, rng: np.random.Generator, weight_kinds: tuple[WeightKind, ...], most_levels: int
+        self,
+        rng: np.random.Generator,
+        weight_kinds: tuple[WeightKind, ...],
+        most_levels: int,
+        sum_bits: int = 0,
     ) -> None:
         self.rng, self._weight_kinds, self._most_bits = rng, weight_kinds, (most_levels + 1).bit_length() - 1
+        self._sum_bits = sum_bits
         self.entries: list[IntegerLayer] = []
         self.made: list[_Tensor] = []
 
@@ -180,10 +189,23 @@ class _Blocks:
         )  # fmt: skip
         if pools:
             layer = replace(layer, pool=_random_pool(rng, layer))
+            if self._sum_bits:
+                layer, held = self._averaged(layer, held, bits)
         self.entries.append(random_entry(layer, rng, None if raw else (base, (1 << bits) - 1)))
         made = replace(held, shape=(out_channels, layer.stored_height, layer.stored_width))
         self.made.append(made)
         return made
+
+    def _averaged(self, layer: Layer, held: _Tensor, bits: int) -> tuple[Layer, _Tensor]:
+        """Makes averages of some poolings; returns the layer and the range of its sums."""
+        pool = _average_of(self.rng, layer, held.low != 0)
+        if pool is None:
+            return layer, held
+        sums = replace(held, low=pool.area * held.low, high=pool.area * held.high)
+        if sums.bits > self._sum_bits:
+            return layer, held
+        changed = replace(layer, pool=pool, out_bits=sums.bits, out_kind=sums.kind, code_bits=bits)
+        return changed, sums
 
 
 def random_residual_network(
@@ -195,11 +217,12 @@ def random_residual_network(
     residual_bits: int,
     stem: int = 1,
     most_channels: int = 24,
+    sum_bits: int = 0,
 ) -> RandomNetwork:
     """Returns a network of blocks that end in a residual add, as many as go into so many layers.
 
     Args:
-        most_levels: see `random_network`.
+        most_levels, sum_bits: see `random_network`.
         residual_bits: the most that a tensor may have which is added.
         stem: layers before the first block, of which only the last one's results are added.
     """
@@ -207,7 +230,7 @@ def random_residual_network(
         IMAGE, (int(rng.integers(1, 7)), int(rng.integers(3, 10)), int(rng.integers(3, 10))), 0,
         (1 << int(rng.integers(1, 4))) - 1,
     )  # fmt: skip
-    blocks = _Blocks(rng, weight_kinds, most_levels)
+    blocks = _Blocks(rng, weight_kinds, most_levels, sum_bits)
     x = image
     for _ in range(stem):
         x = blocks.add(
@@ -247,7 +270,9 @@ def random_weights(workload: Workload, rng: np.random.Generator) -> RandomNetwor
     for layer in reversed(workload.layers):
         if layer.result is ResultKind.RAW or layer.out_kind is not ActKind.UNSIGNED:
             continue
-        levels = most[layer.name]
+        if layer.pool is not None and layer.averages:
+            most[layer.name] //= layer.pool.area
+        levels = min(most[layer.name], (1 << layer.search_bits) - 1)
         if len(layer.inputs) > 1:  # its own share is one level, the rest is left to what it adds
             added, levels = layer.inputs[1], 1
             most[added] = min(most[added], most[layer.name] - 1)
@@ -339,6 +364,34 @@ def _random_pool(rng: np.random.Generator, layer: Layer) -> Pool | None:
     return Pool(PoolKind.MAX, kernel, stride, (before[0], before[1], after[0], after[1]))  # type: ignore[arg-type]
 
 
+def _average_of(rng: np.random.Generator, layer: Layer, is_offset: bool) -> Pool | None:
+    """Returns an average pooling in place of a layer's maximum pooling, now and then of the whole map, or None.
+
+    Args:
+        is_offset: the lowest result is not 0, so that windows must not be padded.
+    """
+    if layer.pool is None or layer.result is ResultKind.RAW or rng.random() < 0.4:
+        return None
+    if rng.random() < 0.3:
+        sizes = (layer.out_height, layer.out_width)
+        return Pool(PoolKind.AVERAGE, sizes, sizes)
+    pool = replace(layer.pool, kind=PoolKind.AVERAGE)
+    return replace(pool, padding=(0, 0, 0, 0)) if is_offset else pool
+
+
+def _averaged(rng: np.random.Generator, layer: Layer, sum_bits: int) -> Layer:
+    """Returns a layer whose maximum pooling may have become an average; of -1 and +1 it has 0 and 1."""
+    pool = _average_of(rng, layer, layer.out_kind is ActKind.SIGNED)
+    if pool is None:
+        return layer
+    kind = ActKind.SIGNED if layer.out_kind is ActKind.SIGNED else ActKind.UNSIGNED
+    low, high = _range_of(kind, layer.out_bits)
+    sums = _Tensor(layer.name, (0, 0, 0), pool.area * low, pool.area * high)
+    if sums.bits > sum_bits:
+        return layer
+    return replace(layer, pool=pool, out_bits=sums.bits, out_kind=kind, code_bits=layer.out_bits)
+
+
 def random_entry(
     layer: Layer, rng: np.random.Generator, codes: tuple[int, int] | None = None
 ) -> IntegerLayer:
@@ -363,7 +416,7 @@ def random_entry(
         acc_min, acc_max = np.minimum(acc_min, 0), np.maximum(acc_max, 0)
     thresholds, negate = None, rng.random(len(rows)) < 0.4
     if layer.result is ResultKind.THRESHOLDS:
-        count = codes[1] if codes else (1 << layer.out_bits) - 1
+        count = codes[1] if codes else (1 << layer.search_bits) - 1
         middle, span = (acc_min + acc_max)[:, None] // 2, 1 + (acc_max - acc_min)[:, None] // 6
         middle = np.where(negate[:, None], -middle, middle)
         thresholds = np.sort(middle + rng.integers(-span, span + 1, (len(rows), count)), axis=1)
@@ -371,8 +424,11 @@ def random_entry(
     if layer.out_kind is ActKind.BIPOLAR:
         base, step = -1, 2
     elif layer.out_kind is ActKind.SIGNED:
-        base = -(1 << layer.out_bits - 1)
+        base = -(1 << layer.search_bits - 1)
     base = codes[0] if codes else base
+    may_be_signs = layer.out_kind is ActKind.SIGNED and layer.out_bits == 2 and codes is None
+    if may_be_signs and thresholds is not None and rng.random() < 0.5:
+        base, step, thresholds = -1, 2, thresholds[:, :1]  # as they are stored for a layer with padding
     ones = np.ones(len(rows))
     return IntegerLayer(
         layer, layer.name, weights, thresholds, negate, base if thresholds is not None else 0, step,

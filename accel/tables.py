@@ -21,18 +21,18 @@ IntTable = npt.NDArray[np.int64]
 
 # Columns of a layer row. L_ONE_PLANE: signed activations with zero padding, whose words may hold one plane only. L_PARTS: equal
 # parts of the output channels that each begin a block, for the groups of the layer and of its readers. L_IS_RESULT: no layer
-# reads it.
+# reads it. L_CODE_BITS: of a result of the thresholds; L_SUM_BITS: of a pooled sum, 0 where there is none.
 (
     L_IN_C, L_IN_H, L_IN_W, L_OUT_C, L_OUT_H, L_OUT_W, L_KH, L_KW, L_SH, L_SW, L_PAD_T, L_PAD_L, L_GROUPS,
     L_W_BITS, L_W_KIND, L_A_BITS, L_A_BIPOLAR, L_OUT_BITS, L_RAW, L_STORED_H, L_STORED_W,
     L_POOL_K, L_POOL_S, L_POOL_PAD, L_INPUT, L_RESIDUAL, L_ACC_BITS, L_IS_IMAGE_IN, L_ONE_PLANE,
-    L_PARTS, L_IS_RESULT,
-) = range(31)  # fmt: skip
-LAYER_FIELDS = 31
+    L_PARTS, L_IS_RESULT, L_CODE_BITS, L_SUM_BITS,
+) = range(33)  # fmt: skip
+LAYER_FIELDS = 33
 
 # Columns of an engine row.
-E_DM, E_DK, E_DN, E_AND, E_BATCH, E_PA_MASK, E_DRAIN, E_WINDOW, E_LEVELS, E_ACC, E_DSP = range(11)
-ENGINE_FIELDS = 11
+E_DM, E_DK, E_DN, E_AND, E_BATCH, E_PA_MASK, E_DRAIN, E_WINDOW, E_LEVELS, E_ACC, E_DSP, E_SUM = range(12)
+ENGINE_FIELDS = 12
 
 W_BINARY, W_TERNARY, W_ODD, W_SIGNED = range(4)
 _W_KIND = {
@@ -58,8 +58,12 @@ def _layer_row(workload: Workload, layer: Layer) -> list[int]:
         index[layer.inputs[0]], index[layer.inputs[1]] if len(layer.inputs) > 1 else -2,
         layer.acc_bits, int(layer.inputs[0] == IMAGE),
         int(layer.act_kind is ActKind.SIGNED and max(layer.padding) > 0),
-        lcm(layer.groups, *split), int(not readers),
+        lcm(layer.groups, *split), int(not readers), layer.search_bits, _sum_bits(layer),
     ]  # fmt: skip
+
+
+def _sum_bits(layer: Layer) -> int:
+    return layer.out_bits if layer.averages and layer.result is not ResultKind.RAW else 0
 
 
 def layer_table(workload: Workload) -> IntTable:
@@ -81,6 +85,7 @@ def engine_row(engine: Engine) -> list[int]:
         engine.levels,
         engine.acc_bits,
         int(engine.kind is EngineKind.DSP),
+        engine.sum_bits,
     ]
 
 

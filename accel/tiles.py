@@ -39,6 +39,7 @@ from foldwright.accel.tables import (
     E_DM,
     E_DN,
     E_DRAIN,
+    E_SUM,
     L_A_BITS,
     L_GROUPS,
     L_IN_C,
@@ -235,7 +236,7 @@ def _result_bits(layer: IntArray, engine: IntArray, mapping: IntArray, batch: in
     """
     if not layer[L_IS_RESULT]:
         return batch * layer[L_OUT_C] * layer[L_OUT_BITS]
-    item, items = engine[E_DM] * max(engine[E_ACC], layer[L_OUT_BITS]), batch
+    item, items = engine[E_DM] * max(engine[E_ACC], engine[E_SUM], layer[L_OUT_BITS]), batch
     if engine[E_BATCH]:
         item *= engine[E_DRAIN]
         full, rest = batch // engine[E_DN], batch % engine[E_DN]

@@ -47,7 +47,7 @@ def _least_cycles(workload: Workload, datapath: Datapath, schedule: Schedule) ->
         blocks = _parts(block_count(workload, layer, engine), decision.tile_blocks)
         rows = _parts(layer.out_height, decision.tile_rows)
         writes = lane_writes(workload, datapath, layer)
-        cycles = row_cycles(layer, engine, datapath.batch_frames, writes)
+        cycles = row_cycles(workload, layer, engine, datapath.batch_frames, writes)
         for k, (b, r) in enumerate(_tiles(decision, blocks, rows)):
             out[layer.name, first[e] + k] = b * r * cycles + least_flush(layer, engine, writes)
         first[e] += len(blocks) * len(rows)

@@ -90,6 +90,11 @@ class Pool:
     stride: tuple[int, int]
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
 
+    @property
+    def area(self) -> int:
+        """Pixels of a window."""
+        return self.kernel[0] * self.kernel[1]
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -97,7 +102,8 @@ class Layer:
 
     `inputs` names the producer of the input tensor (a layer or `IMAGE`) and, for a residual add, the producer
     of the second operand. `out_height` and `out_width` are the convolution's, before pooling.
-    `acc_bits` holds every accumulator value of this layer in two's complement.
+    `acc_bits` holds every accumulator value of this layer in two's complement. Averages are stored as sums, of `out_bits`;
+    then `code_bits` are those of a result before the residual add and the pooling, 0 where nobody says.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -122,6 +128,7 @@ class Layer:
     out_kind: ActKind = ActKind.BIPOLAR
     acc_bits: int = 16
     pool: Pool | None = None
+    code_bits: int = 0
 
     def __post_init__(self) -> None:
         positive = {
@@ -136,6 +143,7 @@ class Layer:
             "act_bits": self.act_bits,
             "out_bits": self.out_bits,
             "acc_bits": self.acc_bits,
+            "code_bits": self.code_bits or self.out_bits,
         }
         wrong = [f"{key} is {value}, must be at least 1" for key, value in positive.items() if value < 1]
         if not wrong:
@@ -194,6 +202,16 @@ class Layer:
     def stored_value_bits(self) -> int:
         """Width of one stored result: the accumulator's where results are raw."""
         return self.acc_bits if self.result is ResultKind.RAW else self.out_bits
+
+    @property
+    def averages(self) -> bool:
+        """Whether results leave as sums over the windows of a pooling."""
+        return self.pool is not None and self.pool.kind is PoolKind.AVERAGE
+
+    @property
+    def search_bits(self) -> int:
+        """Bits of a result of the thresholds, as far as the shapes tell."""
+        return self.code_bits or self.out_bits
 
     @property
     def out_tensor_bits(self) -> int:
@@ -292,6 +310,8 @@ class Workload:
             row = plain(layer)
             row["inputs"] = [self.index[p] for p in layer.inputs]
             del row["name"]
+            if not layer.code_bits:
+                del row["code_bits"]
             rows.append(row)
         image = [
             self.image_channels,

@@ -7,10 +7,11 @@
 | `blocks`, `frames`, `rows`, `columns` | turns of the loops: frames or groups of them, columns or groups of them |
 | `last_group`, `last_mask` | the last lane group that is real, in the last group of frames or columns; its real lanes |
 | `writes` | words of a beat, one plane group each: how many cycles beats must be apart |
-| `code_offset` | added to codes behind pooling, modulo 2^code_bits |
+| `code_offset` | added to results behind pooling, modulo 2^result_bits |
 | `close_x`, `wrap_x`, `overlap_x` | position in the window that ends it, behind which it starts again, and whether at 1 |
 | `start_x`, `finish_x` | position of the first column; the last column ends a window that padding would complete |
 | the same in y | for the rows of the tile |
+| `average` | windows are summed; only in a writer that has sums |
 | `fresh_y` | the tile's first row has nothing in the row memory to go with |
 | `pool_keep`, `pool_base` | every block and frame has its own entries in the row memory (rows go on in another tile); the first |
 | `map_base` | address of the tile's first result |
@@ -42,7 +43,7 @@ __all__ = ["ENTRY_CYCLES", "MapPlace", "WriterTile", "pool_entries", "stored_row
 ENTRY_CYCLES = 4
 """From one use of an entry of the row memory to the next."""
 
-_LONGEST_WINDOW = 15
+_MOST_PHASES = 16
 _NO_POOL = Pool(PoolKind.MAX, (1, 1), (1, 1))
 
 
@@ -98,9 +99,11 @@ def writer_fields(shape: WriterShape, tile: WriterTile) -> dict[str, int]:
         "writes": 1 if tile.place is None else tile.place.form.plane_groups,
     }
     if shape.code_bits:
-        fields["code_offset"] = tile.code_offset % (1 << shape.code_bits)
+        fields["code_offset"] = tile.code_offset % (1 << shape.result_bits)
     if shape.pool_words:
         fields |= _pool_fields(tile)
+    if shape.sum_bits:
+        fields["average"] = int(_pool_of(tile).kind is PoolKind.AVERAGE)
     if tile.place is not None:
         fields |= _place_fields(shape, tile, tile.place)
     return fields
@@ -238,21 +241,21 @@ def _place_problems(shape: WriterShape, tile: WriterTile, place: MapPlace) -> It
     end = place.base + form.words(tile.frames)
     if end > form.target.words:
         yield f"the map ends at word {end}, the memory has {form.target.words}"
-    if form.plane_groups > shape.most_writes or form.consumer.act_bits > shape.code_bits:
-        yield f"{form.consumer.act_bits} bits are read, the codes have {shape.code_bits}"
-    if form.phases > _LONGEST_WINDOW + 1:
-        yield f"stride {form.phases} of {form.consumer.name!r}, at most {_LONGEST_WINDOW + 1} is possible"
+    if form.plane_groups > shape.most_writes or form.consumer.act_bits > shape.result_bits:
+        yield f"{form.consumer.act_bits} bits are read, the results have {shape.result_bits}"
+    if form.phases > _MOST_PHASES:
+        yield f"stride {form.phases} of {form.consumer.name!r}, at most {_MOST_PHASES} is possible"
     if tile.blocks[1] > form.blocks:
         yield f"blocks end at {tile.blocks[1]}, the layer has {form.blocks}"
 
 
 def _pool_problems(shape: WriterShape, tile: WriterTile, pool: Pool) -> Iterator[str]:
     layer = tile.layer
-    if pool.kind is not PoolKind.MAX:
-        yield f"pooling is {pool.kind.value}, only max is built"
+    if pool.kind is PoolKind.AVERAGE and layer.out_bits > shape.sum_bits:
+        yield f"pooled sums have {layer.out_bits} bits, the writer sums {shape.sum_bits}"
     for axis, size in ((0, layer.out_height), (1, layer.out_width)):
         kernel, stride = pool.kernel[axis], pool.stride[axis]
-        if kernel > stride + 1 or max(kernel, stride) > _LONGEST_WINDOW or pool.padding[axis] >= kernel:
+        if kernel > stride + 1 or max(kernel, stride) > shape.longest_window or pool.padding[axis] >= kernel:
             yield f"pooling window {kernel} at stride {stride} with {pool.padding[axis]} pixels of padding in front"
             continue
         walk, windows = _walk(pool, axis, size), _windows(pool, axis, size)

@@ -14,6 +14,7 @@ from foldwright.errors import ConfigError
 __all__ = ["MapTarget", "WriterShape"]
 
 _MOST_TARGETS = MAX_ENGINES
+_POSITION_BITS, _SUM_POSITION_BITS = 4, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class WriterShape:
 
     `code_bits` is 0 for an engine that gives accumulators only. `pool_words` are the entries of the row memory of
     pooling, 0 without pooling. `store` says whether results may go to DRAM. `code_cycles` is how much later codes come than
-    their accumulators where that is not `code_bits`, else 0.
+    their accumulators where that is not `code_bits`, else 0. `sum_bits` is the width of a pooled sum, 0 where only maxima
+    are pooled.
 
     Raises:
         ConfigError: blocks are not whole bytes of a target, fit none of its words, or the lanes do not go together.
@@ -59,6 +61,7 @@ class WriterShape:
     targets: tuple[MapTarget, ...] = ()
     store: bool = False
     code_cycles: int = 0
+    sum_bits: int = 0
 
     def __post_init__(self) -> None:
         wrong = [
@@ -72,6 +75,8 @@ class WriterShape:
             wrong.append(f"{len(self.targets)} targets, allowed 0..{_MOST_TARGETS}")
         if not self.code_bits and (self.targets or self.pool_words):
             wrong.append("accumulators can only be stored; targets and pooling need codes (levels > 0)")
+        if self.sum_bits and not self.pool_words:
+            wrong.append(f"sums of {self.sum_bits} bits without a row memory; give pool_words")
         if self.drain_lanes > 1 and not self._lanes_stay():
             wrong.append(
                 f"drain_lanes={self.drain_lanes} lanes at once need frames in the lanes of the engine and, as many, "
@@ -82,6 +87,21 @@ class WriterShape:
 
     def _lanes_stay(self) -> bool:
         return self.is_batch and all(t.is_batch and t.dn == self.dn for t in self.targets)
+
+    @property
+    def result_bits(self) -> int:
+        """Bits of a result behind the pooling: of codes, or of their sums where those are wider."""
+        return max(self.code_bits, self.sum_bits)
+
+    @property
+    def longest_window(self) -> int:
+        """The most positions of a pooling window, and of its stride; sums are made for the whole of a map."""
+        return (1 << self.position_bits) - 1
+
+    @property
+    def position_bits(self) -> int:
+        """Bits of a position in a pooling window."""
+        return _SUM_POSITION_BITS if self.sum_bits else _POSITION_BITS
 
     @property
     def search_cycles(self) -> int:
@@ -102,9 +122,9 @@ class WriterShape:
     def most_writes(self) -> int:
         """The most words that one beat may need, one plane group after another."""
         least = [min(t.planes_per_word) for t in self.targets]
-        return max([1, *(-(-self.code_bits // pa) for pa in least)])
+        return max([1, *(-(-self.result_bits // pa) for pa in least)])
 
     @property
     def store_bits(self) -> int:
         """Width of an item for DRAM."""
-        return self.drain_lanes * self.dm * max(self.code_bits, self.acc_bits)
+        return self.drain_lanes * self.dm * max(self.result_bits, self.acc_bits)

@@ -253,6 +253,7 @@ def _alone(datapath: Datapath) -> Iterator[Datapath]:
     widest = max(datapath.engines, key=lambda e: e.units * e.dk)
     bit_macs = sum(e.bit_macs_per_cycle for e in datapath.engines)
     acc, levels = max(e.acc_bits for e in datapath.engines), max(e.levels for e in datapath.engines)
+    sums = max(e.sum_bits for e in datapath.engines)
     for lanes, dn in ((LaneMode.COLUMN, 14), (LaneMode.BATCH, 8)):
         for pa in (1, 2):
             dk = 36 * pa
@@ -267,6 +268,7 @@ def _alone(datapath: Datapath) -> Iterator[Datapath]:
                 drain_lanes=1,
                 acc_bits=acc,
                 levels=levels,
+                sum_bits=sums,
             )
             yield Datapath(
                 (engine,),

@@ -95,6 +95,9 @@ XC7 = {
         Engine(8, 128, 4, acc_bits=16, levels=3),
         Engine(18, 72, 4, acc_bits=15, levels=3, planes_per_word=(2,)),
         Engine(8, 64, 4, acc_bits=18, levels=15),
+        Engine(16, 64, 4, acc_bits=14, levels=3, lanes=BATCH, sum_bits=8),
+        Engine(32, 128, 4, acc_bits=16, levels=3, planes_per_word=(2,), sum_bits=10),
+        Engine(8, 64, 4, acc_bits=18, levels=15, sum_bits=9),
     ),
     "window": (
         Engine(8, 28, 3, lanes=BATCH, window_bits=216, line_bits=24, line_words=512),
@@ -122,6 +125,7 @@ XC7 = {
         Engine(9, 72, 7, acc_bits=15, levels=3, planes_per_word=(2,)),
         Engine(8, 192, 3, acc_bits=17, levels=1, arithmetic=AND),
         dsp(8, 64, 9, acc_bits=14, levels=1, lanes=BATCH, drain_lanes=3, **RGB),
+        Engine(16, 64, 3, acc_bits=14, levels=3, lanes=BATCH, drain_lanes=2, sum_bits=8),
     ),
 }
 # Plain logic takes yosys several times as long as hand-mapped cells, hence smaller shapes.

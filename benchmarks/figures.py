@@ -322,8 +322,8 @@ def rtl_residual(body: dict[str, Any]) -> str:
     )
     text = (
         "**Residual networks in RTL simulation,** random weights of one bit, activations of two: the shapes of ResNet-18 at "
-        "224x224 up to its last convolution, and a small network with a block of each kind. The datapaths show that it works, "
-        "they were not searched for a part:"
+        "224x224, average pooling and classifier included, and a small network with a block of each kind, the last one averaged. "
+        "The datapaths show that it works, they were not searched for a part:"
     )
     return f"{text}\n\n{table(header, rows)}"
 

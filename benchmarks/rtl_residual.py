@@ -2,8 +2,8 @@
 
     python benchmarks/rtl_residual.py --json rtl_residual.json [NAME ...]
 
-Shapes are those of ResNet-18 up to its last convolution, 224 x 224, without the pooling and the classifier behind it, and of
-a small network for CIFAR-10's images with a block of each kind. Weights are binary, activations have two bits, and layers
+Shapes are those of ResNet-18, 224 x 224, with the average pooling and the classifier at its end, and of a small network for
+CIFAR-10's images with a block of each kind, the last one averaged. Weights are binary, activations have two bits, and layers
 that add have results of one bit, so that sums fit. The columns are those of `rtl_networks.py`, where what is counted is told.
 """
 
@@ -28,10 +28,10 @@ from foldwright.accel.cosim.run import Limits
 from foldwright.accel.datapath import Datapath, Engine, LaneMode
 from foldwright.accel.export.design import TOP, accelerator_rtlil, verilog_of
 from foldwright.accel.export.package import package
-from foldwright.accel.known_workloads import LayerChain, known_workload
+from foldwright.accel.known_workloads import LayerChain, known_workload, pooling, with_sums
 from foldwright.accel.layout import lay_out
 from foldwright.accel.random_network import random_weights
-from foldwright.accel.workload import ActKind, Layer, WeightKind, Workload
+from foldwright.accel.workload import ActKind, PoolKind, WeightKind, Workload
 from foldwright.netlists.part import load_part
 
 PART, DRAM_BITS, TECHNOLOGY = "xc7z020", 32, "xc7-words"
@@ -39,24 +39,20 @@ LIMITS = Limits(cycles=100_000_000, seconds=4 * 3600.0)
 
 
 def resnet18() -> Workload:
-    """Returns ResNet-18 without what follows its last convolution."""
-    whole = known_workload("resnet18-w1a2")
-    layers: list[Layer] = [
-        replace(layer, pool=layer.pool if k == 0 else None) for k, layer in enumerate(whole.layers)
-    ]
-    return replace(whole, name="resnet18", layers=tuple(layers[:-1]))
+    """Returns ResNet-18: its last block is averaged over 7 x 7 pixels, as sums of eight bits."""
+    return replace(with_sums(known_workload("resnet18-w1a2")), name="resnet18")
 
 
 def small() -> Workload:
-    """Returns two blocks, one with a 1x1 layer of stride 2 beside it, between a first and a last layer."""
+    """Returns two blocks, one with a 1x1 layer of stride 2 beside it and averaged, between a first and a last layer."""
     chain = LayerChain((3, 32, 32, 8, ActKind.UNSIGNED), (1, WeightKind.BINARY), (2, ActKind.UNSIGNED))
     x = chain.conv(16, name="first")
     x = chain.conv(16, reads=chain.conv(16, reads=x, name="a1"), adds=x, name="b1")
     a = chain.conv(32, stride=2, reads=x, name="a2")
     down = chain.conv(32, kernel=1, stride=2, reads=x, name="down")
-    chain.conv(32, reads=a, adds=down, name="b2")
+    chain.conv(32, reads=a, adds=down, pool=pooling(8, 8, kind=PoolKind.AVERAGE), name="b2")
     chain.matmul(10, raw=True)
-    return chain.workload("small")
+    return with_sums(chain.workload("small"))
 
 
 def _engines(
@@ -73,7 +69,7 @@ def _engines(
         Engine(
             dm, dk, dn, lanes=lanes, planes_per_word=(8,), levels=3, acc_bits=acc, window_bits=window, line_bits=24
         ),
-        Engine(rest[0], rest[1], dn, lanes=lanes, planes_per_word=(2,), levels=3, acc_bits=16),
+        Engine(rest[0], rest[1], dn, lanes=lanes, planes_per_word=(2,), levels=3, acc_bits=18, sum_bits=8),
     )  # fmt: skip
 
 

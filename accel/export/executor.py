@@ -309,14 +309,13 @@ def writer_tile(
 
 
 def code_offset(layout: AcceleratorLayout, layer: LayerLayout) -> int:
-    """Returns what the writer adds to a code to get the stored activation: how the reader holds the lowest value."""
+    """Returns what the writer adds to a result to get the stored activation: how the reader holds the lowest value."""
     if layer.index not in layout.tensors:
         return 0
-    encoding, added = layout.tensors[layer.index].encoding, layout.residual_of(layer)
-    if added is None:
-        return int(encoding.act_bits_of(np.array([layer.entry.base]))[0])
-    zero = int(encoding.act_bits_of(np.array([0]))[0])  # the lowest sum alone may have no code
-    return zero + layer.entry.base + added.lowest
+    encoding, lowest = layout.tensors[layer.index].encoding, layout.lowest_of(layer)
+    if layout.residual_of(layer) is None:
+        return int(encoding.act_bits_of(np.array([lowest]))[0])
+    return int(encoding.act_bits_of(np.array([0]))[0]) + lowest  # the lowest sum alone may have no code
 
 
 def idle_code_of(layout: AcceleratorLayout, layer: LayerLayout) -> int:
@@ -326,15 +325,12 @@ def idle_code_of(layout: AcceleratorLayout, layer: LayerLayout) -> int:
         ConfigError: a layer has such rows, and no code of its search does that.
     """
     bits = layer.encoding.engine.levels.bit_length()
-    idle = -code_offset(layout, layer) % (1 << bits)
-    added = layout.residual_of(layer)
-    if layer.index not in layout.tensors or (added is None and layout.stored_bits(layer.engine) == bits):
-        return idle
-    form, beside = layout.tensors[layer.index].form, added.sign_bit if added else 0
-    written = min(layout.stored_bits(layer.engine), form.plane_groups * form.pa)
-    idle = -(code_offset(layout, layer) + beside) % (1 << written)
+    if layer.index not in layout.tensors:
+        return 0
+    idle = _idle_code(layout, layer, bits)
+    form = layout.tensors[layer.index].form
     has_idle_rows = layer.entry.layer.out_channels % (layer.encoding.engine.dm * form.parts)
-    if idle >= 1 << bits:
+    if idle is None:
         if has_idle_rows:
             raise ConfigError(
                 f"layer {layer.name!r} has {layer.entry.layer.out_channels} channels in {form.parts} parts, no whole blocks of "
@@ -343,6 +339,26 @@ def idle_code_of(layout: AcceleratorLayout, layer: LayerLayout) -> int:
             )
         return 0
     return idle
+
+
+def _idle_code(layout: AcceleratorLayout, layer: LayerLayout, bits: int) -> int | None:
+    """Returns the code of a search of so many bits that becomes 0 behind residual, pooling and offset; None for none."""
+    form, added = layout.tensors[layer.index].form, layout.residual_of(layer)
+    beside, offset = added.sign_bit if added else 0, code_offset(layout, layer)
+    averages = layer.entry.layer.averages
+    if added is None and not averages and layout.result_bits(layer.engine) == bits:
+        return -offset % (1 << bits)
+    written = min(layout.result_bits(layer.engine), form.plane_groups * form.pa)
+    pool = layer.entry.layer.pool
+    counts = {1}
+    if pool is not None and averages:  # padding takes pixels off a window
+        counts = {pool.area} if not any(pool.padding) else set(range(1, pool.area + 1))
+    codes = (
+        code
+        for code in range(1 << bits)
+        if all((count * (code + beside) + offset) % (1 << written) == 0 for count in counts)
+    )
+    return next(codes, None)
 
 
 def _residual_fields(layout: AcceleratorLayout, run: RunTile, shape: ResidualShape) -> dict[str, int]:

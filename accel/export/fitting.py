@@ -112,6 +112,7 @@ def _roomy_engine(
         ),
         store=e == storing,
         code_cycles=engine.levels.bit_length() + ADD_CYCLES if adds else 0,
+        sum_bits=engine.sum_bits,
     )
     inboxes = tuple(inbox_shape(engines, e, filler, room.inbox_words) for filler in fillers[e])
     deepest = max(own_words, *(inbox.words for inbox in inboxes), 0)

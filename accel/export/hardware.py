@@ -101,7 +101,8 @@ def _engine_shape(layout: AcceleratorLayout, e: int) -> EngineShape:
         store=layout.layers[-1].engine == e,
         code_cycles=engine.levels.bit_length() + ADD_CYCLES if layout.residual_bits(e) else 0,
     )
-    writer = replace(writer, pool_words=max(row_memory_words(layout, x, writer) for x in layers))
+    pool_words = max(int(engine.sum_bits > 0), *(row_memory_words(layout, x, writer) for x in layers))
+    writer = replace(writer, pool_words=pool_words, sum_bits=engine.sum_bits)
     first = layers[0]
     shape = EngineShape(
         engine=engine,
@@ -206,7 +207,7 @@ def _memories_of(shape: EngineShape) -> list[tuple[int, int]]:
         pixel_bits = -(-shape.window.line_bits // BYTE_BITS) * BYTE_BITS  # written lane by lane
         out.append((engine.dn * pixel_bits, shape.window.line_words))
     if writer.pool_words > SHALLOW_WORDS:
-        out.append((writer.drain_lanes * engine.dm * writer.code_bits, writer.pool_words))
+        out.append((writer.drain_lanes * engine.dm * writer.result_bits, writer.pool_words))
     return out
 
 
@@ -217,7 +218,7 @@ def _maps_of(hardware: AcceleratorShape, e: int) -> list[tuple[int, int]]:
     for other in hardware.engines:
         for owner, target in zip(other.targets, other.writer.targets, strict=True):
             if owner == e:
-                written = _written_bytes(target, other.engine.dm, other.writer.code_bits)
+                written = _written_bytes(target, other.engine.dm, other.writer.result_bits)
                 out.append((target.dn * written * BYTE_BITS, target.words))
     loaded = shape.inbox_of(FROM_LOADER)
     if loaded is not None:  # a lane's word is written at once, so tools pack it into bytes of nine bits
@@ -225,12 +226,12 @@ def _maps_of(hardware: AcceleratorShape, e: int) -> list[tuple[int, int]]:
     return out
 
 
-def _written_bytes(target: MapTarget, dm: int, code_bits: int) -> int:
-    """Returns the bytes of a lane's word that codes of blocks of `dm` channels can lie in."""
+def _written_bytes(target: MapTarget, dm: int, result_bits: int) -> int:
+    """Returns the bytes of a lane's word that results of blocks of `dm` channels can lie in."""
     filled: set[int] = set()
     for pa in target.planes_per_word:
         plane = target.dk // pa
-        planes = range(min(pa, code_bits))
+        planes = range(min(pa, result_bits))
         starts = [k * plane + slot for k in planes for slot in target.slots(pa, dm)]
         filled |= {bit for start in starts for bit in range(start, start + dm)}
     return sum(any(bit in filled for bit in range(low, low + bits)) for low, bits in target.byte_runs)

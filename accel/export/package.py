@@ -77,14 +77,12 @@ class Package:
     @property
     def code_bits(self) -> int:
         """Bits of a code of the last layer."""
-        return self.hardware.engines[self.hardware.storing].writer.code_bits
+        return self.hardware.engines[self.hardware.storing].writer.result_bits
 
     @property
     def lowest_result(self) -> int:
         """What the code 0 of the last layer stands for."""
-        last = self.layout.layers[-1]
-        added = self.layout.residual_of(last)
-        return last.entry.base + (added.lowest if added else 0)
+        return self.layout.lowest_of(self.layout.layers[-1])
 
     @property
     def items_of_round(self) -> int:

@@ -17,7 +17,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.rtl.loops import Loop, address_bits
-from foldwright.accel.rtl.writer_layout import POSITION_BITS, event_layout, pool_layout, writer_layout
+from foldwright.accel.rtl.writer_layout import event_layout, pool_layout, writer_layout
 from foldwright.accel.writer_shape import WriterShape
 
 __all__ = ["BeatCounter"]
@@ -38,9 +38,9 @@ class _Ends:
 class _Window:
     """The position along one axis, with registered flags: `first` of a window, `full` where it is complete."""
 
-    def __init__(self, m: Module, axis: str, fields: Any) -> None:
+    def __init__(self, m: Module, axis: str, fields: Any, bits: int) -> None:
         self.first, self.full = Signal(name=f"first_{axis}"), Signal(name=f"full_{axis}")
-        self._m, self._position = m, Signal(POSITION_BITS, name=f"position_{axis}")
+        self._m, self._position = m, Signal(bits, name=f"position_{axis}")
         self._at_wrap = Signal(name=f"at_wrap_{axis}")
         names = ("close", "wrap", "start", "overlap", "finish")
         self._close, self._wrap, self._start, self.overlap, self._finish = (
@@ -54,7 +54,7 @@ class _Window:
     def drive(self, step: Value, restart: Value, fresh: Value | int) -> None:
         """Moves on by one on `step`; `restart` goes first, and begins a window if nothing stands before (`fresh`)."""
         m, position = self._m, self._position
-        following = Mux(self._at_wrap, self.overlap, position + 1)[:POSITION_BITS]
+        following = Mux(self._at_wrap, self.overlap, position + 1)[: len(position)]
         for condition, value, first in ((restart, self._start, fresh), (~restart & step, following, 0)):
             with m.If(condition):
                 m.d.sync += [position.eq(value), self.first.eq(first | (value == 0))]
@@ -143,7 +143,7 @@ class BeatCounter(Component):  # type: ignore[misc,unused-ignore]
     def _windows(self, m: Module, ends: _Ends, group: Signal) -> tuple[Value, Value]:
         """Describes the beat to the pooling; returns whether its windows end."""
         f, pool = self.fields, self.pool
-        x, y = _Window(m, "x", f), _Window(m, "y", f)
+        x, y = (_Window(m, axis, f, self.shape.position_bits) for axis in "xy")
         close_x, close_y = x.closes(ends.last_column), y.closes(ends.last_row)
         x.drive(ends.pixel, self.prime | ends.row, 1)
         y.drive(ends.row, self.prime | ends.frame, f.fresh_y)

@@ -21,14 +21,14 @@ __all__ = ["Pack", "Planes"]
 
 
 class Planes(Component):  # type: ignore[misc,unused-ignore]
-    """Holds the codes of a beat and moves on by the planes of a word every cycle.
+    """Holds the results of a beat, codes or sums, and moves on by the planes of a word every cycle.
 
     `load` takes codes, plus the constant of the tile. `active` lasts for the beat's writes, `first` marks the first.
     """
 
     def __init__(self, shape: WriterShape) -> None:
         self.shape = shape
-        bits = shape.drain_lanes * shape.dm * shape.code_bits
+        bits = shape.drain_lanes * shape.dm * shape.result_bits
         super().__init__(
             {
                 "fields": In(writer_layout(shape)),
@@ -42,7 +42,7 @@ class Planes(Component):  # type: ignore[misc,unused-ignore]
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        f, bits = self.fields, self.shape.code_bits
+        f, bits = self.fields, self.shape.result_bits
         left = Signal.like(f.writes, name="left")
         m.d.sync += self.first.eq(self.load)
         with m.If(self.load):
@@ -97,7 +97,7 @@ class Pack(Component):  # type: ignore[misc,unused-ignore]
                 "slot": In(f["slot_last"].width),
                 "lane": In(f["lane_last"].width),
                 "lanes": In(shape.drain_lanes),
-                "held": In(shape.drain_lanes * shape.dm * shape.code_bits),
+                "held": In(shape.drain_lanes * shape.dm * shape.result_bits),
                 "enable": Out(self.target.dn * self._byte_count),
                 "data": Out(shape.drain_lanes * self.target.dk),
             }
@@ -152,10 +152,10 @@ class Pack(Component):  # type: ignore[misc,unused-ignore]
         layers = []
         for k, pa, slots in self._options():
             word: list[Value] = [Const(0, 1)] * self.target.dk
-            for plane in range(min(pa, self.shape.code_bits)):
+            for plane in range(min(pa, self.shape.result_bits)):
                 for s, start in enumerate(slots):
                     for row in range(self.shape.dm):
-                        code = (lane * self.shape.dm + row) * self.shape.code_bits
+                        code = (lane * self.shape.dm + row) * self.shape.result_bits
                         at = plane * (self.target.dk // pa) + start + row
                         word[at] = self.held[code + plane] & chosen[s]
             layers.append((k, word))

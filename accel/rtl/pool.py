@@ -1,9 +1,10 @@
-"""Maximum pooling of codes: a running maximum along a row, then one down the rows.
+"""Pooling of codes, the larger one or the sum: along a row first, then down the rows.
 
-The maximum of a row's window is kept per lane group (frames side by side) or in one register (neighbouring columns).
-The maxima of unfinished windows of rows stay in a row memory, one entry per result of a row, until the next row.
+What a row's window has come to is kept per lane group (frames side by side) or in one register (neighbouring columns).
+Of windows of rows that are not finished it stays in a row memory, one entry per result of a row, until the next row.
+Sums are `sum_bits` wide, maxima lie in the bits of a code; a tile has either.
 
-Stages behind the beat: horizontal maximum 1, row memory and its output register 2, vertical maximum 3; the entry is
+Stages behind the beat: the row 1, row memory and its output register 2, the rows 3; the entry is
 written in the cycle after that. The same entry must not be read again within `ENTRY_CYCLES` of
 `foldwright.accel.writer_program`, so a row must last as long.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
 from foldwright.accel.rtl.banks import SHALLOW_WORDS, WideMemory
@@ -25,16 +26,21 @@ POOL_STAGES = 3
 
 
 class Pool(Component):  # type: ignore[misc,unused-ignore]
-    """Pools beats; results and events leave `POOL_STAGES` cycles later, results marked by the event `emit`."""
+    """Pools beats; results and events leave `POOL_STAGES` cycles later, results marked by the event `emit`.
+
+    `average` holds for a tile whose windows are summed; hardware without sums has no such port.
+    """
 
     def __init__(self, shape: WriterShape) -> None:
         self.shape = shape
-        self._bits = shape.drain_lanes * shape.dm * shape.code_bits
+        lanes = shape.drain_lanes * shape.dm
+        self._bits = lanes * shape.result_bits
         super().__init__(
             {
                 "events": In(event_layout(shape)),
                 "control": In(pool_layout(shape)),
-                "codes": In(self._bits),
+                **({"average": In(1)} if shape.sum_bits else {}),
+                "codes": In(lanes * shape.code_bits),
                 "events_out": Out(event_layout(shape)),
                 "codes_out": Out(self._bits),
             }
@@ -53,8 +59,8 @@ class Pool(Component):  # type: ignore[misc,unused-ignore]
         return m
 
     def _across(self, m: Module) -> Signal:
-        """Returns the maximum over the columns so far, a cycle later."""
-        control, codes, live = self.control, self.codes, self.events.live
+        """Returns what the columns so far come to, a cycle later."""
+        control, codes, live = self.control, self._wide(self.codes), self.events.live
         best, kept = Signal(self._bits, name="best"), Signal(self._bits, name="kept")
         row = Signal(self._bits, name="row", reset_less=True)
         if self.shape.is_batch and self.shape.lane_groups > 1:
@@ -74,13 +80,13 @@ class Pool(Component):  # type: ignore[misc,unused-ignore]
             with m.If(live):
                 m.d.sync += held.eq(kept)
             before = held
-        m.d.comb += best.eq(Mux(control.first_x, codes, self._larger(before, codes)))
+        m.d.comb += best.eq(self._joined(control.first_x, before, codes))
         m.d.comb += kept.eq(Mux(control.keep_x, codes, best))
         m.d.sync += row.eq(best)
         return row
 
     def _down(self, m: Module, row: Signal, events: list[Any], control: list[Any]) -> None:
-        """Takes the maximum over the rows so far; the row memory was asked two stages before."""
+        """Joins a row with the rows so far; the row memory was asked two stages before."""
         words = self.shape.pool_words
         style = "block" if words > SHALLOW_WORDS else "distributed"
         ram = WideMemory(m, "rows", self._bits, words, unit_bits=self._bits, style=style)
@@ -88,7 +94,7 @@ class Pool(Component):  # type: ignore[misc,unused-ignore]
         m.d.sync += before.eq(ram.read(control[0].entry))
         now, best = control[2], Signal(self._bits, name="best_rows")
         kept, write = Signal(self._bits, name="kept_rows", reset_less=True), Signal(name="write_rows")
-        m.d.comb += best.eq(Mux(now.first_y, row, self._larger(before, row)))
+        m.d.comb += best.eq(self._joined(now.first_y, before, row))
         m.d.sync += [
             self.codes_out.eq(best),
             kept.eq(Mux(now.keep_y, row, best)),
@@ -96,13 +102,35 @@ class Pool(Component):  # type: ignore[misc,unused-ignore]
         ]
         ram.write(control[3].entry, kept, write)
 
+    def _wide(self, codes: Value) -> Value:
+        """Returns codes as wide as results."""
+        bits, wide = self.shape.code_bits, self.shape.result_bits
+        if bits == wide:
+            return codes
+        return Cat(*(Cat(codes[k : k + bits], Const(0, wide - bits)) for k in range(0, len(codes), bits)))
+
+    def _joined(self, first: Value, before: Value, value: Value) -> Value:
+        """Returns what a window comes to with one value more, which may be its first."""
+        larger = Mux(first, value, self._larger(before, value))
+        if not self.shape.sum_bits:
+            return larger
+        wide = self.shape.result_bits
+        spans = [slice(k, k + wide) for k in range(0, self._bits, wide)]
+        sums = Cat(*((value[span] + Mux(first, 0, before[span]))[:wide] for span in spans))
+        return Mux(self.average, sums, larger)
+
     def _larger(self, a: Value, b: Value) -> Value:
         """Returns the larger code of every channel."""
-        bits = self.shape.code_bits
-        if bits == 1:
+        bits, wide = self.shape.code_bits, self.shape.result_bits
+        if wide == 1:
             return a | b
-        pairs = ((a[k : k + bits], b[k : k + bits]) for k in range(0, self._bits, bits))
-        return Cat(*(Mux(x > y, x, y) for x, y in pairs))
+        out: list[Value] = []
+        for k in range(0, self._bits, wide):
+            x, y = a[k : k + bits], b[k : k + bits]
+            out.append(Mux(x > y, x, y))
+            if wide > bits:
+                out.append(Const(0, wide - bits))
+        return Cat(*out)
 
 
 def _registered(m: Module, value: Any, name: str) -> Any:

@@ -115,6 +115,8 @@ class Writer(Component):  # type: ignore[misc,unused-ignore]
         if shape.pool_words:
             m.submodules.pool = pool = Pool(shape)
             m.d.comb += [pool.events.eq(events), pool.control.eq(beats.pool), pool.codes.eq(codes)]
+            if shape.sum_bits:
+                m.d.comb += pool.average.eq(f.average)
             events, codes = pool.events_out, pool.codes_out
         m.submodules.planes = planes = Planes(shape)
         m.d.comb += [planes.fields.eq(f), planes.load.eq(events.emit), planes.codes.eq(codes)]

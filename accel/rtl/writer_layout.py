@@ -7,9 +7,9 @@ from amaranth.lib import data
 from foldwright.accel.rtl.loops import address_bits
 from foldwright.accel.writer_shape import WriterShape
 
-__all__ = ["POSITION_BITS", "event_layout", "pool_layout", "writer_layout"]
+__all__ = ["event_layout", "pool_layout", "writer_layout"]
 
-POSITION_BITS = 4
+_PHASE_BITS = 4
 _COUNT_BITS = 12
 _EVENTS = (
     "live", "emit", "pixel_end", "column_step", "row_end", "row_step", "frame_end", "block_end"
@@ -25,7 +25,7 @@ def writer_layout(shape: WriterShape) -> data.StructLayout:
     widths |= {"last_group": group, "last_mask": shape.drain_lanes}
     widths["writes"] = shape.most_writes.bit_length()
     if shape.code_bits:
-        widths["code_offset"] = shape.code_bits
+        widths["code_offset"] = shape.result_bits
     if shape.pool_words:
         widths |= _pool_widths(shape)
     if shape.targets:
@@ -35,9 +35,11 @@ def writer_layout(shape: WriterShape) -> data.StructLayout:
 
 def _pool_widths(shape: WriterShape) -> dict[str, int]:
     names = (f"{name}_{axis}" for name in ("close", "wrap", "start") for axis in "xy")
-    flags = ("overlap_x", "overlap_y", "finish_x", "finish_y", "fresh_y", "pool_keep")
+    flags = ["overlap_x", "overlap_y", "finish_x", "finish_y", "fresh_y", "pool_keep"]
+    if shape.sum_bits:
+        flags.append("average")
     return {
-        **dict.fromkeys(names, POSITION_BITS),
+        **dict.fromkeys(names, shape.position_bits),
         **dict.fromkeys(flags, 1),
         "pool_base": address_bits(shape.pool_words),
     }
@@ -54,7 +56,7 @@ def _place_widths(shape: WriterShape) -> dict[str, int]:
         **dict.fromkeys(("slot_start", "slot_last"), slot),
         **dict.fromkeys(("part_left", "part_last"), _COUNT_BITS),
         **dict.fromkeys(("frame_start", "frame_last", "lane_start", "lane_last"), lane),
-        **dict.fromkeys(("phase_start", "phase_last"), POSITION_BITS),
+        **dict.fromkeys(("phase_start", "phase_last"), _PHASE_BITS),
         "planes": max(1, max(address_bits(len(t.planes_per_word)) for t in shape.targets)),
     }
 

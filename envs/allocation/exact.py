@@ -42,6 +42,7 @@ from foldwright.accel.tables import (
     E_DRAIN,
     E_LEVELS,
     E_PA_MASK,
+    E_SUM,
     E_WINDOW,
     ENGINE_FIELDS,
     L_A_BITS,
@@ -55,6 +56,7 @@ from foldwright.accel.tables import (
     L_OUT_W,
     L_PARTS,
     L_RAW,
+    L_SUM_BITS,
     L_W_KIND,
     W_SIGNED,
 )
@@ -203,11 +205,11 @@ def frontier(
         config: int64 of the same shape: receives the engine, packed.
     """
     n, count = len(layers), 0
-    needs = np.zeros((n, 3), dtype=np.int64)
+    needs = np.zeros((n, 4), dtype=np.int64)
     for i in range(n):
         needs[i, 0] = accumulator_bits(layers[i], is_and)
         needs[i, 1] = 0 if layers[i, L_RAW] else levels_of(layers[i])
-        needs[i, 2] = layers[i, L_W_KIND] == W_SIGNED
+        needs[i, 2], needs[i, 3] = layers[i, L_W_KIND] == W_SIGNED, layers[i, L_SUM_BITS]
     row = np.zeros(ENGINE_FIELDS, dtype=np.int64)
     mappings = np.zeros((n, MAPPING_FIELDS), dtype=np.int64)
     saving, reads = np.zeros((n, 2), dtype=np.int64), first_reads(layers)
@@ -300,15 +302,17 @@ def _update(
     memo[:, 0] = -1
     any_fits = False
     for i in range(n if row[E_WINDOW] == 0 else 1):
-        cycles, lut, acc, levels, words, depth, signed = 0, 0, 0, -1, 0, -1, 0
+        cycles, lut, acc, levels, words, depth, signed, row[E_SUM] = 0, 0, 0, -1, 0, -1, 0, 0
         for j in range(i, n):
             if mappings[j, M_PA] == 0:
                 break
             cycles += added_cycles(mappings, saving, reads, i, j)
             words += mappings[j, M_BLOCKS]
             signed = max(signed, needs[j, 2])
-            stores = layers[j, L_IS_RESULT]
-            if stores or needs[j, 0] > acc or needs[j, 1] > levels or (words + 63) // 64 > depth:
+            stores, wider = layers[j, L_IS_RESULT], needs[j, 3] > row[E_SUM]
+            if wider:
+                row[E_SUM] = needs[j, 3]
+            if stores or wider or needs[j, 0] > acc or needs[j, 1] > levels or (words + 63) // 64 > depth:
                 acc, levels, depth = max(acc, needs[j, 0]), max(levels, needs[j, 1]), (words + 63) // 64
                 lut = luts_of(row, acc, levels, depth, stores, lut_terms, memo)
             if lut > lut_budget:
@@ -327,7 +331,7 @@ def luts_of(
     row: IntArray, acc: int, levels: int, depth: int, stores: int, lut_terms: IntArray, memo: IntArray
 ) -> int:
     """Returns the LUTs of an engine whose threshold memories are `depth` times 64 words deep, or a little less."""
-    key = ((acc * 256 + levels) * 65536 + depth) * 2 + stores
+    key = (((acc * 256 + levels) * 65536 + depth) * 2 + stores) * 64 + row[E_SUM]
     place = key % len(memo)
     if memo[place, 0] != key:
         cost_row = np.zeros(COST_FIELDS, dtype=np.int64)

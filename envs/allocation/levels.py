@@ -45,6 +45,7 @@ from foldwright.accel.tables import (
     E_DRAIN,
     E_LEVELS,
     E_PA_MASK,
+    E_SUM,
     E_WINDOW,
     ENGINE_FIELDS,
     L_IN_W,
@@ -54,6 +55,7 @@ from foldwright.accel.tables import (
     L_PAD_L,
     L_PARTS,
     L_RAW,
+    L_SUM_BITS,
     L_SW,
     L_W_KIND,
     W_SIGNED,
@@ -160,11 +162,11 @@ def enter_shapes(
         config: int64 of the same shape: receives the engine, packed.
     """
     n, count, batch = len(layers), 0, numbers[_BATCH]
-    needs = np.zeros((n, 3), dtype=np.int64)
+    needs = np.zeros((n, 4), dtype=np.int64)
     for i in range(n):
         needs[i, 0] = accumulator_bits(layers[i], is_and)
         needs[i, 1] = 0 if layers[i, L_RAW] else levels_of(layers[i])
-        needs[i, 2] = layers[i, L_W_KIND] == W_SIGNED
+        needs[i, 2], needs[i, 3] = layers[i, L_W_KIND] == W_SIGNED, layers[i, L_SUM_BITS]
     kept = detour_bits(layers) * batch > numbers[_SPARE]
     heights = distinct(layers, COUNTS, L_OUT_C, 1)
     row = np.zeros(ENGINE_FIELDS, dtype=np.int64)
@@ -232,7 +234,7 @@ def _enter(
         end = n
         while end > i and caps[i, end] < 0:
             end -= 1
-        cycles, lut, acc, most, blocks, depth, signed = 0, 0, 0, -1, 0, -1, 0
+        cycles, lut, acc, most, blocks, depth, signed, row[E_SUM] = 0, 0, 0, -1, 0, -1, 0, 0
         run[:] = 0
         for j in range(i, end):
             if mappings[j, M_PA] == 0:
@@ -240,8 +242,10 @@ def _enter(
             cycles += added_cycles(mappings, saving, reads, i, j)
             blocks += mappings[j, M_BLOCKS]
             signed = max(signed, needs[j, 2])
-            stores = layers[j, L_IS_RESULT]
-            if stores or needs[j, 0] > acc or needs[j, 1] > most or (blocks + 63) // 64 > depth:
+            stores, wider = layers[j, L_IS_RESULT], needs[j, 3] > row[E_SUM]
+            if wider:
+                row[E_SUM] = needs[j, 3]
+            if stores or wider or needs[j, 0] > acc or needs[j, 1] > most or (blocks + 63) // 64 > depth:
                 acc, most, depth = max(acc, needs[j, 0]), max(most, needs[j, 1]), (blocks + 63) // 64
                 lut = luts_of(row, acc, most, depth, stores, lut_terms, memo)
             if lut > numbers[_LUTS]:

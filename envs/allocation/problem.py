@@ -190,6 +190,7 @@ class AllocationProblem:
                 acc_bits=int(row[7]),
                 levels=int(row[8]),
                 threshold_words=int(row[10]),
+                sum_bits=int(e[11]),
             )
             for e, row in zip(engines, rows, strict=True)
         )

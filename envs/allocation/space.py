@@ -22,6 +22,7 @@ from foldwright.accel.cost import (
     C_LEVELS,
     C_PA_MASK,
     C_STORES,
+    C_SUM,
     C_THRESHOLD_WORDS,
     C_WINDOW,
     COST_FIELDS,
@@ -37,19 +38,21 @@ from foldwright.accel.tables import (
     E_DRAIN,
     E_LEVELS,
     E_PA_MASK,
+    E_SUM,
     E_WINDOW,
     ENGINE_FIELDS,
     L_A_BITS,
+    L_CODE_BITS,
     L_GROUPS,
     L_IN_C,
     L_IS_IMAGE_IN,
     L_IS_RESULT,
     L_KH,
     L_KW,
-    L_OUT_BITS,
     L_OUT_C,
     L_PARTS,
     L_RAW,
+    L_SUM_BITS,
     L_W_KIND,
     W_SIGNED,
 )
@@ -226,8 +229,8 @@ def planes_suit(mask: int, dk: int, most_act: int) -> bool:
 
 @njit(cache=True)
 def derive(layers: IntArray, assignment: IntArray, e: int, row: IntArray, cost_row: IntArray) -> None:
-    """Sets an engine's arithmetic, thresholds and accumulators by its layers and writes its cost row."""
-    acc, levels, words, stores = 4, 0, 0, 0
+    """Sets an engine's arithmetic, thresholds, accumulators and sums by its layers and writes its cost row."""
+    acc, levels, words, stores, sums = 4, 0, 0, 0, 0
     for i in range(len(layers)):
         if assignment[i] == e and layers[i, L_W_KIND] == W_SIGNED:
             row[E_AND] = 1
@@ -238,8 +241,8 @@ def derive(layers: IntArray, assignment: IntArray, e: int, row: IntArray, cost_r
                 levels = max(levels, levels_of(layers[i]))
             parts = layers[i, L_PARTS]
             words += parts * ceil_div(layers[i, L_OUT_C] // parts, row[E_DM])
-            stores = max(stores, layers[i, L_IS_RESULT])
-    row[E_LEVELS], row[E_ACC] = levels, acc
+            stores, sums = max(stores, layers[i, L_IS_RESULT]), max(sums, layers[i, L_SUM_BITS])
+    row[E_LEVELS], row[E_ACC], row[E_SUM] = levels, acc, sums
     fill_cost_row(row, acc, levels, words, stores, cost_row)
 
 
@@ -247,7 +250,10 @@ def derive(layers: IntArray, assignment: IntArray, e: int, row: IntArray, cost_r
 def fill_cost_row(
     row: IntArray, acc_bits: int, levels: int, threshold_words: int, stores: int, cost_row: IntArray
 ) -> None:
-    """Writes the cost row of an engine row with what its layers need; `stores`: the last layer is among them."""
+    """Writes the cost row of an engine row with what its layers need; `stores`: the last layer is among them.
+
+    The sums are those of the engine row.
+    """
     cost_row[C_DM], cost_row[C_DK], cost_row[C_DN], cost_row[C_AND] = (
         row[E_DM],
         row[E_DK],
@@ -256,10 +262,10 @@ def fill_cost_row(
     )
     cost_row[C_BATCH], cost_row[C_PA_MASK], cost_row[C_DRAIN] = row[E_BATCH], row[E_PA_MASK], row[E_DRAIN]
     cost_row[C_ACC], cost_row[C_LEVELS], cost_row[C_WINDOW] = acc_bits, levels, row[E_WINDOW]
-    cost_row[C_THRESHOLD_WORDS], cost_row[C_STORES] = threshold_words, stores
+    cost_row[C_THRESHOLD_WORDS], cost_row[C_STORES], cost_row[C_SUM] = threshold_words, stores, row[E_SUM]
 
 
 @njit(cache=True)
 def levels_of(layer: IntArray) -> int:
     """Returns the thresholds per channel of a layer; wide results (scale and shift) count as the most."""
-    return _MOST_LEVELS if layer[L_OUT_BITS] > 4 else (1 << layer[L_OUT_BITS]) - 1
+    return _MOST_LEVELS if layer[L_CODE_BITS] > 4 else (1 << layer[L_CODE_BITS]) - 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from foldwright.accel.network import Network, load_network
-from foldwright.accel.workload import ActKind, LayerKind, PoolKind, ResultKind, WeightKind
+from foldwright.accel.workload import ActKind, LayerKind, Pool, PoolKind, ResultKind, WeightKind
 from tests.accel.onnx_graphs import Graph, float_run
 
 
@@ -209,6 +209,7 @@ def test_average_pooling_is_a_sum_in_front_of_the_next_layer(tmp_path: Path) -> 
     assert first.pool is not None
     assert first.pool.kind is PoolKind.AVERAGE
     assert (first.out_kind, first.out_bits, second.act_bits) == (ActKind.UNSIGNED, 5, 5)  # 0 .. 28
+    assert (first.code_bits, second.code_bits) == (3, 0)
 
 
 @pytest.mark.parametrize("op", ["GlobalAveragePool", "ReduceMean"])
@@ -221,6 +222,8 @@ def test_a_global_average_reaches_the_classifier_as_a_sum(op: str, tmp_path: Pat
     network = _check(g, out, tmp_path)
     assert [layer.kind for layer in network.workload.layers] == [LayerKind.CONV, LayerKind.MATMUL]
     assert network.workload.layers[1].act_bits == 7  # 16 values of 0 .. 7
+    pool = network.workload.layers[0].pool
+    assert pool == Pool(PoolKind.AVERAGE, (4, 4), (4, 4))  # no window begins behind the only one
     assert network.workload.host_after == ()
 
 

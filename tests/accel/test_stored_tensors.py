@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from foldwright.accel.datapath import Datapath, Engine, LaneMode
-from foldwright.accel.export.executor import tokens_of
+from foldwright.accel.export.executor import code_offset, tokens_of
 from foldwright.accel.export.package import package
-from foldwright.accel.known_workloads import LayerChain
+from foldwright.accel.known_workloads import LayerChain, pooling, with_sums
 from foldwright.accel.layout import AcceleratorLayout, Source, lay_out
 from foldwright.accel.mapping import M_INTERVAL, M_T, map_layers
 from foldwright.accel.random_network import RandomNetwork, random_entry, random_weights
 from foldwright.accel.rtl.program import Field, text_of
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.tilings import LayerTiling
-from foldwright.accel.workload import IMAGE, ActKind, Layer, Pool, PoolKind, WeightKind
+from foldwright.accel.workload import IMAGE, ActKind, Layer, Pool, PoolKind, ResultKind, WeightKind
 from foldwright.errors import ConfigError
 
 COLUMN, BATCH = LaneMode.COLUMN, LaneMode.BATCH
@@ -124,6 +124,27 @@ def test_sums_are_as_wide_as_they_can_be() -> None:
     assert (layout.residual_bits(0), layout.stored_bits(0)) == (2, 3)
 
 
+@pytest.mark.parametrize(
+    ("kind", "planes", "offset"),
+    [
+        (ActKind.UNSIGNED, 1, 0),
+        (ActKind.SIGNED, 1, -8 % 16),  # four times -2, in two's complement
+        (ActKind.SIGNED, 2, 0),  # words of two planes hold what lies above -8
+    ],
+)
+def test_a_sum_begins_at_as_many_lowest_results_as_its_window_has_pixels(
+    kind: ActKind, planes: int, offset: int
+) -> None:
+    chain = LayerChain((3, 8, 8, 2, ActKind.UNSIGNED), (1, WeightKind.BINARY), (2, kind))
+    chain.conv(16, pool=pooling(2, 2, kind=PoolKind.AVERAGE))
+    chain.conv(8, kernel=1)
+    made = random_weights(with_sums(chain.workload("by hand")), np.random.default_rng(0))
+    engine = replace(BATCHES, planes_per_word=(planes,), sum_bits=4)
+    layout = lay_out(made, Datapath((engine,), (0, 0)))
+    assert (layout.stored_bits(0), layout.result_bits(0)) == (2, 4)
+    assert code_offset(layout, layout.layers[0]) % 16 == offset
+
+
 def _adds(**changes: Any) -> Callable[[], AcceleratorLayout]:
     """Returns how to lay out a network whose adding layer is changed."""
 
@@ -146,6 +167,22 @@ def _bipolar() -> AcceleratorLayout:
     chain.layers += [x, b]
     made = RandomNetwork("by hand", chain.workload("by hand"), {n.name: random_entry(n, rng) for n in (x, b)})
     return lay_out(made, Datapath((BATCHES,), (0, 0)))
+
+
+def _averages(
+    bits: int, kind: ActKind, *, padding: tuple[int, int, int, int] = (0, 0, 0, 0), result: ResultKind = ResultKind.THRESHOLDS
+) -> Callable[[], AcceleratorLayout]:  # fmt: skip
+    """Returns how to lay out one layer, whose results are averaged."""
+    pool = Pool(PoolKind.AVERAGE, (2, 2), (2, 2), padding)
+    layer = Layer(
+        "x", _CONV, (IMAGE,), 8, 4, 4, 8, out_bits=4, out_kind=kind, code_bits=bits, pool=pool, result=result
+    )
+    chain = LayerChain((8, 4, 4, 1, ActKind.BIPOLAR), (1, WeightKind.BINARY), (1, ActKind.BIPOLAR))
+    chain.layers.append(layer)
+    made = RandomNetwork(
+        "by hand", chain.workload("by hand"), {"x": random_entry(layer, np.random.default_rng(0))}
+    )
+    return lambda: lay_out(made, Datapath((replace(BATCHES, sum_bits=4),), (0,)))
 
 
 def _strides(chain: LayerChain, x: str) -> None:
@@ -205,9 +242,23 @@ _CONV = residual_chain().layers[0].kind
             lambda: laid_out(residual_chain(lambda chain, b: chain.conv(8, reads="a")), BATCHES),
             r"no layer reads what layer 'b' makes; only the last layer's results may leave",
         ),
+        # 64 sums of a level of b and three of x: up to 256.
         (
-            _adds(pool=Pool(PoolKind.AVERAGE, (8, 8), (8, 8))),
-            r"layer 'b' ends in an average pooling, which is not built yet",
+            _adds(pool=Pool(PoolKind.AVERAGE, (8, 8), (8, 8)), out_bits=8),
+            r"layer 'b' averages in sums of 9 bits, engine 8x32x2 has sum_bits=0; give it 9",
+        ),
+        # A padded pixel counts 0, a code of 0 stands for -2.
+        (
+            _averages(2, ActKind.SIGNED, padding=(1, 0, 0, 0)),
+            r"layer 'x' averages over padding results that begin at -2, as which a padded pixel would count; pad only where",
+        ),
+        (
+            _averages(1, ActKind.BIPOLAR),
+            r"layer 'x' averages results in steps of 2; only integers in steps of one are summed, so quantize to two bits",
+        ),
+        (
+            _averages(2, ActKind.SIGNED, result=ResultKind.RAW),
+            r"layer 'x' pools raw accumulators; only results of thresholds are pooled, so quantize them",
         ),
     ],
 )  # fmt: skip

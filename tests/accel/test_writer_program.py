@@ -65,8 +65,8 @@ BAD_TILES = {
         "2 pooling windows end behind pixel 4, at most one may",
     ),
     "average": (
-        replace(TILE, layer=replace(GIVES, pool=replace(POOL, kind=PoolKind.AVERAGE))),
-        "pooling is average, only max is built",
+        replace(TILE, layer=replace(GIVES, pool=replace(POOL, kind=PoolKind.AVERAGE), out_bits=5)),
+        "pooled sums have 5 bits, the writer sums 0",
     ),
 }
 
@@ -91,6 +91,7 @@ BAD_SHAPES: dict[str, tuple[dict[str, Any], str]] = {
     "half bytes": ({"dm": 12}, "dm=12 channels are not whole bytes of 8 bits"),
     "wide blocks": ({"dm": 24}, r"a word of dk=16 bits and \(1, 2\) planes takes no block of dm=24 channels"),
     "no way out": ({"targets": ()}, "results have no way to go"),
+    "sums without rows": ({"pool_words": 0, "sum_bits": 5}, "sums of 5 bits without a row memory"),
     "no codes": ({"code_bits": 0, "store": True}, "accumulators can only be stored"),
     "many lanes": ({"drain_lanes": 3}, "drain_lanes=3 lanes at once need frames in the lanes"),
     "many targets": ({"targets": (MAP,) * 9}, r"9 targets, allowed 0\.\.8"),

@@ -201,6 +201,21 @@ def test_signed_maps_hold_zero_where_no_channel_is(simulators: Simulators) -> No
     _check(_network(first, second), simulators(BATCH))
 
 
+def test_signs_under_padding_are_stored_as_minus_and_plus_one(simulators: Simulators) -> None:
+    first = Layer(
+        "first", LayerKind.CONV, (IMAGE,), 3, 4, 4, 11, act_bits=1, out_bits=2, out_kind=ActKind.SIGNED
+    )
+    second = Layer(
+        "second", LayerKind.CONV, ("first",), 11, 4, 4, 9, (3, 3), padding=(1, 1, 1, 1), act_bits=2,
+        act_kind=ActKind.SIGNED, result=ResultKind.RAW,
+    )  # fmt: skip
+    network = _network(first, second)
+    entry = network.layers["first"]
+    assert entry.thresholds is not None
+    signs = replace(entry, base=-1, step=2, thresholds=entry.thresholds[:, :1])
+    _check(replace(network, layers={**network.layers, "first": signs}), simulators(BATCH))
+
+
 def test_each_filler_has_an_inbox_of_its_own() -> None:
     layers = [
         Layer(

@@ -26,7 +26,8 @@ def random_codes(case: Case, bits: int, rng: np.random.Generator) -> np.ndarray:
 def check_map(case: Case, seed: int) -> None:
     shape, rng = case.shape, np.random.default_rng(seed)
     gives = case.gives
-    codes = random_codes(case, case.reads.act_bits if case.reads.act_bits % case.pa else shape.code_bits, rng)
+    narrow = case.reads.act_bits % case.pa and not gives.averages
+    codes = random_codes(case, case.reads.act_bits if narrow else shape.code_bits, rng)
     form = MapForm(gives, case.reads, shape.targets[case.target], shape.dm, case.pa)
     place = MapPlace(form, case.target, case.base)
     tiles = tiles_of(case, place, form.blocks)
@@ -42,7 +43,7 @@ def check_map(case: Case, seed: int) -> None:
     ]  # noise, so that bits that nothing writes are seen
     want = [memory.copy() for memory in memories]
     expected_map(
-        want[case.target], expected_values(codes, gives, case.offset, shape.code_bits), place, shape.dm
+        want[case.target], expected_values(codes, gives, case.offset, shape.result_bits), place, shape.dm
     )
     beats = [list(tile_beats(shape, tile, codes, form.parts, shape.code_bits, rng)) for tile in tiles]
     got = play_tiles(shape, tiles, beats, memories, rng)
@@ -105,6 +106,40 @@ def test_two_frames_pooled_to_one_pixel_by_hand() -> None:
         shape, [tile], [[code for pixel in pixels for code in pixel]], [memory], np.random.default_rng(0)
     )
     assert memory.tolist() == [[0xFFFF, 0xFFFF]] * 3 + [[0x07, 0x81]]
+
+
+def test_a_window_over_a_whole_map_by_hand() -> None:
+    # 20 rows of 17 pixels, codes of two bits that are all 3: 1,020 in ten bits, of which two planes go into a word.
+    target = MapTarget(dk=16, planes_per_word=(2,), dn=1, is_batch=True, words=5)
+    shape = WriterShape(8, 1, 2, 8, is_batch=True, pool_words=1, targets=(target,), sum_bits=10)
+    gives = conv("gives", (1, 8), (20, 17), pool=Pool(PoolKind.AVERAGE, (20, 17), (20, 17)), out_bits=10)
+    form = MapForm(gives, conv("reads", (8, 1), (1, 1), act_bits=10), target, 8, 2)
+    tiles = [WriterTile(gives, (0, 1), rows, 1, MapPlace(form)) for rows in ((0, 7), (7, 20))]
+    memory, beats = np.full((5, 1), 0xFFFF, dtype=object), [[0xFFFF] * (17 * n) for n in (7, 13)]
+    play_tiles(shape, tiles, beats, [memory], np.random.default_rng(0))
+    planes = [0xFF if 1020 >> bit & 1 else 0 for bit in range(10)]
+    assert memory[:, 0].tolist() == [
+        low | high << 8 for low, high in zip(planes[::2], planes[1::2], strict=True)
+    ]
+
+
+def test_sums_and_maxima_pass_one_writer_in_turns() -> None:
+    """The same codes pooled to their sums, then to their largest, whose upper planes stay empty."""
+    target = MapTarget(dk=16, planes_per_word=(1,), dn=3, is_batch=False, words=64)
+    shape = WriterShape(8, 2, 3, 8, is_batch=False, pool_words=4, targets=(target,), sum_bits=7)
+    rng = np.random.default_rng(4)
+    codes = rng.integers(0, 8, (1, 8, 7, 7))
+    memory, base = np.zeros((64, 3), dtype=object), 0
+    want, tiles, beats = memory.copy(), [], []
+    for kind, bits in ((PoolKind.AVERAGE, 7), (PoolKind.MAX, 3), (PoolKind.AVERAGE, 7)):
+        gives = conv("gives", (1, 8), (7, 7), pool=Pool(kind, (3, 3), (2, 2)), out_bits=bits)
+        form = MapForm(gives, conv("reads", (8, 1), (3, 3), act_bits=bits), target, 8, 1)
+        tiles.append(WriterTile(gives, (0, 1), (0, 7), 1, MapPlace(form, base=base)))
+        expected_map(want, expected_values(codes, gives, 0, 7), MapPlace(form, base=base), 8)
+        beats.append(list(tile_beats(shape, tiles[-1], codes, 1, 3, rng)))
+        base += form.words(1)
+    play_tiles(shape, tiles, beats, [memory], rng)
+    assert np.array_equal(memory, want)
 
 
 def test_a_beat_without_a_tile_is_an_error_until_the_next_go() -> None:

@@ -80,12 +80,21 @@ def random_case(rng: np.random.Generator) -> Case:
     height, width = int(rng.integers(1, 8)), int(rng.integers(1, 8))
     if pool is not None:
         height, width = (max(size, k + 1, 4) for size, k in zip((height, width), pool.kernel, strict=True))
-    gives = conv("gives", (own_groups, channels), (height, width), groups=own_groups, pool=pool)
+    sums = 0
+    if pool is not None and rng.random() < 0.5:
+        window = (height, width) if rng.random() < 0.3 else pool.kernel
+        pool = replace(pool, kind=PoolKind.AVERAGE)
+        if window != pool.kernel:
+            pool = Pool(PoolKind.AVERAGE, window, window)
+        sums = (pool.area * ((1 << bits) - 1)).bit_length()
+    gives = conv(
+        "gives", (own_groups, channels), (height, width), groups=own_groups, pool=pool, out_bits=sums or bits
+    )
     stride = int(rng.integers(1, 4))
     padding = tuple(int(p) for p in rng.integers(0, 4, 4))
     reads = conv(
         "reads", (channels, groups), (gives.stored_height, gives.stored_width), groups=groups, padding=padding,
-        stride=(1, stride), act_bits=int(rng.integers(1, bits + 1)),
+        stride=(1, stride), act_bits=sums or int(rng.integers(1, bits + 1)),
     )  # fmt: skip
     frames = int(rng.integers(1, 6))
     form = MapForm(gives, reads, target, dm, pa)
@@ -94,7 +103,7 @@ def random_case(rng: np.random.Generator) -> Case:
     other = MapTarget(byte * 2, (1,), dn, True, 7, byte) if dm <= byte * 2 and rng.random() < 0.4 else None
     shape = WriterShape(
         dm, dn, bits, 6, batch, drain, 200 if pool or rng.random() < 0.3 else 0,
-        (other, target) if other else (target,), bool(rng.integers(2)),
+        (other, target) if other else (target,), bool(rng.integers(2)), sum_bits=sums,
     )  # fmt: skip
     cuts = tuple(
         sorted({int(r) for r in rng.integers(1, max(2, height), int(rng.integers(0, 3)))} - {height})
@@ -103,6 +112,8 @@ def random_case(rng: np.random.Generator) -> Case:
         sorted({int(b) for b in rng.integers(1, form.blocks + 1, int(rng.integers(0, 3)))} - {form.blocks})
     )
     offset = 0 if reads.act_bits % pa else int(rng.integers(0, 1 << bits))
+    if sums and pool is not None:  # all pixels of a window begin at the same value
+        offset = 0 if any(pool.padding) else -pool.area * offset
     return Case(
         shape, gives, reads, pa, frames, int(other is not None), offset, base, cuts,
         block_cuts, bool(rng.integers(2)),

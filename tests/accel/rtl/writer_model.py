@@ -80,6 +80,9 @@ def tile_beats(
     """Yields the beats of a tile; lanes that are not real hold noise, rows past a part's last channel what becomes 0."""
     size = tile.layer.out_channels // parts
     per_part = -(-size // shape.dm)
+    idle = -tile.code_offset % (1 << bits)
+    if tile.layer.pool is not None and tile.layer.averages and not tile.raw:
+        idle = -tile.code_offset // tile.layer.pool.area
     frames, _, _, width = values.shape
     lanes = frames if shape.is_batch else width
     groups = -(-lanes // shape.dn)
@@ -103,9 +106,7 @@ def tile_beats(
                             for r, c in enumerate(channels):
                                 value = int(rng.integers(0, 1 << bits))
                                 if real:
-                                    value = (
-                                        int(values[f, c, y, x]) if c >= 0 else -tile.code_offset % (1 << bits)
-                                    )
+                                    value = int(values[f, c, y, x]) if c >= 0 else idle
                                 word |= value << (k * shape.dm + r) * bits
                         yield word
 
@@ -115,7 +116,8 @@ def expected_items(
 ) -> list[tuple[int, int]]:
     """Returns the items of a tile and, for each, the bits of lanes and rows that are real."""
     layer, window = tile.layer, None if tile.raw else tile.layer.pool
-    stored = values if tile.raw else expected_values(values, layer, tile.code_offset, bits)
+    wide = bits if tile.raw else shape.result_bits
+    stored = values if tile.raw else expected_values(values, layer, tile.code_offset, wide)
     frames, _, height, width = stored.shape
     rows = range(*tile.rows)
     if window is not None:
@@ -140,9 +142,9 @@ def expected_items(
                         value = mask = 0
                         for k, f in enumerate(together[lane : lane + shape.drain_lanes]):
                             for r, c in enumerate(channels):
-                                at = (k * shape.dm + r) * bits
+                                at = (k * shape.dm + r) * wide
                                 value |= int(stored[f, c, y, x]) << at
-                                mask |= (1 << bits) - 1 << at
+                                mask |= (1 << wide) - 1 << at
                         items.append((value, mask))
     return items
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from foldwright.accel.cost import cost
-from foldwright.accel.known_workloads import LayerChain
-from foldwright.accel.workload import ActKind, WeightKind
+from foldwright.accel.datapath_check import datapath_mistakes
+from foldwright.accel.known_workloads import LayerChain, pooling, with_sums
+from foldwright.accel.workload import ActKind, PoolKind, WeightKind
 from foldwright.envs.allocation import AllocationProblem
 from foldwright.envs.allocation.env import AllocationEnv
 from foldwright.envs.allocation.kernels import CONTEXT_FEATURES
@@ -120,3 +122,26 @@ def test_what_a_design_takes_is_what_the_cost_model_says() -> None:
             assert observation["context"][ff] == pytest.approx((used.ff - fixed_ff) / limits[3])
             action = rng.choice(np.flatnonzero(observation["action_mask"]))
             observation, _, done, _, _ = env.step(int(action))
+
+
+def test_an_engine_that_averages_has_the_bits_of_its_sums() -> None:
+    # 64 values of 0 .. 3: sums up to 192 in eight bits, of results that three thresholds tell apart.
+    chain = LayerChain((16, 8, 8, 1, ActKind.UNSIGNED), (1, WeightKind.BINARY), (2, ActKind.UNSIGNED))
+    chain.conv(8, pool=pooling(8, 8, kind=PoolKind.AVERAGE))
+    chain.matmul(4, raw=True)
+    problem = AllocationProblem(
+        "allocation/averages", with_sums(chain.workload("averages")), "xc7z020", max_engines=2
+    )
+    solution = problem.decode(problem.start)
+    problem.check(solution)
+    datapath, part = solution.datapath, load_part("xc7z020")
+    engine = datapath.engines[0]
+    assert (engine.levels, engine.sum_bits) == (3, 8)
+    narrow = replace(datapath, engines=(replace(engine, sum_bits=7), *datapath.engines[1:]))
+    assert datapath_mistakes(problem.workload, narrow, part, problem.lut_budget) == [
+        "engine 0: layer 'conv1' needs 8 bits for a pooled sum, has 7"
+    ]
+    without = replace(datapath, engines=(replace(engine, sum_bits=0), *datapath.engines[1:]))
+    per_channel = engine.drain_lanes * engine.dm
+    more = cost(datapath, part).lut - cost(without, part).lut
+    assert more == pytest.approx(4.717 * (2 * 8 - 2) * per_channel, abs=1)
