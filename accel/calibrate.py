@@ -1,9 +1,9 @@
 """Fits the coefficients of `cost.py` to what yosys makes of the RTL.
 
-A *sample* is a piece of an accelerator: one unit, the array with its shadow chain, the aligner, the result path, the
-sequencer, the writer, the window, what stands between engines and DRAM, or a whole accelerator of one engine. `measure`
-generates its RTL and has yosys map it, `fit` finds non-negative coefficients of least relative error over all samples of one
-(technology, family), each sample explained only by the terms it contains.
+A *sample* is a piece of an accelerator: one unit, the array with its shadow chain, the aligner, a result path of thresholds or
+one that scales, the sequencer, the writer, the window, what stands between engines and DRAM, or a whole accelerator of one
+engine. `measure` generates its RTL and has yosys map it, `fit` finds non-negative coefficients of least relative error over all
+samples of one (technology, family), each sample explained only by the terms it contains.
 
 Samples that are `held_out` are measured and reported, never fitted.
 """
@@ -54,6 +54,7 @@ _ALIGNER = ("aligner.bits", "aligner.lane")
 _RESULT = (
     "result.acc", "result.choice", "result", "threshold.bits", "threshold.ram64", "threshold.ram16", "threshold.select",
 )  # fmt: skip
+_SCALE = ("scale", "scale.code", "scale.acc", "scale.bits", "scale.ram64", "scale.ram16", "scale.select")
 _WRITER = ("writer.word", "writer.code", "writer", "writer.item", "writer.sum")
 FITTED_TERMS = (*TERMS, "fixed")
 """The terms of an engine, then what an accelerator needs once."""
@@ -63,6 +64,7 @@ TERMS_OF_KIND = {
     "aligner": _ALIGNER,
     "result": _RESULT,
     "control": ("control.lane", "control"),
+    "scale": _SCALE,
     "writer": _WRITER,
     "window": ("window.bits", "window", "window.registers"),
     "memory": ("store.bits", "fixed"),
@@ -187,8 +189,8 @@ def _window_of(engine: Engine) -> WindowShape:
 def _component(sample: Sample) -> Any:
     from foldwright.accel.rtl.aligner import Aligner
     from foldwright.accel.rtl.array import UnitArray, new_unit
+    from foldwright.accel.rtl.core import new_result_path
     from foldwright.accel.rtl.memory_side import MemorySide
-    from foldwright.accel.rtl.result import ResultPath
     from foldwright.accel.rtl.sequencer import Sequencer
     from foldwright.accel.rtl.window import Window
     from foldwright.accel.rtl.writer import Writer
@@ -200,8 +202,8 @@ def _component(sample: Sample) -> Any:
         return UnitArray(e, technology)
     if sample.kind == "aligner":
         return Aligner(e.dn, e.dk, technology=technology)
-    if sample.kind == "result":
-        return ResultPath(e, technology)
+    if sample.kind in ("result", "scale"):
+        return new_result_path(e, technology)
     if sample.kind == "window":
         return Window(_window_of(e))
     shape = accelerator_of(e)

@@ -20,6 +20,11 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | threshold.ram64 | 3 bits x 64 words, or 6 bits x 32 at their end | threshold memories in LUTs, 7-series |
 | threshold.select | bits read * ceil((n - 1) / 3), n of 64 words each | choosing among deep threshold memories |
 | threshold.ram16 | 4 bits x 16 words | threshold memories in LUTs, ECP5 |
+| scale | r dm, engines that scale and shift, as all scale terms | last steps of the shift, clip |
+| scale.code | r dm A | codes |
+| scale.acc | r dm acc_bits | products and sums, where they are not in DSP slices |
+| scale.bits | dm bits of a channel, `scale_words.scale_bits` | words read from the memories of parameters |
+| scale.ram64, scale.select, scale.ram16 | as those of thresholds | memories of parameters in LUTs |
 | select.bits | dm dk / pa0 * log2(pa / pa0) | multiplexer of the weights between word layouts |
 | weight.bits | dm dk / pa0 | registers before and behind the weight memory |
 | map.bits | dn dk | registers behind the feature maps, choice between them |
@@ -41,7 +46,7 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 | fixed | 1 per datapath | loader, storer, AXI and registers of control |
 
 r is drain_lanes, pa and pa0 the largest and smallest planes_per_word, A = bits(levels) the stages of the search. An engine of
-kind dsp has none of the unit terms.
+kind dsp has none of the unit terms, one that scales none of result and threshold.
 The terms of control and writer hold for memories of about 1,000 words; a bit of address more or less is ten LUTs.
 Coefficients are thousandths, one set per (technology of the RTL, family of the part), in
 `cost_coefficients.json`; `source` there says where they come from. Block RAMs take the best geometry of the part for each
@@ -49,7 +54,8 @@ memory of an engine, whole blocks each, and a *reserve*: one for the loader's pr
 rows of its pooling, and the store of results on their way to DRAM. What a layout really takes, halves of blocks shared, is
 counted by `foldwright.accel.layout_cost`. LUTs are LUT6 on 7-series and LUT4 on ECP5.
 
-DSPs are those of engines of kind dsp, where the technology is xc7.
+DSPs are those of engines of kind dsp, where the technology is xc7, and the multipliers of engines that scale: a slice for
+each channel and lane of a beat, on ECP5 two where accumulators have more than 18 bits.
 
 What it leaves out: routing, the packing of LUTs into slices.
 """
@@ -65,7 +71,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.datapath import WIDEST_WORD, Arithmetic, Datapath, Engine, EngineKind, LaneMode
+from foldwright.accel.datapath import WIDEST_WORD, Arithmetic, Datapath, Engine, EngineKind, LaneMode, Requant
 from foldwright.accel.dsp_shape import cascade_count, skew_bits
 from foldwright.accel.popcount_registers import REGISTERS
 from foldwright.errors import ConfigError, nearest
@@ -85,6 +91,7 @@ __all__ = [
     "C_DSP",
     "C_LEVELS",
     "C_PA_MASK",
+    "C_SCALES",
     "C_STORES",
     "C_SUM",
     "C_THRESHOLD_WORDS",
@@ -107,6 +114,8 @@ __all__ = [
     "geometry_table",
     "half_blocks_of",
     "lut_of_engine",
+    "multiplier_slices",
+    "operand_bits",
     "reserve_bram36",
     "store_bram36",
     "sum_of_terms",
@@ -120,6 +129,7 @@ TERMS = (
     "select.bits", "weight.bits", "map.bits", "control.lane", "control", "window.bits", "window",
     "writer.word", "writer.code", "writer", "writer.item", "store.bits", "window.registers",
     "dsp.value", "dsp.ends", "dsp.acc", "dsp.skew", "unit.registers", "writer.sum",
+    "scale", "scale.code", "scale.acc", "scale.bits", "scale.ram64", "scale.ram16", "scale.select",
 )  # fmt: skip
 """Terms of one engine, in the order of a coefficient array; `fixed` follows once per datapath."""
 
@@ -128,6 +138,7 @@ COMPONENTS = (
 )  # fmt: skip
 _COMPONENT_OF = (
     0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 7, 7, 8, 8, 8, 8, 8, 7, 0, 0, 0, 0, 0, 8,
+    3, 3, 3, 4, 4, 4, 4,
 )  # fmt: skip
 """Of each term."""
 
@@ -137,6 +148,9 @@ ENGINE_RESERVE_BRAM36 = 1
 """Of an engine's program and the rows of its pooling."""
 
 _MILLI = 1000
+_MULTIPLIER_BITS, _MOST_BIAS_BITS = 18, 47
+_OPERAND_BITS = {"xc7": 25, "ecp5": 18}
+"""Bits of an accumulator that a multiplier of one slice takes: DSP48E1 (UG479), MULT18X18D (FPGA-TN-02205)."""
 
 
 def _registers() -> _IntArray:
@@ -153,9 +167,9 @@ _REGISTERS = _registers()
 # Entries of a cost row. C_STORES: whether results of the engine go to DRAM.
 (
     C_DM, C_DK, C_DN, C_AND, C_BATCH, C_PA_MASK, C_DRAIN, C_ACC, C_LEVELS, C_WINDOW, C_THRESHOLD_WORDS, C_STORES,
-    C_DSP, C_SUM,
-) = range(14)  # fmt: skip
-COST_FIELDS = 14
+    C_DSP, C_SUM, C_SCALES,
+) = range(15)  # fmt: skip
+COST_FIELDS = 15
 
 
 def cost_row(engine: Engine, stores: bool) -> _IntArray:
@@ -176,6 +190,7 @@ def cost_row(engine: Engine, stores: bool) -> _IntArray:
             stores,
             engine.kind is EngineKind.DSP,
             engine.sum_bits,
+            engine.requant is Requant.SCALE_SHIFT,
         ],
         dtype=np.int64,
     )
@@ -202,6 +217,17 @@ def _bits(value: int) -> int:
 
 
 @njit(cache=True)
+def _memory_in_luts(width_bits: int, words: int, out: _IntArray) -> None:
+    """Adds the features of a memory in LUTs: bits read, RAMs of 64 words, of 16 words, choice among deep ones."""
+    out[0] += width_bits
+    out[1] += _ceil_div(width_bits, 3) * ((words + 31) // 64)
+    if 0 < words % 64 <= 32:
+        out[1] += _ceil_div(width_bits, 6)
+    out[2] += _ceil_div(width_bits, 4) * _ceil_div(words, 16)
+    out[3] += width_bits * _ceil_div(_ceil_div(words, 64) - 1, 3)
+
+
+@njit(cache=True)
 def features_of(row: _IntArray, out: _IntArray) -> None:
     """Writes the feature of every term of one engine into `out`, int64 (TERMS,)."""
     dm, dk, dn, acc, drain = row[C_DM], row[C_DK], row[C_DN], row[C_ACC], row[C_DRAIN]
@@ -222,17 +248,18 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
     out[5] = dm * (dn - drain) * acc
     if not row[C_BATCH]:
         out[6], out[7] = dn * dk, dk
-    out[8] = drain * dm * stages * acc
-    out[9] = drain * dm * ((1 << stages) - 1 - stages) * acc
-    out[10] = drain * dm * stages
-    for stage in range(stages):
-        width = dm * ((acc << stage) + (stage == stages - 1))  # the flip bit lies with the last stage
-        out[11] += width
-        out[12] += _ceil_div(width, 3) * ((row[C_THRESHOLD_WORDS] + 31) // 64)
-        if 0 < row[C_THRESHOLD_WORDS] % 64 <= 32:
-            out[12] += _ceil_div(width, 6)
-        out[13] += _ceil_div(width, 4) * _ceil_div(row[C_THRESHOLD_WORDS], 16)
-    out[14] = out[11] * _ceil_div(_ceil_div(row[C_THRESHOLD_WORDS], 64) - 1, 3)
+    if row[C_SCALES] and stages:
+        out[34], out[35], out[36] = drain * dm, drain * dm * stages, drain * dm * acc
+        bias = min(_MOST_BIAS_BITS, acc + _MULTIPLIER_BITS + stages)
+        for bits in (_MULTIPLIER_BITS, bias, 2, 2, 2, stages):  # the shift's in three
+            _memory_in_luts(dm * bits, row[C_THRESHOLD_WORDS], out[37:])
+    elif stages:
+        out[8] = drain * dm * stages * acc
+        out[9] = drain * dm * ((1 << stages) - 1 - stages) * acc
+        out[10] = drain * dm * stages
+        for stage in range(stages):
+            width = dm * ((acc << stage) + (stage == stages - 1))  # the flip bit lies with the last stage
+            _memory_in_luts(width, row[C_THRESHOLD_WORDS], out[11:])
     out[15] = dm * dk // lowest * (log_most - log_lowest)
     out[16], out[17] = dm * dk // lowest, dn * dk
     out[18], out[19] = dn, 1
@@ -404,10 +431,25 @@ def cost(datapath: Datapath, part: Part, technology: str = "") -> Utilization:
 
 
 def dsp_slices(datapath: Datapath, part: Part, technology: str = "") -> int:
-    """Returns the DSP slices of a datapath; RTL that knows no part builds them from LUTs."""
+    """Returns the DSP slices of a datapath; RTL that knows no part builds those of kind dsp from LUTs."""
+    bits = operand_bits(part)
+    slices = sum(int(multiplier_slices(row, bits)) for row in cost_rows(datapath))
     if coefficients_for(part, technology).technology == "generic":
+        return slices
+    return slices + sum(engine.dsp_slices for engine in datapath.engines)
+
+
+def operand_bits(part: Part) -> int:
+    """Returns the bits of an accumulator that a multiplier of one slice of a part takes."""
+    return _OPERAND_BITS[part.family]
+
+
+@njit(cache=True)
+def multiplier_slices(row: _IntArray, operand_bits: int) -> int:
+    """Returns the DSP slices of the multipliers of an engine that scales."""
+    if row[C_SCALES] == 0 or row[C_LEVELS] == 0:
         return 0
-    return sum(engine.dsp_slices for engine in datapath.engines)
+    return row[C_DM] * row[C_DRAIN] * _ceil_div(row[C_ACC], operand_bits)
 
 
 def cost_breakdown(datapath: Datapath, part: Part, technology: str = "") -> list[Breakdown]:

@@ -29,6 +29,7 @@ __all__ = [
     "Engine",
     "EngineKind",
     "LaneMode",
+    "Requant",
 ]
 
 MAX_ENGINES = 8
@@ -37,6 +38,8 @@ BYTE_BITS = 9
 WIDEST_WORD = 1024
 MOST_SUM_BITS = 16
 """Bits of a pooled sum at most: those of the widest activations."""
+WIDEST_SCALED = 25
+"""Bits of the wider operand of a DSP48E1's multiplier (UG479)."""
 
 
 class Arithmetic(Enum):
@@ -60,6 +63,13 @@ class LaneMode(Enum):
     BATCH = "batch"  # the same pixel of dn frames
 
 
+class Requant(Enum):
+    """What an engine's result path makes codes of accumulators with."""
+
+    THRESHOLDS = "thresholds"
+    SCALE_SHIFT = "scale_shift"  # one multiplication, addition and shift a channel
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """One array of dot-product units with its memories and its result path.
@@ -70,7 +80,8 @@ class Engine:
     leave raw). `window_bits` is the size of the window register of the tap-packing line buffer, 0 without one; the
     line memory beside it holds `line_words` words of `dn` pixels of `line_bits`. Kind `dsp` has one entry in `planes_per_word`,
     the bits of its values, and takes weights of -1 and +1 in each plane (XNOR). `sum_bits` is the width of a sum over the
-    window of an average pooling, 0 for an engine that only pools maxima.
+    window of an average pooling, 0 for an engine that only pools maxima. With `requant` scale_shift, `levels` is the greatest
+    code, and words of parameters (`accel.scale_words`) lie where thresholds would.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -92,6 +103,7 @@ class Engine:
     line_words: int = 0
     kind: EngineKind = EngineKind.PLANES
     sum_bits: int = 0
+    requant: Requant = Requant.THRESHOLDS
 
     def __post_init__(self) -> None:
         wrong = [
@@ -124,6 +136,11 @@ class Engine:
             wrong.append(
                 f"kind dsp needs xnor arithmetic and one of 2, 4, 8 planes_per_word, got {self.arithmetic.value} and {pa}"
             )
+        if self.requant is Requant.SCALE_SHIFT and self.acc_bits > WIDEST_SCALED:
+            wrong.append(
+                f"acc_bits is {self.acc_bits}, requant scale_shift allows 4..{WIDEST_SCALED}, what a DSP slice multiplies; use "
+                "thresholds"
+            )
         if wrong:
             raise ConfigError(f"engine {self.dm}x{self.dk}x{self.dn}: " + "; ".join(wrong))
 
@@ -151,6 +168,12 @@ class Engine:
         if self.kind is EngineKind.PLANES:
             return 0
         return self.dm * -(-self.dn // LANES_PER_SLICE) * self.values
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of a result path that scales: one for each channel and lane of a beat."""
+        scales = self.requant is Requant.SCALE_SHIFT and self.levels > 0
+        return self.dm * self.drain_lanes if scales else 0
 
     @property
     def bit_macs_per_cycle(self) -> int:

@@ -10,6 +10,7 @@ from foldwright.netlists.part import Part
 __all__ = ["datapath_mistakes"]
 
 _WIDEST_THRESHOLDS = 4  # bits; wider results leave by scale and shift
+_WIDEST_CODES = 8
 
 
 def datapath_mistakes(
@@ -54,10 +55,18 @@ def _layer_mistakes(layer: Layer, engine: Engine) -> list[str]:
     acc_bits = _accumulator_bits(layer, engine.arithmetic)
     if acc_bits > engine.acc_bits:
         wrong.append(f"layer {layer.name!r} needs {acc_bits} accumulator bits, has {engine.acc_bits}")
-    narrow = layer.result is ResultKind.THRESHOLDS and layer.search_bits <= _WIDEST_THRESHOLDS
-    needs = 2**layer.search_bits - 1 if narrow else 0
+    widest = {
+        ResultKind.THRESHOLDS: _WIDEST_THRESHOLDS,
+        ResultKind.SCALE_SHIFT: _WIDEST_CODES,
+        ResultKind.RAW: 0,
+    }
+    needs = 2**layer.search_bits - 1 if layer.search_bits <= widest[layer.result] else 0
     if needs > engine.levels:
-        wrong.append(f"layer {layer.name!r} needs {needs} thresholds a channel, has {engine.levels}")
+        wrong.append(f"layer {layer.name!r} needs {needs} levels a channel, has {engine.levels}")
+    if layer.result is not ResultKind.RAW and layer.result.value != engine.requant.value:
+        wrong.append(
+            f"layer {layer.name!r} has results by {layer.result.value}, the engine by {engine.requant.value}"
+        )
     if layer.averages and layer.out_bits > engine.sum_bits:
         wrong.append(
             f"layer {layer.name!r} needs {layer.out_bits} bits for a pooled sum, has {engine.sum_bits}"

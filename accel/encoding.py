@@ -27,6 +27,7 @@ import numpy.typing as npt
 from foldwright.accel.bitplanes import PlaneCode, act_code, weight_code
 from foldwright.accel.datapath import Arithmetic, Engine, EngineKind
 from foldwright.accel.layers import IntegerLayer
+from foldwright.accel.quantops import signed_bits
 from foldwright.accel.rtl.program import Step, code_bits
 from foldwright.accel.workload import ActKind, Layer, WeightKind
 from foldwright.errors import ConfigError
@@ -179,9 +180,11 @@ class Encoding:
 
 
 def needed_acc_bits(entry: IntegerLayer, encoding: Encoding) -> int:
-    """Returns the accumulator width with which all of a layer's comparisons are right."""
+    """Returns the accumulator width with which all of a layer's comparisons, or products, are right."""
     ends = np.stack([entry.acc_min, entry.acc_max], axis=1)
     raw = encoding.raw_of(ends, entry.weights)
+    if entry.scale_shift is not None:  # what is multiplied is the accumulator itself, in two's complement
+        return signed_bits(int(raw.min()), int(raw.max()))
     return int((raw[:, 1] - raw[:, 0]).max()).bit_length() + 1
 
 

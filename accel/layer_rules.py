@@ -132,7 +132,7 @@ def window_batches(layer: Layer, engine: Engine) -> list[int]:
 
 
 def least_flush(layer: Layer, engine: Engine, writes: int) -> int:
-    """Returns the fewest cycles of a tile besides its blocks: control, unit, drain, threshold search, writer.
+    """Returns the fewest cycles of a tile besides its blocks: control, unit, drain, threshold search or scaling, writer.
 
     A unit counts pairs in threes, then three counts into one until three are left. Fills of a window, pooling of other layers
     and thresholds of others come on top.
@@ -140,5 +140,9 @@ def least_flush(layer: Layer, engine: Engine, writes: int) -> int:
     unit, rows = 3, math.ceil(engine.dk / 3)
     while rows > 3:
         unit, rows = unit + 1, math.ceil(rows / 3)
-    behind = 11 + min(layer.search_bits, 4) if layer.result is not ResultKind.RAW else 10
+    behind = {
+        ResultKind.THRESHOLDS: 11 + min(layer.search_bits, 4),
+        ResultKind.SCALE_SHIFT: 11 + 7,  # operands, product, sum, three steps of the shift, clip
+        ResultKind.RAW: 10,
+    }[layer.result]
     return unit + math.ceil(engine.dn / engine.drain_lanes) * writes + behind

@@ -87,8 +87,13 @@ class IntegerLayer:
 
         Two's complement stores codes of one each; signs are stored so under padding, which needs a 0 beside -1 and +1.
         """
-        if self.step == 1 or self.thresholds is None or self.layer.out_kind is ActKind.BIPOLAR:
+        if (
+            self.step == 1
+            or self.layer.result is not ResultKind.THRESHOLDS
+            or self.layer.out_kind is ActKind.BIPOLAR
+        ):
             return self
+        assert self.thresholds is not None
         return replace(self, thresholds=np.repeat(self.thresholds, self.step, axis=1), step=1)
 
     def trace(self, tensors: Mapping[str, np.ndarray]) -> LayerTrace:

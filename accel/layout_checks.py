@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from foldwright.accel.datapath import Datapath
 from foldwright.accel.layers import IntegerLayer
+from foldwright.accel.scaling import requant_mistake
 from foldwright.accel.stored_tensors import uses_of
 from foldwright.accel.workload import IMAGE, ActKind, Layer, ResultKind, Workload
 
@@ -35,10 +36,13 @@ def network_mistakes(
             wrong.append(
                 f"layer {layer.name!r} pools {layer.pool.kernel} by {layer.pool.stride}; windows may overlap by one"
             )
-        if layer.result is ResultKind.SCALE_SHIFT:
+        if entries[layer.name].step != 1 and layer.out_kind is not ActKind.BIPOLAR:
             wrong.append(
-                f"layer {layer.name!r} scales and shifts, which is not built yet; lower with thresholds"
+                f"layer {layer.name!r} scales and shifts to results in steps of {entries[layer.name].step}, which two's "
+                "complement does not store; lower with requant=thresholds"
             )
+        if mistake := requant_mistake(layer, datapath.engines[datapath.assignment[i]]):
+            wrong.append(mistake)
         if layer.pool is not None and layer.result is ResultKind.RAW:
             wrong.append(
                 f"layer {layer.name!r} pools raw accumulators; only results of thresholds are pooled, so quantize them"
@@ -100,6 +104,6 @@ def _add_mistakes(entry: IntegerLayer, added: Layer) -> Iterator[str]:
     if have != need:
         yield f"{where}: {have} channels, rows and columns to {need}"
     if layer.result is ResultKind.RAW:
-        yield f"{where} to raw accumulators; only results of thresholds can be added to"
+        yield f"{where} to raw accumulators; only codes can be added to"
     elif added.out_kind is ActKind.BIPOLAR or entry.step != 1:
         yield f"{where}, in steps of two; only integers in steps of one can be added, so quantize to two bits or more"

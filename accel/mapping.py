@@ -33,6 +33,7 @@ from foldwright.accel.tables import (
     E_DSP,
     E_LEVELS,
     E_PA_MASK,
+    E_SCALES,
     E_SUM,
     E_WINDOW,
     L_A_BITS,
@@ -97,6 +98,8 @@ FLUSH_CYCLES = 11
 """Of a tile besides unit, search and drain: first loop state, six stages before the array, hand-overs, the writer's stages."""
 POOL_CYCLES = 3
 """More in every tile of an engine whose writer has a row memory (`rtl.pool.POOL_STAGES`)."""
+SCALE_CYCLES = 7
+"""From accumulators to codes by scale and shift, in place of the stages of a search (`scale_words.SCALE_CYCLES`)."""
 DEEP_WORDS = 16
 """Words of a window from which on choosing among them takes a stage more (`rtl.window_walk`)."""
 _NO_READER = 1 << 30
@@ -272,7 +275,7 @@ def tile_latency(layer: IntArray, engine: IntArray, drain: int, unit_cycles: int
     """Returns the cycles of a tile besides those of its blocks, the fill of a window left out.
 
     From `go` to the first operand word, and from the last one until the results are in memory: unit, drain, threshold
-    search, residual add, pooling and writer. Raw results on an engine with thresholds pass search and writer by.
+    search or scaling, residual add, pooling and writer. Raw results on an engine with codes pass these and the writer by.
 
     Args:
         extras: whether the engine's writer has a row memory, whether the engine adds residuals; more is not looked at.
@@ -283,6 +286,8 @@ def tile_latency(layer: IntArray, engine: IntArray, drain: int, unit_cycles: int
     search = 0
     while levels >> search:
         search += 1
+    if engine[E_SCALES] and levels > 0:
+        search = SCALE_CYCLES
     if layer[L_RAW] and search > 0:
         return FLUSH_CYCLES - 3 + unit_cycles + drain + max(2, search + extras[1] + 1)
     return FLUSH_CYCLES + unit_cycles + drain + search + extras[1] + (POOL_CYCLES if extras[0] else 0)
@@ -388,6 +393,10 @@ def map_run(
         row = out[i - first]
         if row[M_PA] == 0:
             continue
+        own = engine
+        if layers[i, L_RAW] and engine[E_SCALES]:  # raw results may have an engine that makes no codes
+            own = engine.copy()
+            own[E_SCALES] = 0
         extras, pa, added = _extras(layers[i]), reads[i - first] % _NO_READER, 0
         if layers[i, L_RESIDUAL] > -2:
             source = layers[i, L_RESIDUAL]
@@ -398,9 +407,9 @@ def map_run(
         if len(saving) > 0:
             saving[i - first] = 0
             if 0 < pa < layers[i, L_OUT_BITS] and not layers[i, L_RAW]:
-                _set_times(layers[i], engine, batch, 0, extras, added, row)
+                _set_times(layers[i], own, batch, 0, extras, added, row)
                 saving[i - first, 0], saving[i - first, 1] = row[M_ROW_CYCLES], row[M_LATENCY]
-        _set_times(layers[i], engine, batch, pa, extras, added, row)
+        _set_times(layers[i], own, batch, pa, extras, added, row)
         if len(saving) > 0 and saving[i - first, 1] > 0:
             saving[i - first, 0] = row[M_ROW_CYCLES] - saving[i - first, 0]
             saving[i - first, 1] = row[M_LATENCY] - saving[i - first, 1]

@@ -12,6 +12,7 @@ from itertools import cycle, pairwise
 
 from foldwright.accel.datapath import Engine, LaneMode
 from foldwright.accel.netlist_blocks import Demand, Packing, memory_spans
+from foldwright.accel.rtl.program import threshold_bits
 from foldwright.netlists.fabric import CLUSTER_KIND
 from foldwright.netlists.part import Part
 
@@ -209,7 +210,7 @@ def _drain_nets(sheet: Sheet, b: EngineCells) -> None:
         for result in results:
             for pair in pairwise(result):
                 sheet.net(pair, e.acc_bits)
-        bits = ((1 << e.levels.bit_length()) - 1) * e.acc_bits + 1
+        bits = threshold_bits(e)
         for j, (cell, low, high) in enumerate(_slices(thresholds, bits) if thresholds else ()):
             sheet.net([cell, *(r[j * len(r) // len(thresholds)] for r in results)], high - low)
 

@@ -12,7 +12,7 @@ buses, their weight the wires:
 | shift | the aligner of lane n + 1 | that of lane n; lane 0 also the last | dk, in slices |
 | counts | popcount clusters of a unit, a binary tree | its accumulator | bits of the partial count |
 | drain | the shadow of lane n + r | that of lane n; the first r lanes the result paths | acc_bits |
-| thresholds | a channel's tables | its result paths | (2^A - 1) acc_bits + 1 |
+| thresholds | a channel's tables | its result paths | (2^A - 1) acc_bits + 1, or those of `scale_words` |
 | codes | a result path | the feature maps of the engines of the next layers, or DMA | A |
 | control | control | units of a row, lanes, tables, address ports | bits |
 | load | DMA | memories, thresholds, windows | bits of the DRAM port per cycle |

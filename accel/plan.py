@@ -10,7 +10,7 @@ from foldwright.accel.datapath import Datapath
 from foldwright.accel.datapath_check import datapath_mistakes
 from foldwright.accel.schedule import Schedule
 from foldwright.accel.schedule_check import check_schedule
-from foldwright.accel.workload import Workload
+from foldwright.accel.workload import ResultKind, Workload
 from foldwright.errors import ConfigError, IllegalSolutionError
 from foldwright.jsonform import STRICT
 from foldwright.netlists.part import load_part
@@ -45,6 +45,12 @@ class Plan:
             wrong.append(f"budget_lut_percent is {self.budget_lut_percent}, allowed above 0 to 100")
         if wrong:
             raise ConfigError("plan: " + "; ".join(wrong))
+
+    @property
+    def requant(self) -> str:
+        """How its network is lowered, one of `network.REQUANT`."""
+        kinds = {layer.result for layer in self.workload.layers}
+        return "scale_shift" if ResultKind.SCALE_SHIFT in kinds else "thresholds"
 
     @property
     def lut_budget(self) -> int:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from foldwright.accel.cosim.build import Simulator
 from foldwright.accel.cosim.frames import FramesRun, run_frames
 from foldwright.accel.cosim.run import DramModel, Limits
-from foldwright.accel.datapath import Arithmetic, Datapath, Engine, EngineKind, LaneMode
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, EngineKind, LaneMode, Requant
 from foldwright.accel.export.fitting import Fillers, Room, roomy_hardware
 from foldwright.accel.export.package import Package, package
 from foldwright.accel.layout import lay_out
@@ -34,7 +34,7 @@ from foldwright.accel.rtl.window import WindowShape
 from foldwright.accel.stored_tensors import FROM_LOADER
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.tilings import LayerTiling
-from foldwright.accel.workload import ActKind, Layer, WeightKind
+from foldwright.accel.workload import ActKind, Layer, ResultKind, WeightKind
 from foldwright.errors import ConfigError
 
 __all__ = ["VARIANTS", "Trial", "Variant", "draw_trial", "run_trial"]
@@ -90,6 +90,11 @@ class Variant:
         """The bits of a pooled sum that every engine with thresholds has; 0 where one only pools maxima."""
         return min((engine.sum_bits for engine in self.engines if engine.levels), default=0)
 
+    @property
+    def result(self) -> ResultKind:
+        """How the engines make codes, all of them in one way."""
+        return ResultKind(self.engines[0].requant.value)
+
     def _window(self) -> WindowShape | None:
         """Returns the window for the given first layer, all of whose planes go into few words."""
         first, engine = self.first, self.engines[0]
@@ -117,6 +122,10 @@ def _engine(dm: int, dk: int, dn: int, lanes: LaneMode, **rest: Any) -> Engine:
 
 def _dsp(dm: int, dk: int, dn: int, bits: int, lanes: LaneMode, **rest: Any) -> Engine:
     return _engine(dm, dk, dn, lanes, kind=EngineKind.DSP, planes_per_word=(bits,), **rest)
+
+
+def _scaling(dm: int, dk: int, dn: int, lanes: LaneMode, **rest: Any) -> Engine:
+    return _engine(dm, dk, dn, lanes, requant=Requant.SCALE_SHIFT, **rest)
 
 
 _B, _C, _AND = LaneMode.BATCH, LaneMode.COLUMN, Arithmetic.AND
@@ -221,6 +230,23 @@ VARIANTS = (
     Variant(
         "column-averages-of-sums", (_engine(8, 32, 4, _C, sum_bits=8),), _BLOCKS, ((FROM_LOADER,),), streams=True, room=_ADDS
     ),
+    Variant("scale-columns", (_scaling(8, 16, 2, _C, levels=7),), _ONE, ((FROM_LOADER,),), streams=True),
+    Variant(
+        "scale-batch-and-bytes",
+        (_scaling(8, 32, 4, _B, arithmetic=_AND, planes_per_word=(1, 2), levels=255, drain_lanes=2, acc_bits=22),),
+        _ONE, ((FROM_LOADER,),), dram_bits=64,
+    ),
+    Variant(
+        "scale-window-and-back",
+        (_scaling(9, 36, 3, _C, window_bits=45), _scaling(18, 36, 2, _B)),
+        _BACK, ((1,), (0,)), 0, FirstLayer(5, 1, ActKind.UNSIGNED, (3, 3), (1, 1), 1),
+    ),
+    Variant(
+        "scale-residual", (_scaling(8, 32, 4, _C, planes_per_word=(1, 2)),), _BLOCKS, ((FROM_LOADER,),), streams=True, room=_ADDS
+    ),
+    Variant(
+        "scale-batch-residual", (_scaling(16, 64, 5, _B, drain_lanes=2),), _BLOCKS, ((FROM_LOADER,),), dram_bits=64, room=_ADDS
+    ),
 )  # fmt: skip
 
 
@@ -287,10 +313,17 @@ def _draw(variant: Variant, rng: np.random.Generator) -> Trial:
             residual_bits=bits,
             stem=variant.stem,
             sum_bits=sums,
+            result=variant.result,
         )
     else:
         network = random_network(
-            rng, len(assignment), weight_kinds=kinds, most_levels=levels, first=variant.first, sum_bits=sums
+            rng,
+            len(assignment),
+            weight_kinds=kinds,
+            most_levels=levels,
+            first=variant.first,
+            sum_bits=sums,
+            result=variant.result,
         )
     batch = int(rng.integers(1, 2 * max(engine.dn for engine in variant.engines) + 1))
     datapath = Datapath(variant.engines, assignment, batch_frames=batch)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.layers import IntegerLayer, LayerTrace
+from foldwright.accel.thresholds import fit_scale_shift
 from foldwright.accel.workload import (
     IMAGE,
     ActKind,
@@ -87,6 +88,7 @@ def random_network(
     most_channels: int = 24,
     first: FirstLayer | None = None,
     sum_bits: int = 0,
+    result: ResultKind = ResultKind.THRESHOLDS,
 ) -> RandomNetwork:
     """Returns a chain of layers that an engine with these weight kinds and that many thresholds can run.
 
@@ -95,6 +97,7 @@ def random_network(
         most_channels: upper end of the channel counts.
         first: what is given of the first layer.
         sum_bits: the most that a pooled sum may have; 0 for maxima only.
+        result: how codes are made.
     """
     bits = int(rng.integers(1, 9 if rng.random() < 0.3 else 3))
     kind = _act_kind(rng, bits)
@@ -114,6 +117,8 @@ def random_network(
         made = _random_layer(
             rng, f"layer{k}", before, shape, bits, kind, weight_kinds, most_levels, most_channels, is_last
         )
+        if made.result is not ResultKind.RAW:
+            made = replace(made, result=result)
         if k == 0 and first is not None:
             made = _as_first(made, first, rng)
         elif rng.random() < 0.1:
@@ -160,7 +165,9 @@ class _Blocks:
         weight_kinds: tuple[WeightKind, ...],
         most_levels: int,
         sum_bits: int = 0,
+        result: ResultKind = ResultKind.THRESHOLDS,
     ) -> None:
+        self._result = result
         self.rng, self._weight_kinds, self._most_bits = rng, weight_kinds, (most_levels + 1).bit_length() - 1
         self._sum_bits = sum_bits
         self.entries: list[IntegerLayer] = []
@@ -185,7 +192,7 @@ class _Blocks:
             name, LayerKind.CONV, (source.name,) if added is None else (source.name, added.name), channels, height, width,
             out_channels, (kernel, kernel), (stride, stride), (kernel // 2,) * 4, groups,
             {WeightKind.BINARY: 1, WeightKind.TERNARY: 2}.get(weight_kind, int(rng.integers(2, 4))), weight_kind,
-            source.bits, source.kind, ResultKind.RAW if raw else ResultKind.THRESHOLDS, held.bits, held.kind, 24,
+            source.bits, source.kind, ResultKind.RAW if raw else self._result, held.bits, held.kind, 24,
         )  # fmt: skip
         if pools:
             layer = replace(layer, pool=_random_pool(rng, layer))
@@ -218,6 +225,7 @@ def random_residual_network(
     stem: int = 1,
     most_channels: int = 24,
     sum_bits: int = 0,
+    result: ResultKind = ResultKind.THRESHOLDS,
 ) -> RandomNetwork:
     """Returns a network of blocks that end in a residual add, as many as go into so many layers.
 
@@ -225,12 +233,13 @@ def random_residual_network(
         most_levels, sum_bits: see `random_network`.
         residual_bits: the most that a tensor may have which is added.
         stem: layers before the first block, of which only the last one's results are added.
+        result: how codes are made.
     """
     image = _Tensor(
         IMAGE, (int(rng.integers(1, 7)), int(rng.integers(3, 10)), int(rng.integers(3, 10))), 0,
         (1 << int(rng.integers(1, 4))) - 1,
     )  # fmt: skip
-    blocks = _Blocks(rng, weight_kinds, most_levels, sum_bits)
+    blocks = _Blocks(rng, weight_kinds, most_levels, sum_bits, result)
     x = image
     for _ in range(stem):
         x = blocks.add(
@@ -395,7 +404,7 @@ def _averaged(rng: np.random.Generator, layer: Layer, sum_bits: int) -> Layer:
 def random_entry(
     layer: Layer, rng: np.random.Generator, codes: tuple[int, int] | None = None
 ) -> IntegerLayer:
-    """Returns a layer with random weights and thresholds.
+    """Returns a layer with random weights and thresholds, or the scale and shift nearest to such thresholds.
 
     Args:
         codes: lowest result and how many thresholds lie above it, where those are not what the layer's output holds.
@@ -414,12 +423,15 @@ def random_entry(
     acc_min, acc_max = plus * low + minus * high, plus * high + minus * low
     if any(layer.padding):
         acc_min, acc_max = np.minimum(acc_min, 0), np.maximum(acc_max, 0)
-    thresholds, negate = None, rng.random(len(rows)) < 0.4
-    if layer.result is ResultKind.THRESHOLDS:
+    thresholds, negate, scale = None, rng.random(len(rows)) < 0.4, None
+    if layer.result is not ResultKind.RAW:
         count = codes[1] if codes else (1 << layer.search_bits) - 1
         middle, span = (acc_min + acc_max)[:, None] // 2, 1 + (acc_max - acc_min)[:, None] // 6
         middle = np.where(negate[:, None], -middle, middle)
         thresholds = np.sort(middle + rng.integers(-span, span + 1, (len(rows), count)), axis=1)
+    if layer.result is ResultKind.SCALE_SHIFT:
+        ends = np.where(negate, -acc_max, acc_min), np.where(negate, -acc_min, acc_max)
+        scale = fit_scale_shift(np.asarray(thresholds), *ends)
     base, step = 0, 1
     if layer.out_kind is ActKind.BIPOLAR:
         base, step = -1, 2
@@ -427,10 +439,10 @@ def random_entry(
         base = -(1 << layer.search_bits - 1)
     base = codes[0] if codes else base
     may_be_signs = layer.out_kind is ActKind.SIGNED and layer.out_bits == 2 and codes is None
-    if may_be_signs and thresholds is not None and rng.random() < 0.5:
+    if may_be_signs and scale is None and thresholds is not None and rng.random() < 0.5:
         base, step, thresholds = -1, 2, thresholds[:, :1]  # as they are stored for a layer with padding
     ones = np.ones(len(rows))
     return IntegerLayer(
         layer, layer.name, weights, thresholds, negate, base if thresholds is not None else 0, step,
-        acc_min, acc_max, 1.0, 0.0, ones, 0 * ones,
+        acc_min, acc_max, 1.0, 0.0, ones, 0 * ones, scale,
     )  # fmt: skip

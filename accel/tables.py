@@ -12,7 +12,7 @@ from math import lcm
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.datapath import Arithmetic, Engine, EngineKind, LaneMode
+from foldwright.accel.datapath import Arithmetic, Engine, EngineKind, LaneMode, Requant
 from foldwright.accel.workload import IMAGE, ActKind, Layer, ResultKind, WeightKind, Workload
 
 __all__ = ["ENGINE_FIELDS", "LAYER_FIELDS", "engine_row", "engine_table", "layer_table"]
@@ -21,18 +21,21 @@ IntTable = npt.NDArray[np.int64]
 
 # Columns of a layer row. L_ONE_PLANE: signed activations with zero padding, whose words may hold one plane only. L_PARTS: equal
 # parts of the output channels that each begin a block, for the groups of the layer and of its readers. L_IS_RESULT: no layer
-# reads it. L_CODE_BITS: of a result of the thresholds; L_SUM_BITS: of a pooled sum, 0 where there is none.
+# reads it. L_CODE_BITS: of a result of the thresholds; L_SUM_BITS: of a pooled sum, 0 where there is none. L_SCALES: results by
+# scale and shift.
 (
     L_IN_C, L_IN_H, L_IN_W, L_OUT_C, L_OUT_H, L_OUT_W, L_KH, L_KW, L_SH, L_SW, L_PAD_T, L_PAD_L, L_GROUPS,
     L_W_BITS, L_W_KIND, L_A_BITS, L_A_BIPOLAR, L_OUT_BITS, L_RAW, L_STORED_H, L_STORED_W,
     L_POOL_K, L_POOL_S, L_POOL_PAD, L_INPUT, L_RESIDUAL, L_ACC_BITS, L_IS_IMAGE_IN, L_ONE_PLANE,
-    L_PARTS, L_IS_RESULT, L_CODE_BITS, L_SUM_BITS,
-) = range(33)  # fmt: skip
-LAYER_FIELDS = 33
+    L_PARTS, L_IS_RESULT, L_CODE_BITS, L_SUM_BITS, L_SCALES,
+) = range(34)  # fmt: skip
+LAYER_FIELDS = 34
 
 # Columns of an engine row.
-E_DM, E_DK, E_DN, E_AND, E_BATCH, E_PA_MASK, E_DRAIN, E_WINDOW, E_LEVELS, E_ACC, E_DSP, E_SUM = range(12)
-ENGINE_FIELDS = 12
+E_DM, E_DK, E_DN, E_AND, E_BATCH, E_PA_MASK, E_DRAIN, E_WINDOW, E_LEVELS, E_ACC, E_DSP, E_SUM, E_SCALES = (
+    range(13)
+)
+ENGINE_FIELDS = 13
 
 W_BINARY, W_TERNARY, W_ODD, W_SIGNED = range(4)
 _W_KIND = {
@@ -59,6 +62,7 @@ def _layer_row(workload: Workload, layer: Layer) -> list[int]:
         layer.acc_bits, int(layer.inputs[0] == IMAGE),
         int(layer.act_kind is ActKind.SIGNED and max(layer.padding) > 0),
         lcm(layer.groups, *split), int(not readers), layer.search_bits, _sum_bits(layer),
+        int(layer.result is ResultKind.SCALE_SHIFT),
     ]  # fmt: skip
 
 
@@ -86,6 +90,7 @@ def engine_row(engine: Engine) -> list[int]:
         engine.acc_bits,
         int(engine.kind is EngineKind.DSP),
         engine.sum_bits,
+        int(engine.requant is Requant.SCALE_SHIFT),
     ]
 
 

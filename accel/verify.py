@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.datapath import Datapath, Engine, LaneMode
-from foldwright.accel.encoding import Encoding, fold_thresholds, needed_acc_bits
+from foldwright.accel.encoding import Encoding, needed_acc_bits
 from foldwright.accel.images import (
     Tile,
     block_channels,
@@ -33,6 +33,7 @@ from foldwright.accel.network import Network
 from foldwright.accel.rtl.engine import PlanesEngine
 from foldwright.accel.rtl.playback import Images, Playback, play_tile
 from foldwright.accel.rtl.program import words_of
+from foldwright.accel.scaling import result_words
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.windows import Geometry, pool_windows
 from foldwright.accel.workload import Layer, LayerKind
@@ -180,7 +181,7 @@ def verify_tile(
         )
     if packed:
         entry, trace = pack_taps(entry, trace)
-    if entry.scale_shift is not None or entry.levels == 0:
+    if entry.levels == 0:
         engine = replace(engine, levels=0)
     encoding = Encoding(entry.layer, engine, pa)
     need = needed_acc_bits(entry, encoding)
@@ -267,7 +268,7 @@ def _play(
     values = trace.input.reshape(len(trace.input), layer.in_channels, layer.in_height, layer.in_width)
     thresholds: list[int] = []
     if engine.levels:
-        thresholds = fold_thresholds(entry, encoding).words(engine, block_channels(encoding, tile))
+        thresholds = result_words(entry, encoding, block_channels(encoding, tile))
     images = Images(
         words_of([program]),
         weight_image(encoding, entry.weights, tile),

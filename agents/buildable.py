@@ -252,7 +252,7 @@ def _alone(datapath: Datapath) -> Iterator[Datapath]:
     """Yields one engine for all layers, with the units of all, by columns and by frames; activations two planes a word."""
     widest = max(datapath.engines, key=lambda e: e.units * e.dk)
     bit_macs = sum(e.bit_macs_per_cycle for e in datapath.engines)
-    acc, levels = max(e.acc_bits for e in datapath.engines), max(e.levels for e in datapath.engines)
+    acc, coded = max(e.acc_bits for e in datapath.engines), max(datapath.engines, key=lambda e: e.levels)
     sums = max(e.sum_bits for e in datapath.engines)
     for lanes, dn in ((LaneMode.COLUMN, 14), (LaneMode.BATCH, 8)):
         for pa in (1, 2):
@@ -267,7 +267,8 @@ def _alone(datapath: Datapath) -> Iterator[Datapath]:
                 planes_per_word=(pa,),
                 drain_lanes=1,
                 acc_bits=acc,
-                levels=levels,
+                levels=coded.levels,
+                requant=coded.requant,
                 sum_bits=sums,
             )
             yield Datapath(

@@ -30,7 +30,7 @@ from foldwright.accel.calibrate import (
     row_of_json,
     row_to_json,
 )
-from foldwright.accel.datapath import Arithmetic, Engine, EngineKind, LaneMode
+from foldwright.accel.datapath import Arithmetic, Engine, EngineKind, LaneMode, Requant
 from foldwright.accel.synthesis import CellCounts
 from foldwright.envs.allocation.space import WIDTHS
 
@@ -48,6 +48,13 @@ WORDS = ("weight.bits", "map.bits")
 TARGETS = (("xc7", "xc7"), ("generic", "xc7"), ("generic", "ecp5"))
 
 AND, BATCH = Arithmetic.AND, LaneMode.BATCH
+SCALED = tuple(
+    Engine(dm, 64, 4, requant=Requant.SCALE_SHIFT, acc_bits=acc, levels=levels, drain_lanes=lanes, threshold_words=words)
+    for dm, acc, levels, lanes, words in (
+        (8, 12, 3, 1, 64), (8, 16, 3, 1, 32), (8, 16, 3, 2, 64), (8, 16, 15, 1, 64), (4, 20, 255, 1, 64), (8, 14, 1, 1, 128),
+        (4, 16, 3, 1, 256), (8, 25, 7, 2, 64), (8, 16, 3, 1, 8), (8, 16, 3, 1, 96),
+    )
+)  # fmt: skip
 RGB: dict[str, Any] = {"window_bits": 216, "line_bits": 24, "line_words": 512}
 """A window of 3x3 taps of three 8-bit channels."""
 
@@ -84,6 +91,7 @@ XC7 = {
         Engine(8, 64, 4, acc_bits=16, levels=3, threshold_words=128),
         Engine(8, 64, 4, acc_bits=14, levels=1, threshold_words=256),
     ),
+    "scale": SCALED,
     "control": (
         Engine(8, 64, 4),
         Engine(8, 64, 16),
@@ -144,6 +152,7 @@ GENERIC = {
         Engine(8, 64, 8, acc_bits=16, levels=3, drain_lanes=2),
         Engine(4, 64, 4, acc_bits=14, levels=1, threshold_words=256),
     ),
+    "scale": SCALED,
     "control": (
         Engine(8, 64, 4),
         Engine(8, 64, 16),

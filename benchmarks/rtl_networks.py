@@ -34,7 +34,7 @@ from foldwright.accel.cosim.build import BuildParams, Simulator, Speed, build_si
 from foldwright.accel.cosim.compare import LayerComparison, compare_layers
 from foldwright.accel.cosim.cycles import CycleReport, cycle_report
 from foldwright.accel.cosim.frames import FramesRun, run_frames
-from foldwright.accel.datapath import Datapath, Engine, EngineKind, LaneMode
+from foldwright.accel.datapath import Datapath, Engine, EngineKind, LaneMode, Requant
 from foldwright.accel.export.design import TOP, accelerator_rtlil, verilog_of
 from foldwright.accel.export.package import Package, package
 from foldwright.accel.layout import lay_out
@@ -111,6 +111,15 @@ def _cnv_two_bits(first_rows: int, acc_bits: int) -> Datapath:
     return Datapath((first, rest), (0, *[1] * 8), batch_frames=5)
 
 
+def scaled(datapath: Datapath) -> Datapath:
+    """Returns a datapath whose engines scale and shift, with accumulators that hold every value as a signed number."""
+    engines = (
+        replace(e, requant=Requant.SCALE_SHIFT, acc_bits=e.acc_bits + 2) if e.levels else e
+        for e in datapath.engines
+    )
+    return replace(datapath, engines=tuple(engines))
+
+
 DOREFA = Datapath(
     (Engine(18, 72, 18, planes_per_word=(2,), levels=3, acc_bits=15),), (0,) * 4, batch_frames=1
 )
@@ -128,6 +137,7 @@ class Setting:
     image_tile_rows: int
     frames: int
     streams: Mapping[int, int] = field(default_factory=dict)
+    requant: str = "thresholds"
 
     def path(self, name: str) -> Path:
         """Returns the network's file, by the run's name."""
@@ -153,6 +163,7 @@ RUNS = {
     "dorefanet_w1a2_offload": Setting(SHARED, DOREFA, 9, 4),
     "digits_w1a2:streamed": Setting(OWN, DIGITS, 0, 40, dict.fromkeys(range(4), 1)),
     "cnv_w1a1_cifar10:streamed": Setting(SHARED, _cnv(14, 13, 1), 6, 45, {4: 2, 5: 2, 6: 4, 7: 4}),
+    "digits_w1a2:scaled": Setting(OWN, scaled(DIGITS), 0, 40, requant="scale_shift"),
     "dorefanet_w1a2_offload:streamed": Setting(SHARED, DOREFA, 9, 4, {1: 4, 2: 4, 3: 4}),
 }
 """By the name of the network's file, `:` and how it differs."""
@@ -197,6 +208,7 @@ class Row:
     simulated_clock_cycles: int
     simulation_cycles_per_second: float
     seconds: Mapping[str, float]
+    level_errors: Mapping[str, int]
 
     @property
     def is_equal(self) -> bool:
@@ -245,7 +257,7 @@ def simulate_network(
 ) -> Row:
     """Builds a network's accelerator, runs frames through it, and compares everything."""
     seconds: dict[str, float] = {}
-    network = load_network(setting.path(name))
+    network = load_network(setting.path(name), setting.requant)
     inputs = inputs_of(setting, setting.path(name).stem, network, frames)
     image = network.encode_image(inputs.frames)
     reference = network.integer_tensors(image)
@@ -347,6 +359,7 @@ def _row(
         simulated_clock_cycles=run.simulation.cycles,
         simulation_cycles_per_second=round(run.simulation.cycles / max(run.simulation.seconds, 1e-6)),
         seconds=dict(seconds),
+        level_errors=network.requant_errors,
     )
 
 
@@ -366,6 +379,11 @@ def _print(row: Row) -> None:
         for c, rate in row.frames_per_second.items()
     )
     print(f"  {'; '.join(rates)}; {row.simulation_cycles_per_second:,.0f} cycles/s, {row.seconds}")
+    if row.level_errors:
+        wrong = ", ".join(f"{name} {count:,}" for name, count in row.level_errors.items())
+        print(
+            f"  levels that scale and shift sets otherwise than thresholds, over all accumulators there are: {wrong}"
+        )
     for layer in row.layers:
         parts = ", ".join(f"{k} {v:,.0f}" for k, v in layer["waterfall"].items() if v)
         print(

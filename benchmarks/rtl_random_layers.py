@@ -34,12 +34,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--layers", type=int, default=1000, help="configurations in all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--variants", nargs="+", choices=[v.name for v in VARIANTS], help="of these only, and no errors"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="compilers at a time")
     parser.add_argument("--cache", type=Path, help="where simulators are kept")
     args = parser.parse_args()
     started, rows = time.monotonic(), []
-    for k, variant in enumerate(VARIANTS):
-        share = args.layers * (k + 1) // len(VARIANTS) - args.layers * k // len(VARIANTS)
+    chosen = [(k, v) for k, v in enumerate(VARIANTS) if not args.variants or v.name in args.variants]
+    for place, (k, variant) in enumerate(chosen):
+        share = args.layers * (place + 1) // len(chosen) - args.layers * place // len(chosen)
         row = _run_variant(
             variant,
             simulator_of(variant, args.cache, args.jobs),
@@ -58,7 +62,7 @@ def main() -> None:
     }
     totals["seconds"] = round(time.monotonic() - started, 1)
     print(totals)
-    errors = _errors(simulator_of(VARIANT, args.cache, args.jobs))
+    errors = [] if args.variants else _errors(simulator_of(VARIANT, args.cache, args.jobs))
     if args.json:
         figures = {"seed": args.seed, "totals": totals, "variants": rows, "errors": errors}
         args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -138,6 +142,7 @@ def _kinds(trial: Trial) -> Counter[str]:
             "averaged behind a residual": layer.averages and layout.residual >= 0,
             "pooled with overlap": overlaps,
             "raw": layer.result is ResultKind.RAW,
+            "scaled and shifted": layer.result is ResultKind.SCALE_SHIFT,
             "adding a residual": layout.residual >= 0,
             "weights streamed": layout.tiling.streams_weights,
             "in tiles": len(layout.order) > 1,

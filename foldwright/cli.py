@@ -78,6 +78,7 @@ def _demo(out: Path) -> None:
     metavar="[PROBLEM=]NAME",
     help="Solver of allocation and tiling, or of one problem.",
 )
+@click.option("--requant", help="thresholds (the default, exact), or scale_shift: in DSP slices, nearly.")
 @click.option("--budget-lut-percent", type=float, help="Share of the part's LUTs to use; 80 if not given.")
 @click.option("--cpu-seconds", type=float, help="CPU time of the searches; 20 if nothing is given.")
 @click.option("--deterministic", type=float, help="Count work instead of time: the same plan always.")

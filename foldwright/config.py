@@ -38,6 +38,7 @@ class OptimizeOptions(BaseModel):
     clock_mhz: Annotated[float, Field(ge=1, le=1000)] = 200.0
     objective: Literal["fps", "lut"] = "fps"
     target_fps: Annotated[float, Field(gt=0)] | None = None
+    requant: Literal["thresholds", "scale_shift"] = "thresholds"
     solver: tuple[str, ...] = ()
     budget_lut_percent: Annotated[float, Field(gt=0, le=100)] = 80.0
     cpu_seconds: Annotated[float, Field(gt=0, le=1e6)] | None = None
@@ -150,6 +151,7 @@ out = "runs/first"          # the folder to write; only a run of the same comman
 clock_mhz = 200             # the clock the accelerator is to run at
 objective = "fps"           # "fps": most frames per second; "lut": fewest LUTs that reach target_fps
 # target_fps = 1000         # frames per second, with objective = "lut"
+requant = "thresholds"      # how accumulators become codes: "thresholds", exact, or "scale_shift", nearly, in DSP slices
 budget_lut_percent = 80     # share of the part's LUTs the accelerator may use; full parts do not route
 
 # How to search. 'foldwright solve --help' lists solvers; a name without a problem is for allocation and

@@ -170,7 +170,7 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
     is_buildable = settings.pop("buildable", False)
     budget = _Budget(options, tell)
     with budget.stage("load"):
-        network = load_network(model)
+        network = load_network(model, options.requant)
     problem = AllocationProblem(
         name=f"allocation/{network.name}-{options.part}",
         workload=network.workload,

@@ -24,7 +24,7 @@ from foldwright.accel.residual_program import ResidualShape
 from foldwright.accel.rtl.accelerator import AcceleratorShape
 from foldwright.accel.rtl.complete import EngineShape
 from foldwright.accel.rtl.memory_side import MemorySideParams
-from foldwright.accel.rtl.residual import ADD_CYCLES
+from foldwright.accel.rtl.residual import code_cycles
 from foldwright.accel.rtl.sequencer import SOURCE_OWN, inbox_source
 from foldwright.accel.rtl.window import WindowShape
 from foldwright.accel.stored_tensors import FROM_LOADER, StoredTensor
@@ -111,7 +111,7 @@ def _roomy_engine(
             for owner in targets
         ),
         store=e == storing,
-        code_cycles=engine.levels.bit_length() + ADD_CYCLES if adds else 0,
+        code_cycles=code_cycles(engine, adds=adds),
         sum_bits=engine.sum_bits,
     )
     inboxes = tuple(inbox_shape(engines, e, filler, room.inbox_words) for filler in fillers[e])

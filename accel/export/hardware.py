@@ -15,7 +15,7 @@ from foldwright.accel.rtl.banks import SHALLOW_WORDS
 from foldwright.accel.rtl.complete import EngineShape, InboxShape
 from foldwright.accel.rtl.memory_side import MemorySideParams
 from foldwright.accel.rtl.program import WORD_BITS
-from foldwright.accel.rtl.residual import ADD_CYCLES
+from foldwright.accel.rtl.residual import code_cycles
 from foldwright.accel.rtl.window import WindowShape
 from foldwright.accel.stored_tensors import FROM_LOADER
 from foldwright.accel.workload import ActKind
@@ -99,7 +99,7 @@ def _engine_shape(layout: AcceleratorLayout, e: int) -> EngineShape:
         pool_words=0,
         targets=tuple(_target(layout, e, owner) for owner in targets),
         store=layout.layers[-1].engine == e,
-        code_cycles=engine.levels.bit_length() + ADD_CYCLES if layout.residual_bits(e) else 0,
+        code_cycles=code_cycles(engine, adds=layout.residual_bits(e) > 0),
     )
     pool_words = max(int(engine.sum_bits > 0), *(row_memory_words(layout, x, writer) for x in layers))
     writer = replace(writer, pool_words=pool_words, sum_bits=engine.sum_bits)

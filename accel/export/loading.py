@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from foldwright.accel.datapath import LaneMode
-from foldwright.accel.encoding import fold_thresholds
 from foldwright.accel.export.dram import packed_words, pixel_bytes
 from foldwright.accel.export.executor import ROUNDS_OF_PROGRAM, RunTile, Tokens, idle_code_of
 from foldwright.accel.export.loads import Load, image_loads, load_order
@@ -31,6 +30,7 @@ from foldwright.accel.rtl.loader_program import (
     wait_for,
 )
 from foldwright.accel.rtl.program import WORD_BITS, threshold_bits
+from foldwright.accel.scaling import result_words
 
 __all__ = ["Section", "constants_of", "image_frame_bytes", "loading_words"]
 
@@ -98,7 +98,7 @@ def _images(layout: AcceleratorLayout, engine: int) -> tuple[list[int], list[int
             thresholds += [0] * len(blocks)
             continue
         idle_code = idle_code_of(layout, layer)
-        thresholds += fold_thresholds(entry, encoding).words(encoding.engine, blocks, idle_code)
+        thresholds += result_words(entry, encoding, blocks, idle_code)
     return weights, thresholds
 
 

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from foldwright.accel.datapath import Datapath, Engine, LaneMode
-from foldwright.accel.encoding import Encoding, fold_thresholds
+from foldwright.accel.encoding import Encoding
 from foldwright.accel.export.design import design_file
 from foldwright.accel.export.rtlil import engine_text
 from foldwright.accel.images import Tile, block_channels, weight_image
 from foldwright.accel.layers import IntegerLayer
 from foldwright.accel.mapping import M_PA, M_PACKED, map_layers
 from foldwright.accel.network import Network
+from foldwright.accel.scaling import result_words
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.verify import packed_layer
 from foldwright.errors import ConfigError, RunFolderError
@@ -128,9 +129,8 @@ def _memory_images(
             }
         )
         weights += weight_image(encoding, entry.weights, tile)
-        if entry.levels and entry.scale_shift is None:
-            folded = fold_thresholds(entry, encoding)
-            thresholds += folded.words(engine, block_channels(encoding, tile))
+        if entry.levels:
+            thresholds += result_words(entry, encoding, block_channels(encoding, tile))
     images = {"weights": (weights, engine.weight_width_bits)}
     if thresholds:
         images["thresholds"] = (thresholds, max(word.bit_length() for word in thresholds))

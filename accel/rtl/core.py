@@ -1,4 +1,4 @@
-"""The core of an engine: sequencer, weights, aligner, array and threshold search, without feature maps and writer.
+"""The core of an engine: sequencer, weights, aligner, array and result path, without feature maps and writer.
 
 Whoever stands around gives `map_word`, the word that `map_address` names, two cycles after the address (a memory
 and its output register), and says with `results_busy` when the results of a tile are still on their way.
@@ -15,18 +15,19 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
-from foldwright.accel.datapath import Engine, LaneMode
+from foldwright.accel.datapath import Engine, LaneMode, Requant
 from foldwright.accel.rtl.aligner import Aligner
 from foldwright.accel.rtl.array import UnitArray, delayed, unit_latency
 from foldwright.accel.rtl.banks import WideMemory
 from foldwright.accel.rtl.dsp import DspUnit
 from foldwright.accel.rtl.loops import address_bits
-from foldwright.accel.rtl.program import WORD_BITS, code_bits, threshold_bits
+from foldwright.accel.rtl.program import WORD_BITS, code_bits, result_cycles, threshold_bits
 from foldwright.accel.rtl.result import ResultPath
+from foldwright.accel.rtl.scale import ScalePath
 from foldwright.accel.rtl.sequencer import FRONT_STAGES, Sequencer, residual_ports
 from foldwright.accel.rtl.unit import Unit
 
-__all__ = ["HOLD_BITS", "PROGRAM_WORDS", "EngineCore", "latency_cycles"]
+__all__ = ["HOLD_BITS", "PROGRAM_WORDS", "EngineCore", "latency_cycles", "new_result_path"]
 
 BLOCK_RAM_PORT_BITS = 72
 """Width of a RAMB36E1 in simple dual-port mode (UG473)."""
@@ -43,14 +44,19 @@ _SHARED = (
 
 def latency_cycles(engine: Engine, technology: str = "generic") -> int:
     """Returns the cycles from a block's last loop state to its first lanes' codes at the port."""
-    return FRONT_STAGES + unit_latency(engine, technology) + _LOAD + code_bits(engine.levels)
+    return FRONT_STAGES + unit_latency(engine, technology) + _LOAD + result_cycles(engine)
+
+
+def new_result_path(engine: Engine, technology: str) -> ResultPath | ScalePath:
+    """Returns what makes codes of an engine's accumulators; the engine must have some levels."""
+    return ScalePath(engine) if engine.requant is Requant.SCALE_SHIFT else ResultPath(engine, technology)
 
 
 class EngineCore(Component):  # type: ignore[misc,unused-ignore]
     """See the module's text.
 
     `block_latency` is the number of cycles from the last loop state of a block to its first accumulators at
-    `raw`, `stages` what the codes need behind them.
+    `raw`, `stages` what the codes, `code_bits` wide each, need behind them.
     """
 
     def __init__(
@@ -77,10 +83,10 @@ class EngineCore(Component):  # type: ignore[misc,unused-ignore]
         reach = 1 if engine.lanes is LaneMode.BATCH else reach
         self._array = UnitArray(engine, technology, unit_module)
         self._aligner = Aligner(engine.dn, engine.dk, reach, technology)
-        self._result = ResultPath(engine, technology) if engine.levels else None
+        self._result = new_result_path(engine, technology) if engine.levels else None
         self._sequencer = Sequencer(engine, program_words, extra_widths, inboxes=inboxes, residual=residual)
         self._passed = (*_SHARED, *(residual_ports(engine) if residual else ()))
-        self.stages = code_bits(engine.levels)
+        self.stages, self.code_bits = result_cycles(engine), code_bits(engine.levels)
         self.block_latency = FRONT_STAGES + self._array.latency
         self.drain_cycles = self._array.drain_cycles
         e, lanes = engine, engine.drain_lanes * engine.dm
@@ -93,7 +99,7 @@ class EngineCore(Component):  # type: ignore[misc,unused-ignore]
             "valid": Out(1),
             "block": Out(block),
             "lane_group": Out(group),
-            "codes": Out(lanes * self.stages),
+            "codes": Out(lanes * self.code_bits),
         }
         members = self._sequencer.signature.members
         super().__init__(
@@ -202,7 +208,7 @@ class EngineCore(Component):  # type: ignore[misc,unused-ignore]
         if self._result is not None:
             self._search(m, self._result, block)
 
-    def _search(self, m: Module, result: ResultPath, block: Signal) -> None:
+    def _search(self, m: Module, result: ResultPath | ScalePath, block: Signal) -> None:
         m.submodules.result = result
         m.d.comb += [
             result.accs.eq(self._array.results),

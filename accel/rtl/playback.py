@@ -105,7 +105,7 @@ class _Player:
         times = np.array([cycle for cycle, _, _ in first], dtype=np.int64)
         return Playback(
             raw=self._unpacked([word for _, _, word in self.raw], e.acc_bits),
-            codes=self._unpacked(self.codes, dut.stages),
+            codes=self._unpacked(self.codes, dut.core.code_bits),
             channel_blocks=np.array([block for _, block, _ in first], dtype=np.int64),
             first_cycle=int(times[0]),
             intervals=np.diff(times),

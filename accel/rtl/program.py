@@ -34,7 +34,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from foldwright.accel.datapath import Engine
+from foldwright.accel.datapath import Engine, Requant
+from foldwright.accel.scale_words import SCALE_CYCLES, scale_bits
 
 __all__ = [
     "DATA_BITS",
@@ -52,6 +53,7 @@ __all__ = [
     "Step",
     "TileProgram",
     "code_bits",
+    "result_cycles",
     "slot_words",
     "step_words",
     "text_of",
@@ -78,8 +80,17 @@ def code_bits(levels: int) -> int:
     return levels.bit_length()
 
 
+def result_cycles(engine: Engine) -> int:
+    """Returns the cycles from an engine's accumulators to their codes, 0 where they leave raw."""
+    if engine.requant is Requant.SCALE_SHIFT and engine.levels:
+        return SCALE_CYCLES
+    return code_bits(engine.levels)
+
+
 def threshold_bits(engine: Engine) -> int:
-    """Returns the width of one channel in a threshold word: 2^A - 1 thresholds and the flip bit."""
+    """Returns the width of one channel in a threshold word: 2^A - 1 thresholds and the flip bit, or what scales it."""
+    if engine.requant is Requant.SCALE_SHIFT:
+        return scale_bits(engine)
     return ((1 << code_bits(engine.levels)) - 1) * engine.acc_bits + 1
 
 

@@ -16,13 +16,15 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
+from foldwright.accel.datapath import Engine
 from foldwright.accel.residual_program import ResidualShape
 from foldwright.accel.rtl.array import delayed
 from foldwright.accel.rtl.banks import WideMemory
 from foldwright.accel.rtl.loops import accumulate, address_bits
+from foldwright.accel.rtl.program import result_cycles
 from foldwright.accel.rtl.sequencer import LOOP_ENDS
 
-__all__ = ["ADD_CYCLES", "Residual", "entries_needed", "residual_layout"]
+__all__ = ["ADD_CYCLES", "Residual", "code_cycles", "entries_needed", "residual_layout"]
 
 ADD_CYCLES = 1
 """How much later sums leave than the codes that come."""
@@ -48,6 +50,12 @@ def residual_layout(shape: ResidualShape) -> data.StructLayout:
     return data.StructLayout(widths)
 
 
+def code_cycles(engine: Engine, *, adds: bool) -> int:
+    """Returns `WriterShape.code_cycles`: of codes, or of sums where the engine adds residuals."""
+    cycles = result_cycles(engine) + (ADD_CYCLES if adds else 0)
+    return 0 if cycles == engine.levels.bit_length() else cycles
+
+
 def entries_needed(latency: int) -> int:
     """Returns for how many blocks residuals must be kept, a power of two.
 
@@ -67,7 +75,7 @@ class Residual(Component):  # type: ignore[misc,unused-ignore]
     def __init__(self, shape: ResidualShape, stages: int, latency: int) -> None:
         """
         Args:
-            stages: of the search for codes.
+            stages: cycles from accumulators to codes.
             latency: cycles from a block's last loop state to its first codes.
         """
         self.shape, self.stages = shape, stages
@@ -89,7 +97,7 @@ class Residual(Component):  # type: ignore[misc,unused-ignore]
                 "raw_valid": In(1),
                 "raw_lane_group": In(max(1, (self._groups - 1).bit_length())),
                 "valid": In(1),
-                "codes": In(lanes * stages),
+                "codes": In(lanes * e.levels.bit_length()),
                 "valid_out": Out(1),
                 "codes_out": Out(lanes * shape.sum_bits),
             }
@@ -212,7 +220,7 @@ class Residual(Component):  # type: ignore[misc,unused-ignore]
         return picked
 
     def _add(self, m: Module, f: Any, picked: Signal) -> None:
-        shape, e, stages = self.shape, self.shape.engine, self.stages
+        shape, e, bits = self.shape, self.shape.engine, self.shape.engine.levels.bit_length()
         size = e.dm * shape.word_planes
         for place in range(e.drain_lanes * e.dm):
             lane, row = divmod(place, e.dm)
@@ -224,7 +232,7 @@ class Residual(Component):  # type: ignore[misc,unused-ignore]
                 )
             code = _chosen(f.planes, options) if len(options) > 1 else options[0]
             added = Mux(f.add, (code & f.code_mask) ^ f.sign_bit, 0)
-            total = self.codes[place * stages : (place + 1) * stages] + added
+            total = self.codes[place * bits : (place + 1) * bits] + added
             m.d.sync += self.codes_out[place * shape.sum_bits : (place + 1) * shape.sum_bits].eq(total)
         m.d.sync += self.valid_out.eq(self.valid)
 

@@ -10,7 +10,7 @@ cost nothing, as long as accumulators and thresholds of a channel span less than
 channel's `flip` bit is set all bits of the code are inverted (falling channels).
 
 A threshold word holds, channel by channel, the 2^A - 1 thresholds ascending and the flip bit on top.
-What it leaves out: pooling, scale and shift, the residual add, packing of codes into words.
+What it leaves out: pooling, scale and shift (`rtl.scale`), the residual add, packing of codes into words.
 """
 
 from __future__ import annotations

@@ -7,15 +7,15 @@ from typing import Any
 from foldwright.accel.datapath import Engine, LaneMode
 from foldwright.accel.rtl.aligner import Aligner
 from foldwright.accel.rtl.array import UnitArray, new_unit
+from foldwright.accel.rtl.core import new_result_path
 from foldwright.accel.rtl.engine import PlanesEngine
-from foldwright.accel.rtl.result import ResultPath
 from foldwright.accel.rtl.sequencer import Sequencer
 
 __all__ = ["synthesis_tops"]
 
 
 def synthesis_tops(engine: Engine, technology: str, *, reach: int = 3) -> dict[str, Any]:
-    """Returns fresh components, each ready for `amaranth.back.rtlil.convert`; `result` only with thresholds.
+    """Returns fresh components, each ready for `amaranth.back.rtlil.convert`; `result` only with levels.
 
     Large arrays and engines convert much faster through `foldwright.accel.export.rtlil`.
     """
@@ -27,4 +27,4 @@ def synthesis_tops(engine: Engine, technology: str, *, reach: int = 3) -> dict[s
         "sequencer": Sequencer(engine),
         "engine": PlanesEngine(engine, technology, reach=reach),
     }
-    return tops | ({"result": ResultPath(engine, technology)} if engine.levels else {})
+    return tops | ({"result": new_result_path(engine, technology)} if engine.levels else {})

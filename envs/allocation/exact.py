@@ -42,6 +42,7 @@ from foldwright.accel.tables import (
     E_DRAIN,
     E_LEVELS,
     E_PA_MASK,
+    E_SCALES,
     E_SUM,
     E_WINDOW,
     ENGINE_FIELDS,
@@ -56,13 +57,14 @@ from foldwright.accel.tables import (
     L_OUT_W,
     L_PARTS,
     L_RAW,
+    L_SCALES,
     L_SUM_BITS,
     L_W_KIND,
     W_SIGNED,
 )
 from foldwright.envs.allocation import space
 from foldwright.envs.allocation.memory_bound import compulsory_bits
-from foldwright.envs.allocation.score import MILLI, fits_choices, is_resident
+from foldwright.envs.allocation.score import MILLI, N_DSP, N_LUT, fits_choices, is_resident
 from foldwright.envs.allocation.space import (
     BATCHES,
     COUNTS,
@@ -88,6 +90,7 @@ __all__ = [
     "fastest",
     "frontier",
     "least_luts",
+    "least_multipliers",
     "lower_drains",
     "luts_of",
     "pack_engine",
@@ -195,7 +198,7 @@ def widths_of(layers: IntArray, mask: int, window_bits: int) -> IntArray:
 
 @njit(cache=True)
 def frontier(
-    layers: IntArray, lut_terms: IntArray, lut_budget: int, batch: int, is_batch: int, is_and: int,
+    layers: IntArray, lut_terms: IntArray, lut_budget: int, dsp_budget: int, batch: int, is_batch: int, is_and: int,
     best: IntArray, config: IntArray,
 ) -> int:  # fmt: skip
     """Enumerates all engines with one kind of lanes and of arithmetic and returns how many there are.
@@ -214,7 +217,7 @@ def frontier(
     mappings = np.zeros((n, MAPPING_FIELDS), dtype=np.int64)
     saving, reads = np.zeros((n, 2), dtype=np.int64), first_reads(layers)
     memo = np.zeros((_MEMO, 2), dtype=np.int64)
-    row[E_BATCH], row[E_AND], row[E_LEVELS] = is_batch, is_and, 1
+    row[E_BATCH], row[E_AND], row[E_LEVELS], row[E_SCALES] = is_batch, is_and, 1, layers[:, L_SCALES].max()
     heights = distinct(layers, COUNTS, L_OUT_C, 1)
     marks = window_lanes(layers)
     marks[distinct(layers, COUNTS, L_OUT_W, 0)] = 1
@@ -253,6 +256,7 @@ def frontier(
                                 needs,
                                 lut_terms,
                                 lut_budget,
+                                dsp_budget,
                                 batch,
                                 code,
                                 best,
@@ -292,7 +296,8 @@ def pack_engine(dm: int, dk: int, dn: int, drain: int, planes: int, window: int,
 @njit(cache=True)
 def _update(
     layers: IntArray, row: IntArray, mappings: IntArray, saving: IntArray, reads: IntArray, needs: IntArray,
-    lut_terms: IntArray, lut_budget: int, batch: int, code: int, best: IntArray, config: IntArray, memo: IntArray,
+    lut_terms: IntArray, lut_budget: int, dsp_budget: int, batch: int, code: int, best: IntArray, config: IntArray,
+    memo: IntArray,
 ) -> bool:  # fmt: skip
     """Enters one engine for every run of layers; returns whether it fits the budget for any.
 
@@ -315,7 +320,7 @@ def _update(
             if stores or wider or needs[j, 0] > acc or needs[j, 1] > levels or (words + 63) // 64 > depth:
                 acc, levels, depth = max(acc, needs[j, 0]), max(levels, needs[j, 1]), (words + 63) // 64
                 lut = luts_of(row, acc, levels, depth, stores, lut_terms, memo)
-            if lut > lut_budget:
+            if lut > lut_budget or least_multipliers(row, levels) > dsp_budget:
                 break
             any_fits = True
             if signed != row[E_AND]:
@@ -324,6 +329,12 @@ def _update(
             if value < best[i, j + 1, lut // BUCKET_LUTS]:
                 best[i, j + 1, lut // BUCKET_LUTS], config[i, j + 1, lut // BUCKET_LUTS] = value, code
     return any_fits
+
+
+@njit(cache=True)
+def least_multipliers(row: IntArray, levels: int) -> int:
+    """Returns the fewest DSP slices of an engine that makes codes up to `levels`: one for each channel and lane of a beat."""
+    return row[E_DM] * row[E_DRAIN] if row[E_SCALES] and levels > 0 else 0
 
 
 @njit(cache=True)
@@ -408,7 +419,7 @@ class FrontierSearch:
     def __init__(self, problem: AllocationProblem) -> None:
         self._problem = problem
         self._layers, _, self._lut_terms, _, limits = problem.tables
-        self._budget = int(limits[2])
+        self._budget, self._dsp_budget = int(limits[N_LUT]), int(limits[N_DSP])
         self._frontiers: dict[int, tuple[IntArray, IntArray]] = {}
         self._columns: tuple[IntArray, IntArray] | None = None
         self._chains: list[_Chain] | None = None
@@ -434,7 +445,15 @@ class FrontierSearch:
     def _enumerate(self, batch: int, is_batch: int, best: IntArray, config: IntArray) -> None:
         for is_and in sorted({int(kind == W_SIGNED) for kind in self._layers[:, L_W_KIND]}):
             self.engines_counted += frontier(
-                self._layers, self._lut_terms, self._budget, batch, is_batch, is_and, best, config
+                self._layers,
+                self._lut_terms,
+                self._budget,
+                self._dsp_budget,
+                batch,
+                is_batch,
+                is_and,
+                best,
+                config,
             )
 
     def _column_frontier(self) -> tuple[IntArray, IntArray]:
@@ -573,7 +592,7 @@ class FrontierSearch:
 def _load_kernels(layers: IntArray, lut_terms: IntArray) -> None:
     """Compiles the kernels of the frontiers, or takes them from the cache, by a network of one layer without a budget."""
     best, config = np.full((1, 2, 1), _FAR, dtype=np.int64), np.full((1, 2, 1), -1, dtype=np.int64)
-    frontier(layers[:1], lut_terms, 0, 1, 0, 0, best, config)
+    frontier(layers[:1], lut_terms, 0, 0, 1, 0, 0, best, config)
     close_frontier(best, config)
     fastest(best, np.array([0, 1], dtype=np.int64))
 

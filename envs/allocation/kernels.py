@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.cost import COST_FIELDS, LOADER_BRAM36, sum_of_terms
+from foldwright.accel.cost import COST_FIELDS, LOADER_BRAM36, multiplier_slices, sum_of_terms
 from foldwright.accel.mapping import M_CYCLES, M_PA, MAPPING_FIELDS, map_run
 from foldwright.accel.memory import bram36_in_use, engine_reserve, first_fit, live_items, memory_widths
 from foldwright.accel.tables import (
@@ -70,9 +70,11 @@ from foldwright.envs.allocation.outlook import new_survey, open_after, survey
 from foldwright.envs.allocation.score import (
     MILLI,
     N_DRAM_BITS,
+    N_DSP,
     N_FF,
     N_LUT,
     N_MAX_ENGINES,
+    N_OPERAND_BITS,
     N_POOL,
     cost_of_choices,
 )
@@ -131,8 +133,8 @@ LIMIT = 4.0
 _POOL_BLOCK_BITS = 36864.0
 
 # Entries of a part, what an engine takes. PART_RUNS: whether it can run its layers (if not, the two before are 0).
-PART_LUT, PART_FF, PART_BLOCKS, PART_CYCLES, PART_RUNS = range(5)
-_PART = 5
+PART_LUT, PART_FF, PART_BLOCKS, PART_CYCLES, PART_RUNS, PART_DSP = range(6)
+_PART = 6
 # A row of the core's state: cost and estimate of the fallback, then the parts of the engines.
 S_START_COST, S_START_ESTIMATE, S_PARTS = range(3)
 
@@ -269,7 +271,7 @@ def _measure(
     Args:
         engines, parts: a row per engine; those that are measured are written.
     """
-    count, lut, ff = choices[0] + 1, 0, 0
+    count, lut, ff, dsp = choices[0] + 1, 0, 0, 0
     batch = BATCHES[choices[it.limits[N_MAX_ENGINES]]]
     cost_row = np.empty(COST_FIELDS, dtype=np.int64)
     for e in range(len(parts)):
@@ -280,8 +282,9 @@ def _measure(
             build_engine(it.layers, it.limits[N_MAX_ENGINES], choices, assignment, e, engines[e], cost_row)
             parts[e, PART_LUT] = sum_of_terms(cost_row, it.lut_terms)
             parts[e, PART_FF] = sum_of_terms(cost_row, it.ff_terms)
-        lut, ff = lut + parts[e, PART_LUT], ff + parts[e, PART_FF]
-    if lut > it.limits[N_LUT] or ff > it.limits[N_FF]:
+            parts[e, PART_DSP] = multiplier_slices(cost_row, it.limits[N_OPERAND_BITS])
+        lut, ff, dsp = lut + parts[e, PART_LUT], ff + parts[e, PART_FF], dsp + parts[e, PART_DSP]
+    if lut > it.limits[N_LUT] or ff > it.limits[N_FF] or dsp > it.limits[N_DSP]:
         return Total(False, lut, ff, 0, 0)
     blocks, cycles, runs = LOADER_BRAM36, 0, True
     for e in range(count):

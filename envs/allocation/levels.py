@@ -45,6 +45,7 @@ from foldwright.accel.tables import (
     E_DRAIN,
     E_LEVELS,
     E_PA_MASK,
+    E_SCALES,
     E_SUM,
     E_WINDOW,
     ENGINE_FIELDS,
@@ -55,6 +56,7 @@ from foldwright.accel.tables import (
     L_PAD_L,
     L_PARTS,
     L_RAW,
+    L_SCALES,
     L_SUM_BITS,
     L_SW,
     L_W_KIND,
@@ -63,6 +65,7 @@ from foldwright.accel.tables import (
 from foldwright.envs.allocation.exact import (
     added_cycles,
     distinct,
+    least_multipliers,
     lower_drains,
     luts_of,
     pack_engine,
@@ -80,7 +83,7 @@ from foldwright.envs.allocation.memory_bound import (
     least_block_rams,
     spare_bits,
 )
-from foldwright.envs.allocation.score import MILLI, N_DRAM_BITS, N_LUT, N_POOL
+from foldwright.envs.allocation.score import MILLI, N_DRAM_BITS, N_DSP, N_LUT, N_POOL
 from foldwright.envs.allocation.space import (
     BATCHES,
     COUNTS,
@@ -112,7 +115,7 @@ LEVELS = 64
 _FAR = 1 << 60
 _MEMO = 61
 # Entries of the numbers of an enumeration.
-_LOW, _HIGH, _LUTS, _POOL, _BATCH, _SPARE = range(6)
+_LOW, _HIGH, _LUTS, _POOL, _BATCH, _SPARE, _DSP = range(7)
 
 
 @njit(cache=True)
@@ -174,7 +177,7 @@ def enter_shapes(
     words = np.zeros((n, LAYER_WORDS), dtype=np.int64)
     memo = np.zeros((_MEMO, 2), dtype=np.int64)
     saving, reads = np.zeros((n, 2), dtype=np.int64), first_reads(layers)
-    row[E_BATCH], row[E_AND], row[E_LEVELS] = is_batch, is_and, 1
+    row[E_BATCH], row[E_AND], row[E_LEVELS], row[E_SCALES] = is_batch, is_and, 1, layers[:, L_SCALES].max()
     for c in range(len(columns)):
         planes, a_dk, a_dn, window = columns[c]
         row[E_PA_MASK], row[E_DK], row[E_DN] = PLANES[planes], WIDTHS[a_dk], COUNTS[a_dn]
@@ -248,7 +251,7 @@ def _enter(
             if stores or wider or needs[j, 0] > acc or needs[j, 1] > most or (blocks + 63) // 64 > depth:
                 acc, most, depth = max(acc, needs[j, 0]), max(most, needs[j, 1]), (blocks + 63) // 64
                 lut = luts_of(row, acc, most, depth, stores, lut_terms, memo)
-            if lut > numbers[_LUTS]:
+            if lut > numbers[_LUTS] or least_multipliers(row, most) > numbers[_DSP]:
                 break
             # No run from here to a later layer takes fewer LUTs, nor does a larger engine; a larger one may get further.
             any_fits = any_fits or lut <= caps[i, j + 1 : end + 1].max()
@@ -350,7 +353,8 @@ class LevelTables:
     def _numbers(self, batch: int) -> IntArray:
         limits = self._limits
         spare = spare_bits(self._layers, self.high, batch, limits[N_DRAM_BITS])
-        return np.array([self.low, self.high, limits[N_LUT], limits[N_POOL], batch, spare], dtype=np.int64)
+        numbers = [self.low, self.high, limits[N_LUT], limits[N_POOL], batch, spare, limits[N_DSP]]
+        return np.array(numbers, dtype=np.int64)
 
     def table(self, batch_index: int) -> tuple[IntArray, IntArray]:
         """Returns (fewest LUTs, engines) for a number of frames per round; see `enter_shapes`."""

@@ -2,7 +2,8 @@
 
 See `foldwright.envs.allocation.space` for the decisions and `score` for the cost: thousandths of a cycle per frame in
 steady state, by the simulator. The pool of block RAMs is the part's less what programs and results on their way to DRAM
-take; a design must fit in LUTs (a percentage of the part's), flip-flops and block RAMs. The fallback is one 1x8x1 engine.
+take; a design must fit in LUTs (a percentage of the part's), flip-flops, DSP slices and block RAMs. The fallback is one 1x8x1
+engine.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from foldwright.accel.cost import (
     cost,
     cost_rows,
     geometry_table,
+    operand_bits,
     reserve_bram36,
 )
-from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode, Requant
 from foldwright.accel.memory import store_words
 from foldwright.accel.tables import engine_table, layer_table
-from foldwright.accel.workload import Workload
+from foldwright.accel.workload import ResultKind, Workload
 from foldwright.envs.allocation import space
 from foldwright.envs.allocation.score import cost_of_choices, fits_choices, score
 from foldwright.envs.problem import INFEASIBLE, Bound, Choices, Cost
@@ -83,6 +85,12 @@ class AllocationProblem:
         ]
         if wrong:
             raise ConfigError(f"allocation {self.name!r}: " + "; ".join(wrong))
+        kinds = sorted({x.result.value for x in self.workload.layers if x.result is not ResultKind.RAW})
+        if len(kinds) > 1:
+            raise ConfigError(
+                f"allocation {self.name!r}: layers make results by {' and '.join(kinds)}; lower the whole network "
+                "with one requant"
+            )
         if not fits_choices.py_func(*self.tables, self.fallback):
             need = cost(self.decode(self.fallback).datapath, self._part, self.technology)
             raise InfeasibleError(
@@ -112,8 +120,12 @@ class AllocationProblem:
         c = self._coefficients
         lut, ff = self.lut_budget - c.fixed_lut, self._part.budget.ff - c.fixed_ff
         limits = np.array(
-            [self.dram_bits_per_cycle, self._part.budget.bram36, lut, ff, self.max_engines], dtype=np.int64
-        )
+            [
+                self.dram_bits_per_cycle, self._part.budget.bram36, lut, ff, self.max_engines,
+                self._part.budget.dsp, operand_bits(self._part),
+            ],
+            dtype=np.int64,
+        )  # fmt: skip
         return layer_table(self.workload), geometry_table(self._part.block_ram), c.lut, c.ff, limits
 
     @cached_property
@@ -191,6 +203,7 @@ class AllocationProblem:
                 levels=int(row[8]),
                 threshold_words=int(row[10]),
                 sum_bits=int(e[11]),
+                requant=Requant.SCALE_SHIFT if row[14] else Requant.THRESHOLDS,
             )
             for e, row in zip(engines, rows, strict=True)
         )
@@ -253,7 +266,8 @@ class AllocationProblem:
         if value < 0:
             raise IllegalSolutionError(
                 f"allocation {self.name!r}: does not fit: {used.lut} of {self.lut_budget} LUTs, {used.ff} of "
-                f"{self._part.budget.ff} flip-flops, or not in {self.pool_bram36(datapath)} block RAMs"
+                f"{self._part.budget.ff} flip-flops, {used.dsp} of {self._part.budget.dsp} DSP slices, or not "
+                f"in {self.pool_bram36(datapath)} block RAMs"
             )
         return Cost(value, self.unit, {"lut": used.lut, "ff": used.ff})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.cost import sum_of_terms
+from foldwright.accel.cost import multiplier_slices, sum_of_terms
 from foldwright.accel.evaluate import DECISIONS, bram36_of_choices, cycles_of_choices
 from foldwright.accel.mapping import M_PA, ceil_div, map_layers
 from foldwright.accel.memory import memory_widths, reserve
@@ -24,17 +24,18 @@ IntArray = npt.NDArray[np.int64]
 MILLI = 1000
 NOT_FEASIBLE = -1
 # Entries of `limits`.
-N_DRAM_BITS, N_POOL, N_LUT, N_FF, N_MAX_ENGINES = range(5)
+N_DRAM_BITS, N_POOL, N_LUT, N_FF, N_MAX_ENGINES, N_DSP, N_OPERAND_BITS = range(7)
 
 
 @njit(cache=True)
 def logic_fits(rows: IntArray, lut_terms: IntArray, ff_terms: IntArray, limits: IntArray) -> bool:
-    """Whether LUTs and flip-flops of all engines fit; the limits have the fixed share taken off."""
-    lut, ff = 0, 0
+    """Whether LUTs, flip-flops and multipliers of all engines fit; the limits have the fixed share taken off."""
+    lut, ff, dsp = 0, 0, 0
     for e in range(len(rows)):
         lut += sum_of_terms(rows[e], lut_terms)
         ff += sum_of_terms(rows[e], ff_terms)
-    return lut <= limits[N_LUT] and ff <= limits[N_FF]
+        dsp += multiplier_slices(rows[e], limits[N_OPERAND_BITS])
+    return lut <= limits[N_LUT] and ff <= limits[N_FF] and dsp <= limits[N_DSP]
 
 
 @njit(cache=True)

@@ -3,7 +3,8 @@
 Decisions, in order: number of engines; how many layers beyond one each but the last runs; frames per round; then per
 engine lanes, planes per word, tap-packing window, `dm`, `dk`, `dn`, drain lanes. Layers stay in their order, so each
 engine runs a contiguous run of them. The rest follows: an engine is AND only if a layer's weights need it, accumulators
-are as wide as the widest layer's, thresholds as many as the largest result needs.
+are as wide as the widest layer's, thresholds as many as the largest result needs. It scales and shifts where its layers do;
+those of a network all do, or none.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from foldwright.accel.cost import (
     C_DRAIN,
     C_LEVELS,
     C_PA_MASK,
+    C_SCALES,
     C_STORES,
     C_SUM,
     C_THRESHOLD_WORDS,
@@ -38,6 +40,7 @@ from foldwright.accel.tables import (
     E_DRAIN,
     E_LEVELS,
     E_PA_MASK,
+    E_SCALES,
     E_SUM,
     E_WINDOW,
     ENGINE_FIELDS,
@@ -52,6 +55,7 @@ from foldwright.accel.tables import (
     L_OUT_C,
     L_PARTS,
     L_RAW,
+    L_SCALES,
     L_SUM_BITS,
     L_W_KIND,
     W_SIGNED,
@@ -124,6 +128,7 @@ A_LANES, A_PLANES, A_WINDOW, A_DM, A_DK, A_DN, A_DRAIN = range(PER_ENGINE)
 """The order of an engine's decisions. Lanes, planes and window come first: what an extent takes depends on them, so with
 those of the fallback an array that fits in the end might seem too large."""
 _MOST_LEVELS = 15
+_MOST_SCALED_BITS = 8
 
 
 @njit(cache=True)
@@ -229,7 +234,7 @@ def planes_suit(mask: int, dk: int, most_act: int) -> bool:
 
 @njit(cache=True)
 def derive(layers: IntArray, assignment: IntArray, e: int, row: IntArray, cost_row: IntArray) -> None:
-    """Sets an engine's arithmetic, thresholds, accumulators and sums by its layers and writes its cost row."""
+    """Sets an engine's arithmetic, result path, accumulators and sums by its layers and writes its cost row."""
     acc, levels, words, stores, sums = 4, 0, 0, 0, 0
     for i in range(len(layers)):
         if assignment[i] == e and layers[i, L_W_KIND] == W_SIGNED:
@@ -239,6 +244,7 @@ def derive(layers: IntArray, assignment: IntArray, e: int, row: IntArray, cost_r
             acc = max(acc, accumulator_bits(layers[i], row[E_AND]))
             if not layers[i, L_RAW]:
                 levels = max(levels, levels_of(layers[i]))
+                row[E_SCALES] = layers[i, L_SCALES]
             parts = layers[i, L_PARTS]
             words += parts * ceil_div(layers[i, L_OUT_C] // parts, row[E_DM])
             stores, sums = max(stores, layers[i, L_IS_RESULT]), max(sums, layers[i, L_SUM_BITS])
@@ -262,10 +268,13 @@ def fill_cost_row(
     )
     cost_row[C_BATCH], cost_row[C_PA_MASK], cost_row[C_DRAIN] = row[E_BATCH], row[E_PA_MASK], row[E_DRAIN]
     cost_row[C_ACC], cost_row[C_LEVELS], cost_row[C_WINDOW] = acc_bits, levels, row[E_WINDOW]
-    cost_row[C_THRESHOLD_WORDS], cost_row[C_STORES], cost_row[C_SUM] = threshold_words, stores, row[E_SUM]
+    cost_row[C_THRESHOLD_WORDS], cost_row[C_STORES] = threshold_words, stores
+    cost_row[C_SUM], cost_row[C_SCALES] = row[E_SUM], row[E_SCALES]
 
 
 @njit(cache=True)
 def levels_of(layer: IntArray) -> int:
-    """Returns the thresholds per channel of a layer; wide results (scale and shift) count as the most."""
+    """Returns the greatest code of a layer, of thresholds how many there are; wider results than can be count as the most."""
+    if layer[L_SCALES]:
+        return (1 << min(layer[L_CODE_BITS], _MOST_SCALED_BITS)) - 1
     return _MOST_LEVELS if layer[L_CODE_BITS] > 4 else (1 << layer[L_CODE_BITS]) - 1

@@ -208,7 +208,7 @@ def opened_run(folder: Path, model: str | None) -> tuple[RunFolder, Plan, Networ
     placed = open_placed(run, plan)
     if placed is not None:
         placed.check()
-    return run, plan, load_network(model_of(run, plan, model))
+    return run, plan, load_network(model_of(run, plan, model), plan.requant)
 
 
 def verify_table(report: VerifyReport) -> str:

@@ -142,6 +142,7 @@ def summary_of(found: Optimized, options: OptimizeOptions) -> dict[str, Any]:
         "cpu_seconds": {stage: round(seconds, 3) for stage, seconds in found.cpu_seconds.items()},
         "bram36_fixed": reserve_bram36(found.plan.datapath, load_part(found.plan.part)),
         "seed": options.seed,
+        **({"level_errors": found.network.requant_errors} if options.requant != "thresholds" else {}),
         "solvers": {
             "allocation": found.allocation.solver if found.allocation else "exact",
             "tiling": found.tiling.solver,
@@ -195,6 +196,16 @@ def headline(summary: dict[str, Any]) -> list[str]:
         f"{_gap_words(summary)}, {100 * summary['schedule_gap']:.2f} % above that of this datapath ({summary['status']})",
         f"{uses}; {summary['batch']} frames per round, latency {summary['latency_us']:,.1f} us",
         _placed_line(summary["placement"]),
+        *_level_lines(summary.get("level_errors", {})),
+    ]
+
+
+def _level_lines(errors: dict[str, int]) -> list[str]:
+    """Returns what scale and shift costs in accuracy, nothing for thresholds."""
+    if not errors:
+        return []
+    return [
+        f"scale and shift: {sum(errors.values()):,} levels off thresholds, over every accumulator there is"
     ]
 
 

@@ -20,7 +20,7 @@ from foldwright.accel.calibrate import (
     row_of_json,
     row_to_json,
 )
-from foldwright.accel.cost import coefficients_for
+from foldwright.accel.cost import coefficients_for, cost_row, multiplier_slices, operand_bits
 from foldwright.accel.datapath import Engine
 from foldwright.accel.export.hardware import bram36_of_hardware
 from foldwright.accel.synthesis import CellCounts
@@ -128,10 +128,20 @@ def test_block_rams_of_whole_accelerators_are_exact(technology: str, family: str
             assert bram36_of_hardware(hardware, PARTS[family]) == -(-row.counts.half_blocks // 2), row
 
 
-def test_dsp_slices_are_those_of_engines_of_kind_dsp_alone() -> None:
+def test_dsp_slices_are_those_of_engines_of_kind_dsp_and_of_multipliers() -> None:
     for row in table():
-        has_array = row.sample.technology == "xc7" and row.sample.kind in ("array", "accelerator")
-        assert row.counts.dsp == (row.sample.engine.dsp_slices if has_array else 0), row
+        sample, bits = row.sample, operand_bits(PARTS[row.sample.family])
+        has_array = sample.technology == "xc7" and sample.kind in ("array", "accelerator")
+        slices = sample.engine.dsp_slices if has_array else 0
+        assert row.counts.dsp == slices + multiplier_slices(cost_row(sample.engine, stores=True), bits), row
+
+
+@pytest.mark.parametrize(("technology", "family"), TARGETS)
+def test_result_paths_that_scale_lie_within_the_promised_error(technology: str, family: str) -> None:
+    rows = [r for r in of_target(technology, family) if r.sample.kind == "scale"]
+    assert len(rows) >= 10
+    assert max(abs(r.lut_error_percent) for r in rows) <= (3 if family == "xc7" else 11)
+    assert max(abs(r.ff_error_percent) for r in rows) <= 1
 
 
 @pytest.mark.slow

@@ -25,9 +25,10 @@ from foldwright.accel.cost import (
     lut_of_engine,
     reserve_bram36,
 )
-from foldwright.accel.datapath import Arithmetic, Datapath, Engine, EngineKind, LaneMode
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, EngineKind, LaneMode, Requant
+from foldwright.accel.scale_words import scale_bits
 from foldwright.errors import ConfigError
-from foldwright.netlists.part import load_part
+from foldwright.netlists.part import Part, load_part
 
 __all__: list[str] = []
 
@@ -137,6 +138,42 @@ def test_features_of_a_dsp_engine_are_those_found_by_hand() -> None:
     assert engine.dsp_slices == 2 * 2 * 10
     assert cost(one(engine), XC7).dsp == 40
     assert cost(one(engine), XC7, "generic").dsp == 0
+
+
+def test_features_of_an_engine_that_scales_are_those_found_by_hand() -> None:
+    engine = Engine(
+        3, 64, 4, acc_bits=14, levels=5, drain_lanes=2, threshold_words=70, requant=Requant.SCALE_SHIFT
+    )
+    got = features(engine)
+    for term in (
+        "result.acc",
+        "result.choice",
+        "result",
+        "threshold.bits",
+        "threshold.ram64",
+        "threshold.ram16",
+    ):
+        assert got[term] == 0
+    assert (got["scale"], got["scale.code"], got["scale.acc"]) == (6, 18, 6 * 14)
+    # A channel has a multiplier of 18 bits, a bias of 14 + 18 + 3, three steps of a shift, the greatest of 3 bits.
+    assert got["scale.bits"] == 3 * (18 + 35 + 2 + 2 + 2 + 3) == 3 * scale_bits(engine)
+    # Of 70 words the last six are half a RAM for twice the bits: 54 + 105 bits, three of 6, 9.
+    assert got["scale.ram64"] == (18 + 35 + 3 * 2 + 3) + (9 + 18 + 3 * 1 + 2)
+    assert got["scale.ram16"] == (14 + 27 + 3 * 2 + 3) * 5
+    assert got["scale.select"] == got["scale.bits"]
+    assert features(replace(engine, levels=0))["scale"] == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "acc_bits", "slices"), [(XC7, 14, 6), (XC7, 25, 6), (ECP5, 18, 6), (ECP5, 19, 12)]
+)
+def test_multipliers_take_a_slice_for_each_channel_and_lane_of_a_beat(
+    part: Part, acc_bits: int, slices: int
+) -> None:
+    engine = Engine(3, 64, 4, acc_bits=acc_bits, levels=5, drain_lanes=2, requant=Requant.SCALE_SHIFT)
+    assert cost(one(engine), part).dsp == slices
+    assert cost(one(engine), part, "generic").dsp == slices
+    assert cost(one(replace(engine, levels=0)), part).dsp == 0
 
 
 def test_batch_lanes_need_no_aligner_and_one_word_layout_no_multiplexer() -> None:

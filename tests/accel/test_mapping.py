@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from foldwright.accel.cost import COST_FIELDS, cost_row
 from foldwright.accel.datapath import Arithmetic, Engine, LaneMode
 from foldwright.accel.known_workloads import LayerChain, known_workload
 from foldwright.accel.mapping import (
@@ -30,7 +31,7 @@ from foldwright.accel.mapping import (
     weight_planes,
 )
 from foldwright.accel.rtl.popcount import popcount_latency
-from foldwright.accel.tables import E_LEVELS, engine_table, layer_table
+from foldwright.accel.tables import E_LEVELS, ENGINE_FIELDS, LAYER_FIELDS, engine_table, layer_table
 from foldwright.accel.workload import ActKind, WeightKind, Workload
 
 IntArray = npt.NDArray[np.int64]
@@ -57,6 +58,13 @@ def one_layer(
 
 
 BINARY, UNSIGNED = (1, WeightKind.BINARY), (1, ActKind.UNSIGNED)
+
+
+def test_tables_have_the_columns_that_kernels_make_room_for() -> None:
+    engine = Engine(8, 16, 2)
+    assert engine_table([engine]).shape == (1, ENGINE_FIELDS)
+    assert cost_row(engine, stores=True).shape == (COST_FIELDS,)
+    assert layer_table(known_workload("cnv-w1a1")).shape[1] == LAYER_FIELDS
 
 
 def test_a_binary_convolution_by_hand() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foldwright.accel import verify
+from foldwright.accel import scaling, verify
 from foldwright.accel.datapath import Datapath, Engine, EngineKind, LaneMode
 from foldwright.accel.encoding import fold_thresholds
 from foldwright.accel.mapping import M_INTERVAL, map_layers
@@ -87,7 +87,7 @@ def test_a_wrong_threshold_is_found(network: Network, monkeypatch: pytest.Monkey
         folded = right(*args)
         return type(folded)(folded.table + 40, folded.flip)
 
-    monkeypatch.setattr(verify, "fold_thresholds", wrong)
+    monkeypatch.setattr(scaling, "fold_thresholds", wrong)
     with pytest.raises(VerificationError, match="layer 'conv1' on engine 3x36x3: code of frame 0"):
         verify_network(network, Datapath((ENGINE,), (0,) * 4), seed=0, full_size=False)
 

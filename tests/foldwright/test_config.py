@@ -59,6 +59,10 @@ def test_a_solver_counts_for_its_problem_or_for_all() -> None:
         ({"seed": -1}, "f.toml: seed: input should be greater than or equal to 0 (got -1)"),
         ({"seed": 1.5}, "f.toml: seed: input should be a valid integer (got 1.5)"),
         ({"objective": "speed"}, "f.toml: objective: input should be 'fps' or 'lut' (got 'speed')"),
+        (
+            {"requant": "scale"},
+            "f.toml: requant: input should be 'thresholds' or 'scale_shift' (got 'scale')",
+        ),
         ({"budget_lut_percent": 120}, "input should be less than or equal to 100 (got 120)"),
         ({"cpu_seconds": float("nan")}, "f.toml: cpu_seconds: "),
         ({"cpu_seconds": float("inf")}, "f.toml: cpu_seconds: "),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from foldwright import netlists
+from foldwright.accel.datapath import Requant
 from foldwright.accel.plan import Plan
 from foldwright.accel.schedule import Schedule
 from foldwright.agents.registry import get_solver
@@ -28,6 +29,7 @@ from foldwright.netlists.placement import hpwl
 from foldwright.pipeline import _RUNGS, _Budget, _distinct_instances, _race, optimize
 from foldwright.report.fill import report_data
 from foldwright.runs import open_run
+from foldwright.verbs.build_files import opened_run
 from foldwright.verbs.optimize import check_run, headline, open_placed, open_plan, write_report
 
 KEYS = {
@@ -289,3 +291,18 @@ def test_no_layer_is_drawn_above_the_roof(run: Path) -> None:
     for point in roofline.points:
         roof = min(roofline.peak_ops_per_cycle, roofline.dram_bits_per_cycle * point.intensity_ops_per_bit)
         assert 0 < point.ops_per_cycle <= roof * (1 + 1e-9)
+
+
+def test_a_network_that_scales_gets_engines_that_do_and_opens_again(tmp_path: Path) -> None:
+    words = [*WORDS[:4], "--deterministic", "0.05", "--requant", "scale_shift", "--set", "max_engines=1"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    assert main(["check", str(tmp_path / "run")]) == 0
+    _, plan, network = opened_run(tmp_path / "run", None)
+    [engine] = plan.datapath.engines
+    assert (plan.requant, engine.requant, engine.levels) == ("scale_shift", Requant.SCALE_SHIFT, 3)
+    assert plan.utilization().dsp == engine.dm * engine.drain_lanes
+    assert network.workload == plan.workload
+    # Steps of these quantizers are even, so that scale and shift is exact.
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["level_errors"] == {"conv1": 0, "conv2": 0, "conv3": 0}
+    assert summary["utilization"]["dsp"] == {"used": plan.utilization().dsp, "available": 220}
