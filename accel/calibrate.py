@@ -48,7 +48,7 @@ __all__ = [
 
 _Floats = npt.NDArray[np.float64]
 
-_UNIT = ("unit.dk", "unit.acc", "unit", "unit.planes", "unit.registers")
+_UNIT = ("unit.dk", "unit.acc", "unit", "unit.planes", "unit.registers", "unit.plain")
 _ARRAY = (*_UNIT, "shadow.acc", "shadow.select", "dsp.value", "dsp.ends", "dsp.acc", "dsp.skew")
 _ALIGNER = ("aligner.bits", "aligner.lane")
 _RESULT = (
@@ -119,8 +119,10 @@ def features_of_sample(sample: Sample) -> npt.NDArray[np.int64]:
     features = np.ones(len(FITTED_TERMS), dtype=np.int64)
     features_of(cost_row(sample.engine, stores=True), features[:-1])
     contained = [term in TERMS_OF_KIND[sample.kind] for term in FITTED_TERMS]
-    if sample.technology != "xc7":  # plain logic has other counters
-        contained[FITTED_TERMS.index("unit.registers")] = False
+    others = (
+        "unit.plain" if sample.technology == "xc7" else "unit.registers"
+    )  # the registers of the other counters
+    contained[FITTED_TERMS.index(others)] = False
     return np.where(contained, features, 0)
 
 

@@ -6,6 +6,7 @@ The count of LUTs and of flip-flops is a sum of terms, each a coefficient times 
 |---|---|---|
 | unit.dk | dm dn dk | gates and counters of the dot-product units |
 | unit.registers | dm dn registers(dk, planes), engines of planes | pipeline of the counters, from the netlist (7-series) |
+| unit.plain | dm dn registers, engines of planes | pipeline of plain counters, `plain_counters` (generic) |
 | unit.acc | dm dn acc_bits | accumulators |
 | unit | dm dn | final adder and control of a unit |
 | unit.planes | dm dn (pa - 1) bits(dk), several planes_per_word only | segment sums with a selected weight |
@@ -73,6 +74,7 @@ import numpy.typing as npt
 
 from foldwright.accel.datapath import WIDEST_WORD, Arithmetic, Datapath, Engine, EngineKind, LaneMode, Requant
 from foldwright.accel.dsp_shape import cascade_count, skew_bits
+from foldwright.accel.plain_counters import plain_registers
 from foldwright.accel.popcount_registers import REGISTERS
 from foldwright.errors import ConfigError, nearest
 from foldwright.kernels import njit
@@ -129,7 +131,7 @@ TERMS = (
     "select.bits", "weight.bits", "map.bits", "control.lane", "control", "window.bits", "window",
     "writer.word", "writer.code", "writer", "writer.item", "store.bits", "window.registers",
     "dsp.value", "dsp.ends", "dsp.acc", "dsp.skew", "unit.registers", "writer.sum",
-    "scale", "scale.code", "scale.acc", "scale.bits", "scale.ram64", "scale.ram16", "scale.select",
+    "scale", "scale.code", "scale.acc", "scale.bits", "scale.ram64", "scale.ram16", "scale.select", "unit.plain",
 )  # fmt: skip
 """Terms of one engine, in the order of a coefficient array; `fixed` follows once per datapath."""
 
@@ -138,7 +140,7 @@ COMPONENTS = (
 )  # fmt: skip
 _COMPONENT_OF = (
     0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 7, 7, 8, 8, 8, 8, 8, 7, 0, 0, 0, 0, 0, 8,
-    3, 3, 3, 4, 4, 4, 4,
+    3, 3, 3, 4, 4, 4, 4, 0,
 )  # fmt: skip
 """Of each term."""
 
@@ -244,6 +246,7 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
         out[0], out[1], out[2] = dm * dn * dk, dm * dn * acc, dm * dn
         out[3] = dm * dn * ((1 << log_most) - 1) * _bits(dk) if log_most > log_lowest else 0
         out[32] = dm * dn * _REGISTERS[row[C_PA_MASK], dk]
+        out[41] = dm * dn * plain_registers(dk, log_most, log_lowest)
     out[4] = dm * dn * acc
     out[5] = dm * (dn - drain) * acc
     if not row[C_BATCH]:

@@ -46,7 +46,7 @@ _BLOCK_OF = dict(
         ["unit"] * 6 + ["lane"] * 2 + ["result"] * 3 + ["threshold"] * 4
         + ["row"] * 2 + ["lane"] * 2 + ["control"] + ["window"] * 2
         + ["result"] * 2 + ["control"] * 3 + ["window"]
-        + ["unit"] * 3 + ["lane", "unit", "result"] + ["result"] * 3 + ["threshold"] * 4,
+        + ["unit"] * 3 + ["lane", "unit", "result"] + ["result"] * 3 + ["threshold"] * 4 + ["unit"],
         strict=True,
     )
 )  # fmt: skip

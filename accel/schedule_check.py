@@ -121,7 +121,7 @@ def _need_input(
         return
     engine = datapath.engines[e]
     rows, cut = layer.in_height, decision.tile_rows < layer.out_height
-    ahead = decision.weights_pinned and decision.prefetch_lead > 0
+    ahead = decision.prefetch_lead > 0 and (decision.weights_pinned or producer < 0)
     if cut:
         rows = min(rows, (decision.tile_rows - 1) * layer.stride[0] + layer.kernel[0])
     if cut or ahead:

@@ -6,11 +6,14 @@ rows. Rules:
 - A tile lasts from its start until its results are in memory; the next one starts then at the earliest, or when its program
   is read, which takes long in every other round (`mapping._set_program`): half of that wait counts in each.
 - The DRAM port reads and writes at once (AXI has a channel for each), `dram_bits` a cycle each way. A channel serves one
-  transfer at a time, first come first served; a load keeps it for `TRANSFER_CYCLES` besides its beats and arrives
-  `DRAM_LATENCY_CYCLES` after the last. Loads of an engine keep program order.
-- A tile may be loaded when the tile before the last has ended; the first tiles of a layer when the layer `lead + 1`
-  places before it has (prefetch across layers and rounds); with two copies of the input that stay (`tiles.is_ahead`)
-  when the tile that read the copy last has; an input that another layer left in DRAM when it is stored.
+  transfer at a time; a load keeps it for `TRANSFER_CYCLES` besides its beats and arrives `DRAM_LATENCY_CYCLES` after the
+  last, while the next one is under way.
+- Where weights stream and all tensors between layers stay on chip, as the RTL does it, loads come in the fixed order of its
+  loader and wait for their places (`foldwright.accel.load_order`). Else loads of an engine keep program order and those of
+  several come first come first served:
+- There a tile may be loaded when the tile before the last has ended; the first tiles of a layer when the layer `lead + 1`
+  places before it has (prefetch across layers and rounds); an input of which two copies stay (`tiles.is_ahead`) when the
+  tile that read the copy last has; an input that another layer left in DRAM when it is stored.
 - A tile starts when it is loaded, its stage buffer is free, and for a layer's first tile when the producers have ended.
 - Of results that leave the accelerator the storer holds two rounds; a tensor for another layer has a stage buffer of two tiles.
 - A tensor handed to another engine has two copies: its producer runs at most one round ahead of the reader.
@@ -26,6 +29,22 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from foldwright.accel.load_order import (
+    LOAD_FIELDS,
+    N_AT,
+    N_TURN,
+    Y_ENGINE,
+    Y_IS_INPUT,
+    Y_LAG,
+    Y_TILE,
+    first_fronts,
+    has_one_loader,
+    load_order,
+    loaded_tiles,
+    loader_repeats,
+    next_load,
+    take_load,
+)
 from foldwright.accel.mapping import ceil_div
 from foldwright.accel.memory import slots_of
 from foldwright.accel.repeats import (
@@ -44,14 +63,12 @@ from foldwright.accel.repeats import (
     PC_FIELDS,
     Q_NOW,
     READ_FREE,
-    S_BLOCK,
     S_CYCLES,
     S_ENDS,
     S_INPUT_BITS,
     S_LAYER,
     S_PAUSE,
     S_REFILL,
-    S_ROW,
     S_STORE_BITS,
     S_WEIGHT_BITS,
     SNAPSHOT_FIELDS,
@@ -59,7 +76,6 @@ from foldwright.accel.repeats import (
     T_COMPUTED,
     T_LOADED,
     T_STORED,
-    TILE_FIELDS,
     W_AT,
     W_COUNT,
     W_ROUND,
@@ -69,34 +85,19 @@ from foldwright.accel.repeats import (
     skip_tiles,
 )
 from foldwright.accel.tables import L_INPUT, L_IS_RESULT, L_RESIDUAL
+from foldwright.accel.tile_table import all_tiles
 from foldwright.accel.tiles import (
     DRAM_LATENCY_CYCLES,
     HAND_OVER_CYCLES,
-    ORDER_WEIGHTS,
-    P_BLOCKS,
-    P_IN_BITS_PER_ROW,
     P_IN_DRAM,
     P_LEAD,
-    P_ORDER,
-    P_OUT_BITS_PER_ROW,
     P_OUT_DRAM,
-    P_PINNED,
-    P_PROGRAM,
     P_RESIDUAL_DRAM,
-    P_ROWS,
-    P_SWITCH,
-    P_TILE_BLOCKS,
-    P_TILE_ROWS,
-    P_WEIGHT_BITS_PER_BLOCK,
     TRANSFER_CYCLES,
-    input_rows,
-    is_ahead,
-    stored_rows,
-    tile_cycles,
 )
 from foldwright.kernels import njit
 
-__all__ = ["DRAM_LATENCY_CYCLES", "EVENT_FIELDS", "run_events", "steady_cycles", "tile_table"]
+__all__ = ["DRAM_LATENCY_CYCLES", "EVENT_FIELDS", "run_events", "steady_cycles"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -105,100 +106,6 @@ MEASURED_ROUNDS = 4
 V_KIND, V_ENGINE, V_LAYER, V_ROUND, V_TILE, V_START, V_END = range(7)
 EVENT_FIELDS = 7
 LOAD_WEIGHTS, LOAD_INPUT, COMPUTE, STORE = range(4)
-
-
-@njit(cache=True)
-def tile_table(plans: IntArray, assignment: IntArray, engine: int) -> IntArray:
-    """Returns the tiles of one round of an engine in order, int64 (tiles, TILE_FIELDS)."""
-    count = 0
-    for i in range(len(plans)):
-        if assignment[i] == engine:
-            count += ceil_div(plans[i, P_BLOCKS], plans[i, P_TILE_BLOCKS]) * ceil_div(
-                plans[i, P_ROWS], plans[i, P_TILE_ROWS]
-            )
-    out = np.zeros((count, TILE_FIELDS), dtype=np.int64)
-    k = 0
-    for i in range(len(plans)):
-        if assignment[i] == engine:
-            k = _layer_tiles(plans[i], i, out, k)
-    _set_pauses(plans, out)
-    return out
-
-
-@njit(cache=True)
-def _set_pauses(plans: IntArray, tiles: IntArray) -> None:
-    """Writes how long an engine waits behind each tile of a round for the words of the next one's program.
-
-    They are read from the tile's start on. Those behind the last are few in one round and all of them in the other.
-    """
-    count = len(tiles)
-    for k in range(count):
-        after = tiles[(k + 1) % count, S_LAYER]
-        if not tiles[k, S_ENDS]:
-            continue
-        few = max(0, plans[after, P_SWITCH] - tiles[k, S_CYCLES]) if after != tiles[k, S_LAYER] else 0
-        tiles[k, S_PAUSE] = few
-        if k + 1 == count:
-            tiles[k, S_PAUSE] = (few + max(0, plans[after, P_PROGRAM] - tiles[k, S_CYCLES]) + 1) // 2
-
-
-@njit(cache=True)
-def _layer_tiles(p: IntArray, layer: int, out: IntArray, k: int) -> int:
-    parts_m = ceil_div(p[P_BLOCKS], p[P_TILE_BLOCKS])
-    parts_y = ceil_div(p[P_ROWS], p[P_TILE_ROWS])
-    tiles, reloads, ahead = parts_m * parts_y, parts_y > 1 and p[P_ORDER] == ORDER_WEIGHTS, is_ahead(p)
-    for step in range(tiles):
-        m, y = (
-            (step // parts_y, step % parts_y)
-            if p[P_ORDER] == ORDER_WEIGHTS
-            else (step % parts_m, step // parts_m)
-        )
-        block, row = m * p[P_TILE_BLOCKS], y * p[P_TILE_ROWS]
-        blocks, rows = min(p[P_TILE_BLOCKS], p[P_BLOCKS] - block), min(p[P_TILE_ROWS], p[P_ROWS] - row)
-        out[k, S_LAYER], out[k, S_BLOCK], out[k, S_ROW] = layer, block, row
-        out[k, S_CYCLES] = tile_cycles(p, blocks, rows)
-        new_weights = y == 0 if p[P_ORDER] == ORDER_WEIGHTS else parts_m > 1 or y == 0
-        if new_weights and not p[P_PINNED]:
-            out[k, S_WEIGHT_BITS] = blocks * p[P_WEIGHT_BITS_PER_BLOCK]
-        if p[P_IN_DRAM] and (m == 0 or reloads):
-            out[k, S_INPUT_BITS] = input_rows(p, row, row + rows) * p[P_IN_BITS_PER_ROW]
-        if ahead:
-            out[k, S_REFILL] = _refill(step, tiles, parts_y, 1 if reloads else parts_m, len(out))
-        finished = (stored_rows(p, row + rows) - stored_rows(p, row)) * p[P_OUT_BITS_PER_ROW]
-        part = finished * (block + blocks) // p[P_BLOCKS] - finished * block // p[P_BLOCKS]
-        if p[P_OUT_DRAM]:
-            out[k, S_STORE_BITS] = part
-        if p[P_RESIDUAL_DRAM]:
-            out[k, S_INPUT_BITS] += part
-        out[k, S_ENDS] = step + 1 == tiles
-        k += 1
-    return k
-
-
-@njit(cache=True)
-def _refill(step: int, tiles: int, parts_y: int, span: int, per_round: int) -> int:
-    """Returns how many tiles before one the last tile is that read the copy of the input which this one's load fills.
-
-    Args:
-        step: of the layer's `tiles`, of an engine's `per_round`.
-        span: tiles that read a copy before the other's turn comes.
-    """
-    if parts_y == 1:
-        return 2 * per_round - tiles + 1
-    return span + 1 if step >= 2 * span else per_round - tiles + span + 1
-
-
-@njit(cache=True)
-def _all_tiles(plans: IntArray, assignment: IntArray, engines: int) -> tuple[IntArray, IntArray]:
-    """Returns the tiles of all engines, and where each engine's start, int64 (engines + 1,)."""
-    starts = np.zeros(engines + 1, dtype=np.int64)
-    tables = [tile_table(plans, assignment, e) for e in range(engines)]
-    for e in range(engines):
-        starts[e + 1] = starts[e] + len(tables[e])
-    tiles = np.empty((starts[engines], TILE_FIELDS), dtype=np.int64)
-    for e in range(engines):
-        tiles[starts[e] : starts[e + 1]] = tables[e]
-    return tiles, starts
 
 
 @njit(cache=True)
@@ -215,7 +122,7 @@ def run_events(
         End of each round in cycles, int64 (rounds,), and the number of events written.
     """
     slot, count = slots_of(assignment, engines)
-    tiles, starts = _all_tiles(plans, assignment, engines)
+    tiles, starts = all_tiles(plans, assignment, engines)
     ahead = rounds + engines + 1
     most = 0
     for e in range(engines):
@@ -231,11 +138,19 @@ def run_events(
     for i in range(len(layers)):
         by_slot[assignment[i], slot[i]] = i
     quick = len(events) == 0  # whoever wants the events wants all of them
-    skips = quick and engines == 1
+    fixed = has_one_loader(layers, plans, assignment, engines)
+    skips = quick and engines == 1 and not fixed
     if skips:
         mark_repeats(tiles, plans)
     snapshots = np.full((len(tiles) if skips else 0, SNAPSHOT_FIELDS), -1, dtype=np.int64)
     begins = np.full((2, engines, BEGIN_FIELDS), -1, dtype=np.int64)
+    line, fronts = np.zeros(2, dtype=np.int64), first_fronts(tiles, starts)
+    order = np.empty((0, LOAD_FIELDS), dtype=np.int64)
+    loader_then = np.full((engines + 1, 3), -1, dtype=np.int64)
+    if fixed:
+        order = load_order(layers, plans, assignment, tiles, starts)
+        line[N_TURN] = order[:, Y_LAG].min()
+        times[T_LOADED] = 0
     ready = np.full((engines, 3), FAR, dtype=np.int64)  # of each engine's next load, compute and store
     stale = np.ones(engines, dtype=np.bool_)
     written, wanted, distance = 0, rounds, 0
@@ -245,12 +160,16 @@ def run_events(
         for e in range(engines):
             if stale[e]:
                 stale[e] = False
-                if _settle(e, starts, tiles, pc, free, times, layer_stored, ahead):
+                first = starts[e]
+                if fixed:
+                    pc[e, F_COUNT] = loaded_tiles(fronts, pc, e, ahead * (starts[e + 1] - first))
+                else:
+                    _settle_loads(e, starts, tiles, pc, free, times, ahead)
+                if _settle_stores(e, starts, tiles, pc, free, times, layer_stored):
                     stale[:] = True
                     stale[e] = False
-                first = starts[e]
                 ready[e, 0] = ready[e, 1] = ready[e, 2] = FAR
-                if pc[e, F_ROUND] < ahead:
+                if not fixed and pc[e, F_ROUND] < ahead:
                     ready[e, 0] = _load_ready(
                         e, first, tiles, layers, plans, slot, count, by_slot, pc, free, times, layer_end, layer_stored,
                     )  # fmt: skip
@@ -265,11 +184,19 @@ def run_events(
                     best, best_engine, best_kind = ready[e, stage], e, LOAD_INPUT + stage
         if best_kind == LOAD_INPUT:
             best_kind = pc[best_engine, F_PHASE]
+        if fixed:
+            begin = next_load(line, order, starts, pc, free, times, ahead)
+            if begin < FAR and begin <= best:
+                best, best_engine = begin, order[line[N_AT], Y_ENGINE]
+                best_kind = LOAD_INPUT if order[line[N_AT], Y_IS_INPUT] else LOAD_WEIGHTS
         if best_engine < 0:
             break
         if quick and best_kind == COMPUTE:
             starts_round = best_engine == 0 and pc[0, C_AT] == 0 and distance == 0
-            if starts_round and rounds_repeat(pc, free, times, layer_end, layer_stored, best, begins):
+            repeats = starts_round and rounds_repeat(pc, free, times, layer_end, layer_stored, best, begins)
+            if starts_round and fixed:
+                repeats = loader_repeats(line, fronts, pc, times, best, loader_then) and repeats
+            if repeats:
                 # What engine 0 starts now comes again and again; the round before it need only end.
                 wanted, distance = min(rounds, pc[0, C_ROUND]), best - begins[1, 0, Q_NOW]
                 if _rounds_done(pc) >= wanted:
@@ -281,6 +208,8 @@ def run_events(
         first, per_round = starts[e], starts[e + 1] - starts[e]
         column = F_COUNT if best_kind < COMPUTE else (C_COUNT if best_kind == COMPUTE else W_COUNT)
         k, at, now_round = pc[e, column], pc[e, column + 1], pc[e, column + 2]
+        if fixed and best_kind < COMPUTE:
+            at, now_round = order[line[N_AT], Y_TILE] - first, line[N_TURN] - order[line[N_AT], Y_LAG]
         t = first + at
         layer = tiles[t, S_LAYER]
         start, end = best, best
@@ -289,10 +218,14 @@ def run_events(
             bits = tiles[t, S_WEIGHT_BITS] if best_kind == LOAD_WEIGHTS else tiles[t, S_INPUT_BITS]
             start = max(best, free[engines, READ_FREE])
             end = start + ceil_div(bits, dram_bits) + TRANSFER_CYCLES
-            free[engines, READ_FREE] = free[e, FETCH_FREE] = end
-            free[e, ARRIVED] = end + DRAM_LATENCY_CYCLES
-            pc[e, F_PHASE] = LOAD_INPUT
-            if best_kind == LOAD_INPUT:
+            free[engines, READ_FREE] = end
+            if not fixed:
+                free[e, FETCH_FREE], free[e, ARRIVED] = end, end + DRAM_LATENCY_CYCLES
+                pc[e, F_PHASE] = LOAD_INPUT
+            if fixed:
+                loaded = end + DRAM_LATENCY_CYCLES + HAND_OVER_CYCLES
+                take_load(line, order, starts, tiles, fronts, times, loaded)
+            elif best_kind == LOAD_INPUT:
                 pc[e, F_PHASE] = LOAD_WEIGHTS
                 times[T_LOADED, e, k] = free[e, ARRIVED] + HAND_OVER_CYCLES
                 _advance(pc, e, F_COUNT, per_round)
@@ -321,7 +254,7 @@ def run_events(
             events[written, V_START], events[written, V_END] = start, end
             written += 1
         if at + 1 == per_round and best_kind >= COMPUTE:
-            _settle(e, starts, tiles, pc, free, times, layer_stored, ahead)
+            _settle_stores(e, starts, tiles, pc, free, times, layer_stored)
             if _rounds_done(pc) >= wanted:
                 break
     for r in range(wanted, rounds):
@@ -330,12 +263,11 @@ def run_events(
 
 
 @njit(cache=True, forceinline=True)
-def _settle(
-    e: int, starts: IntArray, tiles: IntArray, pc: IntArray, free: IntArray, times: IntArray, layer_stored: IntArray,
-    ahead: int,
-) -> bool:  # fmt: skip
-    """Passes loads and stores that need no transfer, and thus no event; returns whether a layer is stored by that."""
-    first, per_round, ended = starts[e], starts[e + 1] - starts[e], False
+def _settle_loads(
+    e: int, starts: IntArray, tiles: IntArray, pc: IntArray, free: IntArray, times: IntArray, ahead: int
+) -> None:
+    """Passes loads that need no transfer, and thus no event."""
+    first, per_round = starts[e], starts[e + 1] - starts[e]
     while pc[e, F_ROUND] < ahead:
         t = first + pc[e, F_AT]
         if pc[e, F_PHASE] == LOAD_WEIGHTS and tiles[t, S_WEIGHT_BITS] == 0:
@@ -346,6 +278,20 @@ def _settle(
         times[T_LOADED, e, pc[e, F_COUNT]] = free[e, ARRIVED] + HAND_OVER_CYCLES if loads else 0
         pc[e, F_PHASE] = LOAD_WEIGHTS
         _advance(pc, e, F_COUNT, per_round)
+
+
+@njit(cache=True, forceinline=True)
+def _settle_stores(
+    e: int,
+    starts: IntArray,
+    tiles: IntArray,
+    pc: IntArray,
+    free: IntArray,
+    times: IntArray,
+    layer_stored: IntArray,
+) -> bool:
+    """Passes stores that need no transfer; returns whether a layer is stored by that."""
+    first, per_round, ended = starts[e], starts[e + 1] - starts[e], False
     while pc[e, W_COUNT] < pc[e, C_COUNT] and tiles[first + pc[e, W_AT], S_STORE_BITS] == 0:
         t, k = first + pc[e, W_AT], pc[e, W_COUNT]
         times[T_STORED, e, k] = times[T_COMPUTED, e, k] + HAND_OVER_CYCLES
@@ -382,8 +328,8 @@ def _load_ready(
 ) -> int:  # fmt: skip
     """Returns when the next load of an engine may be asked for; far away while that is not known."""
     k, at, now_round = pc[e, F_COUNT], pc[e, F_AT], pc[e, F_ROUND]
-    layer, back = tiles[first + at, S_LAYER], tiles[first + at, S_REFILL]
-    ready = free[e, FETCH_FREE]
+    layer, is_input = tiles[first + at, S_LAYER], pc[e, F_PHASE] == LOAD_INPUT
+    back, ready = tiles[first + at, S_REFILL] if is_input else 0, free[e, FETCH_FREE]
     if back > 0:
         if k - back >= pc[e, C_COUNT]:
             return FAR
@@ -400,7 +346,7 @@ def _load_ready(
         if at >= 2 and tiles[first + at - 2, S_LAYER] == layer:
             done = k - 2 < pc[e, C_COUNT]
             ready = max(ready, times[T_COMPUTED, e, k - 2] + HAND_OVER_CYCLES) if done else FAR
-    if pc[e, F_PHASE] == LOAD_INPUT:
+    if is_input:
         if plans[layer, P_IN_DRAM] and layers[layer, L_INPUT] >= 0:
             ready = max(ready, layer_stored[now_round, layers[layer, L_INPUT]])
         if plans[layer, P_RESIDUAL_DRAM] and layers[layer, L_RESIDUAL] >= 0:

@@ -6,9 +6,9 @@ each weight tile stays while all rows pass) and rows outside (`ORDER_ROWS`). Eve
 divisors; a class is represented by its smallest tile.
 
 An input from DRAM comes in copies of what one tile reads, used in turns: two where there are several tiles of rows, or where
-the next round's is loaded meanwhile (`is_ahead`), else one. Rows that two tiles share are loaded with both. In DRAM the pixels
-of an image, and the items of results that leave the accelerator, are padded to whole beats (`export.dram`); tensors between
-layers, which are not built in DRAM yet, count by their bits.
+the next round's is loaded meanwhile (`is_ahead`), else one. Rows that two tiles share are loaded with both. In DRAM words of
+weights, the pixels of an image, and the items of results that leave the accelerator are padded to whole beats (`export.dram`);
+tensors between layers, which are not built in DRAM yet, count by their bits.
 
 A plan row (int64, PLAN_FIELDS; constants `P_*`) is a layer with its decisions, ready for `memory` and `simulate`.
 """
@@ -81,9 +81,11 @@ IntArray = npt.NDArray[np.int64]
 
 ORDER_WEIGHTS, ORDER_ROWS = 0, 1
 
-DRAM_LATENCY_CYCLES = 40 + 12
-"""From a load that may begin to its first data, its beats left out: the address through the PS of a Zynq-7000 to the data,
-about 200 ns at 200 MHz (assumed), and what the loader takes to ask and to place (measured on the RTL)."""
+DRAM_READ_CYCLES = 40
+"""From an address at the port to its first data: through the PS of a Zynq-7000 about 200 ns at 200 MHz (assumed)."""
+DRAM_LATENCY_CYCLES = DRAM_READ_CYCLES + 12
+"""From a load that may begin to its last data, its beats left out: what DRAM takes, and what the loader takes to ask and to
+place (measured on the RTL)."""
 TRANSFER_CYCLES = 8
 """How long a load keeps the port besides its beats (measured on the RTL: 7 to 8)."""
 HAND_OVER_CYCLES = 7
@@ -94,9 +96,9 @@ HAND_OVER_CYCLES = 7
     P_ENGINE, P_BLOCKS, P_ROWS, P_TILE_BLOCKS, P_TILE_ROWS, P_ORDER, P_PINNED, P_LEAD, P_IN_DRAM, P_OUT_DRAM,
     P_CYCLES_PER_BLOCK_ROW, P_WEIGHT_BITS_PER_BLOCK, P_IN_BITS_PER_ROW, P_OUT_BITS_PER_ROW, P_IN_H, P_KH, P_SH, P_PAD_T,
     P_STORED_H, P_POOL_K, P_POOL_S, P_POOL_PAD, P_WEIGHT_WORDS, P_MAP_WORDS, P_LINE_WORDS, P_STAGE_WORDS, P_LATENCY,
-    P_RESIDUAL_DRAM, P_PROGRAM, P_SWITCH,
-) = range(30)  # fmt: skip
-PLAN_FIELDS = 30
+    P_RESIDUAL_DRAM, P_PROGRAM, P_SWITCH, P_FROM_IMAGE,
+) = range(31)  # fmt: skip
+PLAN_FIELDS = 31
 
 
 @njit(cache=True)
@@ -134,8 +136,11 @@ def _all_input_rows(plan: IntArray) -> int:
 
 @njit(cache=True)
 def is_ahead(plan: IntArray) -> bool:
-    """Whether two copies of an input from DRAM stay, so that a round's is loaded while the one before is read."""
-    return plan[P_IN_DRAM] and plan[P_PINNED] and plan[P_LEAD] > 0
+    """Whether two copies of an input from DRAM stay, so that a round's is loaded while the one before is read.
+
+    Of an image they do however the weights come; of a tensor only where these are pinned.
+    """
+    return plan[P_IN_DRAM] and plan[P_LEAD] > 0 and (plan[P_PINNED] or plan[P_FROM_IMAGE])
 
 
 @njit(cache=True)
@@ -181,11 +186,14 @@ def plan_row(
     out[:] = 0
     batch, beat_bits = numbers[0], numbers[1]
     out[P_ENGINE], out[P_PINNED], out[P_LEAD], out[P_IN_DRAM], out[P_OUT_DRAM], out[P_RESIDUAL_DRAM] = flags
-    out[P_BLOCKS], out[P_ROWS] = mapping[M_BLOCKS], mapping[M_ROWS]
+    out[P_BLOCKS], out[P_ROWS], out[P_FROM_IMAGE] = mapping[M_BLOCKS], mapping[M_ROWS], layer[L_INPUT] < 0
     out[P_TILE_BLOCKS], out[P_TILE_ROWS], out[P_ORDER] = tile
     out[P_LATENCY], out[P_PROGRAM], out[P_SWITCH] = mapping[M_LATENCY], mapping[M_PROGRAM], mapping[M_SWITCH]
     out[P_CYCLES_PER_BLOCK_ROW] = mapping[M_ROW_CYCLES]
-    out[P_WEIGHT_BITS_PER_BLOCK] = mapping[M_WEIGHT_WORDS_PER_BLOCK] * mapping[M_WEIGHT_WORD_BITS]
+    word_bits = mapping[M_WEIGHT_WORD_BITS]
+    if beat_bits:
+        word_bits = ceil_div(word_bits, beat_bits) * beat_bits
+    out[P_WEIGHT_BITS_PER_BLOCK] = mapping[M_WEIGHT_WORDS_PER_BLOCK] * word_bits
     if beat_bits and out[P_IN_DRAM]:
         out[P_IN_BITS_PER_ROW] = batch * layer[L_IN_W] * _pixel_bits(layer, engine, mapping, beat_bits)
     if beat_bits and (out[P_OUT_DRAM] or out[P_RESIDUAL_DRAM]):

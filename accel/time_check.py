@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from foldwright.accel.datapath import Datapath
 from foldwright.accel.layer_rules import block_count, lane_writes, least_flush, row_cycles
+from foldwright.accel.load_check import check_loads
 from foldwright.accel.schedule import LayerDecision, Schedule, TileEvent
 from foldwright.accel.workload import Workload
 from foldwright.errors import IllegalSolutionError
@@ -32,6 +33,7 @@ def check_times(workload: Workload, datapath: Datapath, schedule: Schedule) -> N
     least = _least_cycles(workload, datapath, schedule)
     _check_names(datapath, schedule, least)
     _check_port(schedule.events)
+    check_loads(workload, datapath, schedule)
     _check_engines(schedule, least, all_shown=len(datapath.engines) == 1)
     _check_order(schedule.events)
     _check_tensors(workload, schedule)

@@ -55,7 +55,7 @@ def confirmed(entry: BestKnown) -> BestKnown | None:
     if cost == entry.cost:
         return entry
     print(f"{entry.instance}: the model has changed, {entry.cost:,} is {cost:,} now")
-    return replace(entry, cost=cost, bound=0, bound_proof="") if cost < INFEASIBLE else None
+    return replace(entry, cost=cost, bound=0, bound_proof="") if cost != INFEASIBLE else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

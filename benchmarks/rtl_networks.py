@@ -9,8 +9,8 @@ those of the test vectors beside the model, taken again and again, or of the dig
 - the network's output, computed from the last layer's values in DRAM, with the reference's,
 - and with `expected`, `extra_expected` and the logits that a real board printed, where the model has them.
 
-Cycles per frame are measured in steady state, beside what the simulator says for the same decisions
-(`accel.cosim.cycles`). Binary TOPS count two operations for every bit of weight times bit of activation.
+DRAM answers as late as the simulator assumes. Cycles per frame are measured in steady state, beside what the simulator says for
+the same decisions (`accel.cosim.cycles`). Binary TOPS count two operations for every bit of weight times bit of activation.
 
 Networks that are not in the repository are read from `../shared/models` beside the checkout; those absent are skipped.
 """
@@ -39,6 +39,7 @@ from foldwright.accel.export.design import TOP, accelerator_rtlil, verilog_of
 from foldwright.accel.export.package import Package, package
 from foldwright.accel.layout import lay_out
 from foldwright.accel.network import Network, load_network
+from foldwright.accel.tiles import DRAM_READ_CYCLES
 from foldwright.accel.tilings import LayerTiling
 from foldwright.accel.workload import IMAGE
 from foldwright.jsonform import from_json
@@ -430,6 +431,7 @@ def _write(path: Path, rows: Sequence[Row], skipped: Mapping[str, str]) -> None:
         "technology": TECHNOLOGY,
         "part": PART,
         "dram_bits": DRAM_BITS,
+        "dram_read_cycles": DRAM_READ_CYCLES,
         "rows": [asdict(row) for row in rows],
         "skipped": dict(skipped),
     }

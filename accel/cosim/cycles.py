@@ -48,6 +48,7 @@ __all__ = [
     "LayerCycles",
     "Waterfall",
     "cycle_report",
+    "decided",
     "schedule_of",
     "simulated_layers",
 ]
@@ -154,15 +155,14 @@ class CycleReport:
 def schedule_of(layout: AcceleratorLayout, part: Part) -> Schedule:
     """Returns the simulator's schedule for what a layout does.
 
-    Every tensor between layers stays on chip. Streamed weights may come while the layer before the last runs (lead 1), since
-    the RTL has two places for the tiles of all layers. Blocks take as many cycles as the layout's words are
-    (`layout_mappings`).
+    Every tensor between layers stays on chip. Streamed weights come as soon as one of their two places is free, and an image has
+    two copies (lead 1, see `accel.load_order`). Blocks take as many cycles as the layout's words are (`layout_mappings`).
     """
-    tables, choices = _decided(layout, part)
+    tables, choices = decided(layout, part)
     return build_schedule(layout.network.workload, tables, choices)[0]
 
 
-def _decided(layout: AcceleratorLayout, part: Part) -> tuple[NetworkTables, Int64s]:
+def decided(layout: AcceleratorLayout, part: Part) -> tuple[NetworkTables, Int64s]:
     """Returns the tables, every layer's first tile the layout's, and the choices."""
     tables = network_tables(layout.network.workload, layout.datapath, part, part.budget.bram36)
     layers, engines, _, assignment, widths, geometries, tiles, numbers = tables
@@ -183,7 +183,7 @@ def _decided(layout: AcceleratorLayout, part: Part) -> tuple[NetworkTables, Int6
 
 def simulated_layers(layout: AcceleratorLayout, part: Part) -> list[int]:
     """Returns the simulator's cycles of each layer in a round, tile latencies included."""
-    tables, choices = _decided(layout, part)
+    tables, choices = decided(layout, part)
     return [int(layer_cycles(plan)) for plan in expand(*tables, choices)]
 
 

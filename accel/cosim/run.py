@@ -21,6 +21,7 @@ import numpy.typing as npt
 from foldwright.accel.cosim.binding import Binding, trace_dtype
 from foldwright.accel.cosim.build import Simulator, Waves
 from foldwright.accel.cosim.script import Command, Dump, write_script
+from foldwright.accel.tiles import DRAM_READ_CYCLES
 from foldwright.errors import ConfigError, VerificationError
 
 __all__ = ["Access", "DramModel", "Limits", "SimulationResult", "simulate"]
@@ -33,14 +34,14 @@ _ACCESSES = {"read", "write", "poll"}
 class DramModel:
     """How the DRAM, and the host's channels, behave.
 
-    Reads answer `latency_cycles` after their address, writes after their last beat. Both directions together move at most
-    `beats_per_cycle`. Every channel, AXI4-Lite too, stalls in `stall_percent` of the cycles, by the seed. Beats that touch
-    `error_range` (first byte, byte behind the last) answer SLVERR.
+    Reads answer `latency_cycles` after their address (by default as late as the simulator assumes), writes after their last
+    beat. Both directions together move at most `beats_per_cycle`. Every channel, AXI4-Lite too, stalls in `stall_percent` of
+    the cycles, by the seed. Beats that touch `error_range` (first byte, byte behind the last) answer SLVERR.
     """
 
     size_bytes: int = 1 << 24
     base_address: int = 0
-    latency_cycles: int = 20
+    latency_cycles: int = DRAM_READ_CYCLES
     beats_per_cycle: float = 2.0
     outstanding: int = 8
     stall_percent: int = 0

@@ -302,7 +302,7 @@ def _take(it: Instance, now: Episode, decision: int, choice: int) -> None:
     option = it.options[_current(it, now, i)]
     _charge(now, record[R_ENGINE], before, option)
     now.words[record[R_WEIGHT_SLOT]] = option[O_WEIGHT_WORDS]
-    now.words[record[R_IN_SLOT]] = _in_words(option, now.choices[DECISIONS * i + D_WEIGHTS])
+    now.words[record[R_IN_SLOT]] = _in_words(record, option, now.choices[DECISIONS * i + D_WEIGHTS])
     if which == D_WEIGHTS:
         _set_masks(record, now, choice)
     elif now.flags[i] & OUT_DRAM:
@@ -333,13 +333,19 @@ def _set_masks(record: IntArray, now: Episode, choice: int) -> None:
     pinned = choice >= WEIGHTS_PINNED
     ahead = record[R_LEAD + (choice - WEIGHTS_PINNED if pinned else choice)]
     now.masks[record[R_WEIGHT_SLOT]] = record[R_ALWAYS] if pinned else ahead
-    now.masks[record[R_IN_SLOT]] = record[R_ALWAYS] if choice == WEIGHTS_PINNED_AHEAD else ahead
+    now.masks[record[R_IN_SLOT]] = record[R_ALWAYS] if _is_ahead(record, choice) else ahead
 
 
 @njit(cache=True)
-def _in_words(option: IntArray, choice: int) -> int:
+def _is_ahead(record: IntArray, choice: int) -> bool:
+    """Whether two copies of an input from DRAM stay, by how the layer's weights come; see `tiles.is_ahead`."""
+    return choice == WEIGHTS_PINNED_AHEAD or (0 < choice < WEIGHTS_PINNED and record[R_SOURCE] < 0)
+
+
+@njit(cache=True)
+def _in_words(record: IntArray, option: IntArray, choice: int) -> int:
     """Returns the words of an input from DRAM, by how the layer's weights come."""
-    return option[O_AHEAD_WORDS if choice == WEIGHTS_PINNED_AHEAD else O_IN_WORDS]
+    return option[O_AHEAD_WORDS if _is_ahead(record, choice) else O_IN_WORDS]
 
 
 @njit(cache=True)
@@ -363,7 +369,7 @@ def _move_output(it: Instance, now: Episode, i: int, on_chip: bool) -> None:
         if reads:
             _set_flags(it, now, c, reads, on_chip)
             option, choice = it.options[_current(it, now, c)], now.choices[DECISIONS * c + D_WEIGHTS]
-            now.words[it.records[c, R_IN_SLOT]] = _in_words(option, choice)
+            now.words[it.records[c, R_IN_SLOT]] = _in_words(it.records[c], option, choice)
 
 
 @njit(cache=True)
@@ -422,7 +428,8 @@ def _try_words(it: Instance, now: Episode, i: int, which: int, k: int, option: I
     record = it.records[i]
     at, of_in, of_out = record[R_WEIGHT_SLOT], record[R_IN_SLOT], record[R_OUT_SLOT]
     mask, in_mask = now.masks[at], now.masks[of_in]
-    words = _in_words(option, k if which == D_WEIGHTS else now.choices[DECISIONS * i + D_WEIGHTS])
+    weights = k if which == D_WEIGHTS else now.choices[DECISIONS * i + D_WEIGHTS]
+    words = _in_words(record, option, weights)
     if which == D_WEIGHTS:
         _set_masks(record, now, k)
     weights_changed = now.words[at] != option[O_WEIGHT_WORDS] or now.masks[at] != mask

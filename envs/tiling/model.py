@@ -24,8 +24,9 @@ from foldwright.accel.cost import block_rams_of
 from foldwright.accel.evaluate import DECISIONS, WEIGHTS_PINNED, expand
 from foldwright.accel.memory import I_ENGINE, I_LAYER, I_MASK, I_MEMORY, I_WORDS, live_items
 from foldwright.accel.repeats import S_INPUT_BITS, S_WEIGHT_BITS
-from foldwright.accel.simulate import DRAM_LATENCY_CYCLES, tile_table
+from foldwright.accel.simulate import DRAM_LATENCY_CYCLES
 from foldwright.accel.tables import L_INPUT, L_RESIDUAL
+from foldwright.accel.tile_table import tile_table
 from foldwright.accel.tiles import layer_cycles, traffic_bits
 from foldwright.envs.cp_problem import CpProblem
 

@@ -1,10 +1,10 @@
 """The tiling problem: a workload on a datapath, a pool of block RAMs, and the cycles of a round to minimise.
 
 Each layer takes three decisions, in the order of the layers: how its weights come (streamed with a prefetch lead of 0,
-1 or 2 layers, or pinned, an input from DRAM loaded 0 or 1 layers ahead), whether its output stays on chip, and its tile
-and outer loop, one of the Pareto-optimal ones of `foldwright.accel.tiles`. The memories of all engines share the pool;
-addresses are first fit. The cost is what the simulator measures, in cycles per round of `batch_frames` frames. The
-fallback streams everything by the smallest tile.
+1 or 2 layers, or pinned, an input from DRAM loaded 0 or 1 layers ahead; an image loaded ahead has two copies), whether its
+output stays on chip, and its tile and outer loop, one of the Pareto-optimal ones of `foldwright.accel.tiles`. The memories
+of all engines share the pool; addresses are first fit. The cost is what the simulator measures, in cycles per round of
+`batch_frames` frames. The fallback streams everything by the smallest tile.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from foldwright.accel.evaluate import (
     expand,
     total_traffic,
 )
+from foldwright.accel.mapping import M_BLOCKS, M_WEIGHT_WORD_BITS, M_WEIGHT_WORDS_PER_BLOCK
 from foldwright.accel.schedule import (
     ORDER_NAMES,
     LayerDecision,
@@ -42,12 +43,10 @@ from foldwright.accel.schedule import (
 from foldwright.accel.schedule_check import check_schedule
 from foldwright.accel.tables import L_INPUT, L_IS_RESULT
 from foldwright.accel.tiles import (
-    P_BLOCKS,
     P_IN_BITS_PER_ROW,
     P_OUT_BITS_PER_ROW,
     P_ROWS,
     P_STORED_H,
-    P_WEIGHT_BITS_PER_BLOCK,
     input_rows,
 )
 from foldwright.accel.workload import Workload
@@ -266,14 +265,15 @@ class TilingProblem:
 
     def _compulsory_bits(self) -> int:
         """Returns the bits that a round must load, or those that it must store if these are more."""
-        layers, plans = self.tables[0], expand(*self.tables, self.fallback)
+        layers, mappings, plans = self.tables[0], self.tables[2], expand(*self.tables, self.fallback)
         image = outputs = weights = 0
-        for layer, plan in zip(layers, plans, strict=True):
+        for layer, mapping, plan in zip(layers, mappings, plans, strict=True):
             if layer[L_INPUT] < 0:
                 image += int(input_rows(plan, 0, plan[P_ROWS]) * plan[P_IN_BITS_PER_ROW])
             if layer[L_IS_RESULT]:
                 outputs += int(plan[P_STORED_H] * plan[P_OUT_BITS_PER_ROW])
-            weights += int(plan[P_BLOCKS] * plan[P_WEIGHT_BITS_PER_BLOCK])
+            words = mapping[M_BLOCKS] * mapping[M_WEIGHT_WORDS_PER_BLOCK]  # their beats may be wider
+            weights += int(words * mapping[M_WEIGHT_WORD_BITS])
         pool = self.pool_bram36 * _BLOCK_BITS[self._part.family]
         return max(image + max(0, weights - pool), outputs)
 

@@ -8,7 +8,8 @@ import pytest
 
 from foldwright.accel.evaluate import expand
 from foldwright.accel.repeats import S_INNER, S_LAYER, S_OUTER, mark_repeats, periods_of
-from foldwright.accel.simulate import EVENT_FIELDS, run_events, tile_table
+from foldwright.accel.simulate import EVENT_FIELDS, run_events
+from foldwright.accel.tile_table import tile_table
 from foldwright.envs.registry import load_instance
 from foldwright.envs.tiling import TilingProblem
 

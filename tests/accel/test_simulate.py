@@ -33,8 +33,8 @@ from foldwright.accel.simulate import (
     V_START,
     run_events,
     steady_cycles,
-    tile_table,
 )
+from foldwright.accel.tile_table import tile_table
 from foldwright.accel.tiles import DRAM_LATENCY_CYCLES as WAIT
 from foldwright.accel.tiles import HAND_OVER_CYCLES as HAND
 from foldwright.accel.workload import ActKind, WeightKind, Workload

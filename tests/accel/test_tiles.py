@@ -15,8 +15,8 @@ from foldwright.accel.known_workloads import LayerChain, known_workload, pooling
 from foldwright.accel.mapping import M_BLOCKS
 from foldwright.accel.repeats import S_CYCLES, S_INPUT_BITS, S_STORE_BITS, S_WEIGHT_BITS
 from foldwright.accel.schedule import network_tables
-from foldwright.accel.simulate import tile_table
 from foldwright.accel.tables import L_OUT_H
+from foldwright.accel.tile_table import tile_table
 from foldwright.accel.tiles import (
     P_LINE_WORDS,
     P_MAP_WORDS,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.best_known import confirmed
 from foldwright.agents import bench
 from foldwright.agents.bench import Run, execute, key_of, plan, run_suite
 from foldwright.agents.best_known import BEST_KNOWN_FILE, BestKnown, BestKnownTable, better
@@ -212,6 +213,14 @@ def test_best_known_only_improves() -> None:
     changed = better(first, [result_of([(0.0, 1, 95)])], "other")
     assert changed is not None
     assert (changed.cost, changed.instance_hash) == (95, "other")
+
+
+def test_choices_keep_their_place_with_the_cost_of_the_present_model() -> None:
+    entries = read_json(BestKnownTable, BEST_KNOWN_FILE).entries
+    entry = next(e for e in entries if e.instance == "tiling/digits-w1a2-b16")
+    assert confirmed(entry) == entry
+    assert confirmed(replace(entry, cost=entry.cost + 1)) == replace(entry, bound=0, bound_proof="")
+    assert confirmed(replace(entry, instance_hash="other")) is None
 
 
 def test_best_known_refuses_a_cost_below_its_bound() -> None:

@@ -15,7 +15,7 @@ from foldwright.netlists.part import load_part
 from tests.support import ROOT
 
 MEASURED = json.loads((ROOT / "benchmarks" / "results" / "rtl_networks.json").read_text(encoding="utf-8"))
-SMALL = ("digits_w1a2", "digits_w2a2_balanced", "TFC_1W1A")
+SMALL = ("digits_w1a2", "digits_w1a2:streamed", "digits_w2a2_balanced", "TFC_1W1A")
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,6 @@ SMALL = ("digits_w1a2", "digits_w2a2_balanced", "TFC_1W1A")
     [
         pytest.param(row, id=row["network"], marks=() if row["network"] in SMALL else pytest.mark.slow)
         for row in MEASURED["rows"]
-        if not RUNS[row["network"]].streams  # what streams is compared where it is simulated
     ],
 )
 def test_layers_and_rounds_take_the_cycles_of_the_rtl(row: dict[str, Any]) -> None:
@@ -32,7 +31,9 @@ def test_layers_and_rounds_take_the_cycles_of_the_rtl(row: dict[str, Any]) -> No
     if not path.exists():
         pytest.skip(f"{path.name} is not in ../shared/models")
     layout = lay_out(load_network(path), setting.datapath, tilings=setting.tilings)
-    # Rounds: words of programs that change between layers are estimated. Layers: exact, but for the stages of DoReFa's unit.
-    assert schedule_of(layout, part).cycles_per_round == pytest.approx(row["cycles_per_round"], rel=0.005)
+    # Rounds: words of programs that change between layers are estimated, and where weights stream, tiles of blocks are not cut
+    # at the groups of DoReFa's last layers. Layers: exact, but for the stages of DoReFa's unit, two cycles a tile.
+    round_, layers = (0.01, 0.002) if setting.streams else (0.005, 0.001)
+    assert schedule_of(layout, part).cycles_per_round == pytest.approx(row["cycles_per_round"], rel=round_)
     measured = [layer["measured"] for layer in row["layers"]]
-    assert simulated_layers(layout, part) == pytest.approx(measured, rel=0.001)
+    assert simulated_layers(layout, part) == pytest.approx(measured, rel=layers)

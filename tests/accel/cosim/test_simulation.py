@@ -147,7 +147,12 @@ def test_traces_hold_what_was_written_and_when(build: Builder, bits: int) -> Non
 def test_what_the_design_does_wrong_is_told(build: Builder, fault: Fault, source: int, said: str) -> None:
     script = copy_script(data_of(64), fault, source=source, cycles=1000)
     with pytest.raises(VerificationError, match=re.escape(said)):
-        simulate(build(64), script, dram=DramModel(stall_percent=50), limits=Limits(register_cycles=300))
+        simulate(
+            build(64),
+            script,
+            dram=DramModel(stall_percent=50, latency_cycles=20),
+            limits=Limits(register_cycles=300),
+        )
 
 
 def test_a_burst_beyond_the_dram_is_told(build: Builder) -> None:
