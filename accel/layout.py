@@ -291,20 +291,9 @@ def lay_out(
         source = Source.WINDOW if packed else Source.INBOX
         if producer >= 0 and datapath.assignment[producer] == e:
             source = Source.OWN
-        layers.append(
-            _placed(
-                i,
-                entry,
-                seen,
-                encoding,
-                form,
-                source,
-                datapath,
-                (producer, residual),
-                bases[e],
-                _cut(tilings.get(i, LayerTiling()), int(mappings[i, M_BLOCKS])),
-            )
-        )
+        tiling = _cut(tilings.get(i, LayerTiling()), int(mappings[i, M_BLOCKS]))
+        reads = (producer, residual)
+        layers.append(_placed(i, entry, seen, encoding, form, source, datapath, reads, bases[e], tiling))
     _refuse(network, wrong)
     tensors = {p: _tensor(p, forms[p], uses[p], layers, datapath) for p in forms}
     _refuse(network, list(_token_mistakes(layers, tensors)))

@@ -6,7 +6,7 @@ they fit, else those of all layers but the first stream. Blocks must also fill w
 counts, so that plan and layout take the same cycles. The search starts from datapaths, their
 arrays cut to several sizes, their layers split between two engines at every place, and moves a number or a layer at a
 time; it takes what makes the slowest engine's round per frame shorter, within the LUTs, flip-flops and
-block RAMs. Several starts are searched at a time, those of other assignments, lanes and kinds of engine, the best one most.
+block RAMs. Several starts, of other assignments, lanes and kinds of engine, are searched in turns; the better half goes on.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _ROWS = (0, 16, 8, 4, 2, 1)
 _PARTS = (2, 8)
 """Tiles of blocks of a layer whose weights stream, where they do not fit at all."""
 
-_WALKS = 6
-"""Starts from which the search goes on; the better half of those that are left takes half of the moves, and so on."""
+_WALKS, _RUNG_MOVES = 6, 2400
+"""Starts from which the search goes on in turns, and the moves after which the better half of them goes on."""
 
 _SLACK_PERCENT = 4
 """How much slower than the fastest so far a design may be that the search goes on from."""
@@ -100,11 +100,13 @@ def nearest_buildable(
         starts = [_narrower(start, dn) for start in alone[-4:] for dn in _FEW_LANES]
         judged = [judge.of(start) for start in starts]
     walks = _walks(starts, judged)
-    while not stop(clock(), count, walks[0].cycles):
-        walks[min(int(rng.geometric(0.5)), len(walks)) - 1].step(judge, rng)
-        walks.sort(key=lambda walk: walk.cycles)
+    while not stop(clock(), count, min(walk.cycles for walk in walks)):
+        alive = max(1, len(walks) >> count // _RUNG_MOVES)
+        walks[count % alive].step(judge, rng)
         count += 1
-    best = walks[0].best
+        if count % _RUNG_MOVES == 0:
+            walks.sort(key=lambda walk: walk.cycles)
+    best = min(walks, key=lambda walk: walk.cycles).best
     if best is None:
         raise InfeasibleError(
             f"{network.name}: no accelerator that can be built was found near {' or '.join(map(_shape, datapaths))}: "
@@ -280,10 +282,10 @@ def _alone(datapath: Datapath) -> Iterator[Datapath]:
 
 
 def _splits(datapath: Datapath) -> Iterator[Datapath]:
-    """Yields two engines with the first and the last of the given ones, for every layer from which on the second one computes."""
+    """Yields the first engine and the widest of the others, for every layer from which on the second one computes."""
     if len(datapath.engines) == 1:
         return
-    engines = (datapath.engines[0], datapath.engines[-1])
+    engines = (datapath.engines[0], max(datapath.engines[1:], key=lambda e: e.bit_macs_per_cycle))
     for at in range(1, len(datapath.assignment)):
         assignment = (0,) * at + (1,) * (len(datapath.assignment) - at)
         if assignment != datapath.assignment:
@@ -342,6 +344,8 @@ def _moved(datapath: Datapath, rng: np.random.Generator) -> Datapath | None:
                 assignment[layer] = k
                 continue
             engines[k] = replace(engines[k], **dict(_one_move(engines[k], k, rng)))
+        used = sorted(set(assignment))
+        engines, assignment = [engines[k] for k in used], [used.index(k) for k in assignment]
         lanes = [e.dn for e in engines if e.lanes is LaneMode.BATCH]
         if lanes:
             batch = lanes[int(rng.integers(len(lanes)))]

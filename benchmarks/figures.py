@@ -461,10 +461,10 @@ ARGUMENTS = {
     "train_throughput": "--seconds 10",
     "policies_equal_cpu": "--workers 2 --long-instances 1",
     "resume": "--kills 20",
-    "buildable_plans": "cnv_w1a1_cifar10 dorefanet_w1a2_offload cnv_w1a2_cifar10 --deterministic 12 --seeds 2",
+    "buildable_plans": "--deterministic 12 --seeds 3",
     "rtl_random_layers": "--seed 1",
     "cost_model": "units cnv_w1a1_cifar10:found dorefanet_w1a2_offload:found digits_w1a2 digits_w1a2/generic",
-    "ecp5_build": "--seeds 3 --ways none netlist",
+    "ecp5_build": "--seeds 5 --ways none netlist",
 }
 """What the results were made with, where that is not the script's default."""
 
