@@ -15,6 +15,7 @@ __all__ = [
     "block_count",
     "lane_writes",
     "least_flush",
+    "least_reads",
     "packing_of",
     "row_cycles",
     "tensor_words",
@@ -88,21 +89,35 @@ def weight_words(layer: Layer, engine: Engine, blocks: int) -> int:
 
 def lane_writes(workload: Workload, datapath: Datapath, layer: Layer) -> int:
     """Returns the words that a lane writes for a pixel: as many as the reader with the fewest planes a word needs."""
-    if layer.result is ResultKind.RAW:
-        return 1
+    planes = _planes_of_readers(workload, datapath, layer)
+    return math.ceil(layer.out_bits / min(planes)) if planes and layer.result is not ResultKind.RAW else 1
+
+
+def least_reads(workload: Workload, datapath: Datapath, layer: Layer) -> int:
+    """Returns the fewest words that a block reads of what the layer adds: one for each plane group, as its map has them.
+
+    Those who have it as an input on the same engine shape the map, else the layer itself.
+    """
+    if len(layer.inputs) < 2:
+        return 0
+    at = datapath.assignment[workload.index[layer.name]]
+    added = layer if layer.inputs[1] == IMAGE else workload.layers[workload.index[layer.inputs[1]]]
+    readers = [c for c in workload.consumers(added.name) if workload.layers[c].inputs[0] == added.name]
+    shaping = [workload.layers[c] for c in readers if datapath.assignment[c] == at and added is not layer]
+    return math.ceil(added.out_bits / max(packing_of(x, datapath.engines[at])[0] for x in shaping or [layer]))
+
+
+def _planes_of_readers(workload: Workload, datapath: Datapath, layer: Layer) -> list[int]:
+    """Returns the planes a word of those for whom a layer's map is made: who has it as an input, else who adds it."""
     readers = workload.consumers(layer.name)
-    planes = [packing_of(workload.layers[c], datapath.engines[datapath.assignment[c]])[0] for c in readers]
-    return math.ceil(layer.out_bits / min(planes)) if planes else 1
+    shaping = [c for c in readers if workload.layers[c].inputs[0] == layer.name] or readers
+    return [packing_of(workload.layers[c], datapath.engines[datapath.assignment[c]])[0] for c in shaping]
 
 
-def row_cycles(workload: Workload, layer: Layer, engine: Engine, frames: int, writes: int) -> int:
-    """Returns the cycles of one block over one row of all frames; `writes` as of `lane_writes`."""
-    pa, packed, cycles, _ = packing_of(layer, engine)
-    extra = 0
-    if len(layer.inputs) > 1:
-        added = layer if layer.inputs[1] == IMAGE else workload.layers[workload.index[layer.inputs[1]]]
-        extra = math.ceil(added.out_bits / pa)
-    interval = max(cycles + extra, math.ceil(engine.dn / engine.drain_lanes) * writes)
+def row_cycles(layer: Layer, engine: Engine, frames: int, writes: int, reads: int) -> int:
+    """Returns the cycles of one block over one row of all frames; `writes` of `lane_writes`, `reads` of `least_reads`."""
+    _, packed, cycles, _ = packing_of(layer, engine)
+    interval = max(cycles + reads, math.ceil(engine.dn / engine.drain_lanes) * writes)
     columns, rows = layer.out_width, math.ceil(frames / engine.dn)
     if engine.lanes is not LaneMode.BATCH:
         columns, rows = math.ceil(layer.out_width / engine.dn), frames

@@ -11,7 +11,7 @@ from collections import defaultdict
 from itertools import pairwise
 
 from foldwright.accel.datapath import Datapath
-from foldwright.accel.layer_rules import block_count, lane_writes, least_flush, row_cycles
+from foldwright.accel.layer_rules import block_count, lane_writes, least_flush, least_reads, row_cycles
 from foldwright.accel.load_check import check_loads
 from foldwright.accel.schedule import LayerDecision, Schedule, TileEvent
 from foldwright.accel.workload import Workload
@@ -49,7 +49,8 @@ def _least_cycles(workload: Workload, datapath: Datapath, schedule: Schedule) ->
         blocks = _parts(block_count(workload, layer, engine), decision.tile_blocks)
         rows = _parts(layer.out_height, decision.tile_rows)
         writes = lane_writes(workload, datapath, layer)
-        cycles = row_cycles(workload, layer, engine, datapath.batch_frames, writes)
+        reads = least_reads(workload, datapath, layer)
+        cycles = row_cycles(layer, engine, datapath.batch_frames, writes, reads)
         for k, (b, r) in enumerate(_tiles(decision, blocks, rows)):
             out[layer.name, first[e] + k] = b * r * cycles + least_flush(layer, engine, writes)
         first[e] += len(blocks) * len(rows)

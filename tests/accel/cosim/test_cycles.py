@@ -30,7 +30,7 @@ def test_layers_and_rounds_take_the_cycles_of_the_rtl(row: dict[str, Any]) -> No
     path = setting.path(row["network"])
     if not path.exists():
         pytest.skip(f"{path.name} is not in ../shared/models")
-    layout = lay_out(load_network(path), setting.datapath, tilings=setting.tilings)
+    layout = lay_out(load_network(path, requant=setting.requant), setting.datapath, tilings=setting.tilings)
     # Rounds: words of programs that change between layers are estimated, and where weights stream, tiles of blocks are not cut
     # at the groups of DoReFa's last layers. Layers: exact, but for the stages of DoReFa's unit, two cycles a tile.
     round_, layers = (0.01, 0.002) if setting.streams else (0.005, 0.001)

@@ -229,3 +229,16 @@ def test_random_legal_solutions_pass_the_referee(split_name: str) -> None:
         problem.check(solution)
         assert problem.encode(solution).tolist() == choices.tolist()
         assert problem.evaluate(solution).value == problem.cost_of(choices)
+
+
+def test_the_referee_takes_the_map_of_a_residual_as_its_input_reader_holds_it() -> None:
+    """The layer that adds conv1's results holds one plane a word, the one that reads them as its input holds two."""
+    *_, problem = split("tiling", "train", 5, seed=4)
+    assert isinstance(problem, TilingProblem)
+    rng, legal = np.random.default_rng(0), 0
+    while legal < 5:
+        choices = rng.integers(problem.sizes)
+        choices[1::3] = problem.sizes[1::3] - 1
+        if problem.cost_of(choices) > 0:
+            problem.check(problem.decode(choices))
+            legal += 1
