@@ -74,7 +74,7 @@ import numpy.typing as npt
 
 from foldwright.accel.datapath import WIDEST_WORD, Arithmetic, Datapath, Engine, EngineKind, LaneMode, Requant
 from foldwright.accel.dsp_shape import cascade_count, skew_bits
-from foldwright.accel.plain_counters import plain_registers
+from foldwright.accel.plain_counters import bit_length, plain_registers
 from foldwright.accel.popcount_registers import REGISTERS
 from foldwright.errors import ConfigError, nearest
 from foldwright.kernels import njit
@@ -210,15 +210,6 @@ def _ceil_div(a: int, b: int) -> int:
 
 
 @njit(cache=True)
-def _bits(value: int) -> int:
-    """Returns the bits of a number, 0 for 0."""
-    bits = 0
-    while value >> bits:
-        bits += 1
-    return bits
-
-
-@njit(cache=True)
 def _memory_in_luts(width_bits: int, words: int, out: _IntArray) -> None:
     """Adds the features of a memory in LUTs: bits read, RAMs of 64 words, of 16 words, choice among deep ones."""
     out[0] += width_bits
@@ -233,9 +224,9 @@ def _memory_in_luts(width_bits: int, words: int, out: _IntArray) -> None:
 def features_of(row: _IntArray, out: _IntArray) -> None:
     """Writes the feature of every term of one engine into `out`, int64 (TERMS,)."""
     dm, dk, dn, acc, drain = row[C_DM], row[C_DK], row[C_DN], row[C_ACC], row[C_DRAIN]
-    stages, log_most = _bits(row[C_LEVELS]), _bits(row[C_PA_MASK]) - 1
+    stages, log_most = bit_length(row[C_LEVELS]), bit_length(row[C_PA_MASK]) - 1
     lowest = row[C_PA_MASK] & -row[C_PA_MASK]
-    log_lowest = _bits(lowest) - 1
+    log_lowest = bit_length(lowest) - 1
     out[:] = 0
     if row[C_DSP]:
         values = dk >> log_most
@@ -244,7 +235,7 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
         out[30], out[31] = dm * dn * acc, dn * (lane << log_most) + dm * weights
     else:
         out[0], out[1], out[2] = dm * dn * dk, dm * dn * acc, dm * dn
-        out[3] = dm * dn * ((1 << log_most) - 1) * _bits(dk) if log_most > log_lowest else 0
+        out[3] = dm * dn * ((1 << log_most) - 1) * bit_length(dk) if log_most > log_lowest else 0
         out[32] = dm * dn * _REGISTERS[row[C_PA_MASK], dk]
         out[41] = dm * dn * plain_registers(dk, log_most, log_lowest)
     out[4] = dm * dn * acc

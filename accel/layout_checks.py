@@ -36,7 +36,8 @@ def network_mistakes(
             wrong.append(
                 f"layer {layer.name!r} pools {layer.pool.kernel} by {layer.pool.stride}; windows may overlap by one"
             )
-        if entries[layer.name].step != 1 and layer.out_kind is not ActKind.BIPOLAR:
+        in_steps = entries[layer.name].step != 1 and layer.out_kind is not ActKind.BIPOLAR
+        if in_steps and layer.result is ResultKind.SCALE_SHIFT:
             wrong.append(
                 f"layer {layer.name!r} scales and shifts to results in steps of {entries[layer.name].step}, which two's "
                 "complement does not store; lower with requant=thresholds"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from foldwright.kernels import njit
 
-__all__ = ["plain_registers"]
+__all__ = ["bit_length", "plain_registers"]
 
 
 @njit(cache=True)
@@ -21,7 +21,7 @@ def plain_registers(dk: int, log_most: int, log_least: int) -> int:
         log_most: logarithm of the most planes of a word; log_least: of the fewest.
     """
     size, segments = dk >> log_most, 1 << log_most
-    whole = _bits(size * ((1 << segments) - 1))
+    whole = bit_length(size * ((1 << segments) - 1))
     total, width = _tree(size, whole if log_most == 0 else 64)
     total *= segments
     for level in range(log_most):
@@ -36,7 +36,8 @@ def plain_registers(dk: int, log_most: int, log_least: int) -> int:
 
 
 @njit(cache=True)
-def _bits(value: int) -> int:
+def bit_length(value: int) -> int:
+    """Returns the bits of a number, 0 for 0."""
     bits = 0
     while value >> bits:
         bits += 1

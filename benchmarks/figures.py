@@ -348,8 +348,7 @@ def rtl_random_layers(body: dict[str, Any]) -> str:
     text = (
         f"**{totals['layers']:,} random layers through generated accelerators** (kernels 1 to 7, strides, paddings, groups, "
         f"bits, maxima and averages, residual adds, scale and shift, tiles of rows, random stalls on every port): "
-        f"{totals['values']:,} results, "
-        f"{totals['mismatches']} mismatches; "
+        f"{totals['values']:,} results, {totals['mismatches']} mismatches; "
         f"{right} of {len(errors)} injected faults were reported by the error register with the right cause:"
     )
     header = ("hardware", "networks", "layers", "results compared", "mismatches", "cycles")
