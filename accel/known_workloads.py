@@ -171,8 +171,8 @@ def _dorefa() -> LayerChain:
     return c
 
 
-def _resnet18(weights: tuple[int, WeightKind]) -> LayerChain:
-    c = LayerChain(_PHOTO, weights, (2, ActKind.UNSIGNED))
+def _resnet18(weights: tuple[int, WeightKind], act_bits: int = 2) -> LayerChain:
+    c = LayerChain(_PHOTO, weights, (act_bits, ActKind.UNSIGNED))
     x = c.conv(64, kernel=7, stride=2, pool=pooling(3, 2, (1, 1, 1, 1)))
     for stage, channels in enumerate((64, 128, 256, 512)):
         for block in range(2):
@@ -261,6 +261,7 @@ _MAKERS: dict[str, Callable[[], LayerChain]] = {
     "digits-w2a2": lambda: _digits(_ODD2, stride=1),
     "dorefa": _dorefa,
     "mobilenet": _mobilenet,
+    "resnet18-int8": lambda: _resnet18((8, WeightKind.SIGNED), 8),
     "resnet18-w1a2": lambda: _resnet18(_W1),
     "resnet18-w2a2": lambda: _resnet18(_ODD2),
     "ultranet": _ultranet,

@@ -1,25 +1,22 @@
 """The referee's rules of loads: how long weights take at least, in which order they come, and when their place is free.
 
-Plain Python on the events of a schedule, like `foldwright.accel.time_check`. What an accelerator of today's RTL does is asked
-of a schedule that it could be: weights stream, tensors between layers stay on chip, none goes further than one stage.
+Plain Python on the events of a schedule, like `foldwright.accel.time_check`.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from foldwright.accel.datapath import Datapath
 from foldwright.accel.layer_rules import block_count, weight_words
 from foldwright.accel.schedule import LayerDecision, Schedule, TileEvent
-from foldwright.accel.workload import IMAGE, Workload
+from foldwright.accel.workload import Workload
 from foldwright.errors import IllegalSolutionError
 
-__all__ = ["check_loads"]
-
-_PLACES = 2
+__all__ = ["StreamedWeights", "check_loads", "streamed_weights"]
 
 
 def check_loads(workload: Workload, datapath: Datapath, schedule: Schedule) -> None:
@@ -30,8 +27,7 @@ def check_loads(workload: Workload, datapath: Datapath, schedule: Schedule) -> N
     """
     _check_turns(schedule.events)
     _check_beats(workload, datapath, schedule)
-    if _is_as_built(workload, datapath, schedule):
-        _check_places(workload, datapath, schedule)
+    _check_places(workload, datapath, schedule)
 
 
 def _refuse(event: TileEvent, wrong: str) -> IllegalSolutionError:
@@ -54,13 +50,15 @@ def _check_turns(events: Iterable[TileEvent]) -> None:
 
 def _check_beats(workload: Workload, datapath: Datapath, schedule: Schedule) -> None:
     """Checks that weights take the port for as long as their bits do at least."""
-    decisions = {d.layer: d for d in schedule.decisions}
-    uses = {e: _uses(workload, datapath, schedule, e) for e in range(len(datapath.engines))}
+    uses = {
+        e: {u.first_tile: u.blocks for u in streamed_weights(workload, datapath, schedule, e)}
+        for e in range(len(datapath.engines))
+    }
     for event in schedule.events:
         if event.kind != "load_weights":
             continue
-        blocks = {first: count for _, first, _, count in uses[event.engine]}.get(event.tile)
-        if blocks is None or decisions[event.layer].weights_pinned:
+        blocks = uses[event.engine].get(event.tile)
+        if blocks is None:
             raise _refuse(event, "no weights come for this tile")
         engine = datapath.engines[event.engine]
         words = weight_words(workload.layers[workload.index[event.layer]], engine, blocks)
@@ -71,75 +69,65 @@ def _check_beats(workload: Workload, datapath: Datapath, schedule: Schedule) -> 
             )
 
 
-def _uses(
+@dataclass(frozen=True, slots=True)
+class StreamedWeights:
+    """A chunk of weights that streams through an engine once a round: which tiles of the round use it, and its blocks."""
+
+    layer: str
+    first_tile: int
+    last_tile: int
+    blocks: int
+
+
+def streamed_weights(
     workload: Workload, datapath: Datapath, schedule: Schedule, engine: int
-) -> list[tuple[str, int, int, int]]:
-    """Returns the weights that stream through an engine in a round: layer, first and last tile that use them, blocks."""
+) -> list[StreamedWeights]:
+    """Returns what streams through an engine in a round, in order."""
     out, tile = [], 0
     for layer, decision, e in zip(workload.layers, schedule.decisions, datapath.assignment, strict=True):
         if e != engine:
             continue
         total = block_count(workload, layer, datapath.engines[e])
-        for low, tiles in _runs(decision, total, layer.out_height):
-            if not decision.weights_pinned:
-                blocks = min(decision.tile_blocks, total - low)
-                out.append((layer.name, tile, tile + tiles - 1, blocks))
-            tile += tiles
+        tiles = _tiles(decision, total, layer.out_height)
+        blocks = {low: min(decision.tile_blocks, total - low) for low in tiles}
+        streamed = {low: max(0, min(n, low + n - decision.pinned_blocks)) for low, n in blocks.items()}
+        for run in _runs(tiles, sum(n > 0 for n in streamed.values())):
+            if streamed[tiles[run[0]]]:
+                out.append(
+                    StreamedWeights(layer.name, tile + run[0], tile + run[-1], streamed[tiles[run[0]]])
+                )
+        tile += len(tiles)
     return out
 
 
-def _runs(decision: LayerDecision, blocks: int, height: int) -> list[tuple[int, int]]:
-    """Returns the first block of each run of tiles that share weights, and how many tiles the run has."""
+def _tiles(decision: LayerDecision, blocks: int, height: int) -> list[int]:
+    """Returns the first block of each tile of a layer, in the order in which they run."""
     lows, rows = list(range(0, blocks, decision.tile_blocks)), math.ceil(height / decision.tile_rows)
-    if decision.outer_loop == "weights" or len(lows) == 1:
-        return [(low, rows) for low in lows]
-    return [(low, 1) for _ in range(rows) for low in lows]
+    if decision.outer_loop == "weights":
+        return [low for low in lows for _ in range(rows)]
+    return [low for _ in range(rows) for low in lows]
 
 
-def _is_as_built(workload: Workload, datapath: Datapath, schedule: Schedule) -> bool:
-    stays = {d.layer: d.output_on_chip for d in schedule.decisions}
-    if all(d.weights_pinned for d in schedule.decisions):
-        return False
-    if any(workload.consumers(name) and not on_chip for name, on_chip in stays.items()):
-        return False
-    if any(IMAGE in layer.inputs[1:] for layer in workload.layers):
-        return False
-    stage = _stages(datapath.assignment)
-    engine_of = {layer.name: e for layer, e in zip(workload.layers, datapath.assignment, strict=True)}
-    return all(
-        stage[engine_of[layer.name]] - stage[engine_of[source]] <= 1
-        for layer in workload.layers
-        for source in layer.inputs
-        if source != IMAGE
-    )
-
-
-def _stages(assignment: tuple[int, ...]) -> dict[int, int]:
-    """Returns the stage of each engine: engines whose spans of layers overlap are one."""
-    spans: dict[int, list[int]] = defaultdict(list)
-    for place, engine in enumerate(assignment):
-        spans[engine].append(place)
-    stage, reached, out = -1, -1, {}
-    for engine, places in sorted(spans.items(), key=lambda item: item[1][0]):
-        if places[0] > reached:
-            stage += 1
-        reached = max(reached, places[-1])
-        out[engine] = stage
-    return out
+def _runs(tiles: list[int], streaming: int) -> list[list[int]]:
+    """Returns the tiles that use the same weights without others of the layer coming between; `streaming` tiles of blocks do."""
+    if streaming < 2:  # one chunk at most, which stays until the layer ends
+        return [[t for t, b in enumerate(tiles) if b == low] for low in dict.fromkeys(tiles)]
+    return [[t for t, _ in group] for _, group in groupby(enumerate(tiles), key=lambda item: item[1])]
 
 
 def _check_places(workload: Workload, datapath: Datapath, schedule: Schedule) -> None:
     """Checks that weights come to a place whose last user among the tiles shown has ended."""
     ends = {(e.engine, e.round, e.tile): e.end_cycle for e in schedule.events if e.kind == "compute"}
     for engine in range(len(datapath.engines)):
-        uses = _uses(workload, datapath, schedule, engine)
-        order = {first: n for n, (_, first, _, _) in enumerate(uses)}
+        uses = streamed_weights(workload, datapath, schedule, engine)
+        order = {use.first_tile: n for n, use in enumerate(uses)}
+        places = min(schedule.weight_places[engine], len(uses))
         for event in schedule.events:
             if event.kind != "load_weights" or event.engine != engine:
                 continue
-            rounds, before = divmod(order[event.tile] - min(_PLACES, len(uses)), len(uses))
-            free = ends.get((engine, event.round + rounds, uses[before][2]))
+            rounds, before = divmod(order[event.tile] - places, len(uses))
+            free = ends.get((engine, event.round + rounds, uses[before].last_tile))
             if free is not None and event.start_cycle < free:
                 raise _refuse(
-                    event, f"its place is free at {free} only, when tile {uses[before][2]} has ended"
+                    event, f"its place is free at {free} only, when tile {uses[before].last_tile} has ended"
                 )

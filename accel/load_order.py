@@ -5,9 +5,7 @@ of all engines. It takes one load after the other, in an order that is fixed whe
 for each until its place is free, whatever could come behind it. The order is that of `foldwright.accel.export.loads`: by a
 clock that counts rounds, a load stands where its place is free, and in case of doubt where it is needed.
 
-An engine's streamed weights have two places that all its layers use in turns, so a tile's weights wait for the end of the
-tile that used the weights before the last. What a decision says besides is kept: with lead 0 a load waits for the layer
-before, and the only weights that stream on an engine, in one tile, have one place.
+A chunk of weights waits for the end of the last tile that uses what lies in its place (`tile_table`).
 """
 
 from __future__ import annotations
@@ -17,9 +15,9 @@ import numpy.typing as npt
 
 from foldwright.accel.repeats import (
     C_COUNT,
-    F_COUNT,
     FAR,
     READ_FREE,
+    S_BACK,
     S_BLOCK,
     S_ENDS,
     S_INPUT_BITS,
@@ -37,11 +35,11 @@ from foldwright.accel.tiles import (
     P_IN_DRAM,
     P_LEAD,
     P_OUT_DRAM,
-    P_PINNED,
     P_RESIDUAL_DRAM,
     P_ROWS,
     P_TILE_BLOCKS,
     P_TILE_ROWS,
+    chunk_count,
     layer_cycles,
 )
 from foldwright.kernels import njit
@@ -51,8 +49,8 @@ __all__ = [
     "has_one_loader",
     "load_order",
     "loaded_tiles",
-    "loader_repeats",
     "next_load",
+    "note_load",
     "take_load",
 ]
 
@@ -88,7 +86,7 @@ def has_one_loader(layers: IntArray, plans: IntArray, assignment: IntArray, engi
     """Whether weights stream and the rest is as the RTL does it: tensors between layers on chip, handed to the next stage."""
     streams, stages = False, _stages(layers, assignment, engines)
     for i in range(len(layers)):
-        streams |= not plans[i, P_PINNED]
+        streams |= chunk_count(plans[i]) > 0
         inner = (plans[i, P_IN_DRAM] and layers[i, L_INPUT] >= 0) or (
             plans[i, P_OUT_DRAM] and not layers[i, L_IS_RESULT]
         )
@@ -129,18 +127,11 @@ def _clock(
 def _engine_loads(plans: IntArray, tiles: IntArray, first: int, engine: int, out: IntArray, n: int) -> int:
     """Appends the loads of an engine, whose tiles these are from `first` on: weights, then inputs; returns how many there are."""
     begin, count = n, len(tiles)
-    leaves = np.empty(count, dtype=np.int64)  # of each weights load, the last tile that uses it
     for t in range(count):
         if tiles[t, S_WEIGHT_BITS] > 0:
             out[n, Y_ENGINE], out[n, Y_TILE], out[n, Y_IS_INPUT] = engine, first + t, 0
+            out[n, Y_BACK] = tiles[t, S_BACK]
             n += 1
-        if n > begin and tiles[out[n - 1, Y_TILE] - first, S_LAYER] == tiles[t, S_LAYER]:
-            leaves[n - 1 - begin] = t
-    loads = n - begin
-    for k in range(loads):
-        t, places = out[begin + k, Y_TILE] - first, min(2, loads)
-        before, rounds = (k - places) % loads, (k - places) // loads
-        out[begin + k, Y_BACK] = min(_waits_for_layer(plans, tiles, t), t - leaves[before] - rounds * count)
     _in_turn(out[begin:n], count)
     begin = n
     for t in range(count):
@@ -281,36 +272,14 @@ def take_load(
     load = order[line[N_AT]]
     e, kind, count = load[Y_ENGINE], load[Y_IS_INPUT], starts[load[Y_ENGINE] + 1] - starts[load[Y_ENGINE]]
     k = (line[N_TURN] - load[Y_LAG]) * count + load[Y_TILE] - starts[e]
-    times[T_LOADED, e, k] = max(times[T_LOADED, e, k], loaded)
-    fronts[e, kind] = _next_user(tiles[starts[e] : starts[e + 1]], k, kind)
+    note_load(e, k, kind, starts, tiles, fronts, times, loaded)
     _pass(line, order)
 
 
 @njit(cache=True)
-def loader_repeats(
-    line: IntArray, fronts: IntArray, pc: IntArray, times: IntArray, now: int, before: IntArray
-) -> bool:
-    """Whether the loader stands to the round that starts `now` as it stood to the one before, which `before` remembers.
-
-    Args:
-        before: int64 (engines + 1, 3), of each engine tiles computed and both fronts, then place, turn and time.
-    """
-    engines = len(pc)
-    then, alike = (
-        before[engines, 2],
-        before[engines, 0] == line[N_AT] and before[engines, 1] == line[N_TURN] - 1,
-    )
-    for e in range(engines):
-        moved, last = pc[e, C_COUNT] - before[e, 0], 0
-        for kind in range(2):
-            if fronts[e, kind] < FAR:
-                alike &= before[e, 1 + kind] == fronts[e, kind] - moved
-                last = max(last, fronts[e, kind])
-        if alike:
-            for k in range(pc[e, F_COUNT], last):
-                alike &= (
-                    max(times[T_LOADED, e, k], now) - now == max(times[T_LOADED, e, k - moved], then) - then
-                )
-        before[e, 0], before[e, 1], before[e, 2] = pc[e, C_COUNT], fronts[e, 0], fronts[e, 1]
-    before[engines, 0], before[engines, 1], before[engines, 2] = line[N_AT], line[N_TURN], now
-    return alike
+def note_load(
+    e: int, k: int, kind: int, starts: IntArray, tiles: IntArray, fronts: IntArray, times: IntArray, loaded: int
+) -> None:  # fmt: skip
+    """Notes that weights (kind 0) or input (1) of an engine's tile k, counted from the start, are there at `loaded`."""
+    times[T_LOADED, e, k] = max(times[T_LOADED, e, k], loaded)
+    fronts[e, kind] = _next_user(tiles[starts[e] : starts[e + 1]], k, kind)

@@ -2,9 +2,9 @@
 
 Each engine has three memories: weights, feature maps, and the line memory of a tap-packing window. An engine's layers
 take *slots* 0..n-1 in order, round after round, so a lifetime is a cyclic interval of slots, kept as a bit mask (hence
-at most 63 layers an engine). Pinned weights, tensors handed from engine to engine (twice: one is filled while the other
-is read) and inputs that are loaded a round ahead live always. Addresses are first fit, largest first, ties by position:
-deterministic, and fragmentation is counted because depth is the highest address in use.
+at most 63 layers an engine). Pinned weights, the places of streamed ones, tensors handed from engine to engine (twice: one
+is filled while the other is read) and images that are loaded a round ahead live always. Addresses are first fit, largest
+first, ties by position: deterministic, and fragmentation is counted because depth is the highest address in use.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ from foldwright.accel.tables import (
     L_SUM_BITS,
 )
 from foldwright.accel.tiles import (
+    P_CHUNK_WORDS,
     P_LEAD,
     P_LINE_WORDS,
     P_MAP_WORDS,
     P_OUT_DRAM,
-    P_PINNED,
+    P_PLACES,
     P_STAGE_WORDS,
     P_WEIGHT_WORDS,
+    chunk_count,
     is_ahead,
 )
 from foldwright.kernels import njit
@@ -56,13 +58,16 @@ __all__ = [
     "MEMORY_MAP",
     "MEMORY_WEIGHT",
     "bram36_in_use",
+    "deepest",
     "engine_reserve",
     "first_fit",
+    "grow_places",
     "largest_first",
     "live_items",
     "map_width_bits",
     "memory_widths",
     "reserve",
+    "set_least_places",
     "slots_of",
     "store_depth",
     "store_words",
@@ -77,10 +82,10 @@ _LEAST_STORE_WORDS = 512
 _STORE_ROUNDS = 2
 _LEAST_ACC_BITS = 4
 
-# Entries of an item row. I_WHAT: what the words hold.
+# Entries of an item row. I_WHAT: what the words hold; places belong to the first layer of an engine that streams.
 I_ENGINE, I_MEMORY, I_WORDS, I_MASK, I_ADDRESS, I_LAYER, I_WHAT = range(7)
 ITEM_FIELDS = 7
-HOLDS_WEIGHTS, HOLDS_INPUT, HOLDS_STAGE, HOLDS_TENSOR = range(4)
+HOLDS_WEIGHTS, HOLDS_INPUT, HOLDS_STAGE, HOLDS_TENSOR, HOLDS_PLACES = range(5)
 
 
 @njit(cache=True)
@@ -112,14 +117,13 @@ def live_items(
     """Returns everything that takes words, int64 (items, ITEM_FIELDS), addresses not yet given."""
     n = len(layers)
     slot, count = slots_of(assignment, len(engines))
-    items = np.zeros((n * 4 + n * len(engines), ITEM_FIELDS), dtype=np.int64)
-    k = 0
+    items = np.zeros((n * 4 + (n + 1) * len(engines), ITEM_FIELDS), dtype=np.int64)
+    k = _add_places(items, assignment, plans, count)
     for i in range(n):
         e, all_slots = assignment[i], (1 << count[assignment[i]]) - 1
         lead = min(plans[i, P_LEAD], count[e] - 1)
         ahead = _cyclic_mask(slot[i] - lead + count[e], slot[i] + count[e], count[e])
-        weights = all_slots if plans[i, P_PINNED] else ahead
-        k = _add(items, k, e, MEMORY_WEIGHT, plans[i, P_WEIGHT_WORDS], weights, i, HOLDS_WEIGHTS)
+        k = _add(items, k, e, MEMORY_WEIGHT, plans[i, P_WEIGHT_WORDS], all_slots, i, HOLDS_WEIGHTS)
         inputs = all_slots if is_ahead(plans[i]) else ahead
         k = _add(items, k, e, MEMORY_MAP, plans[i, P_MAP_WORDS], inputs, i, HOLDS_INPUT)
         k = _add(items, k, e, MEMORY_LINE, plans[i, P_LINE_WORDS], inputs, i, HOLDS_INPUT)
@@ -129,6 +133,85 @@ def live_items(
         else:
             k = _add_tensor(items, k, layers, engines, mappings, assignment, batch, i, slot, count)
     return items[:k]
+
+
+@njit(cache=True)
+def _add_places(items: IntArray, assignment: IntArray, plans: IntArray, count: IntArray) -> int:
+    """Adds the places of streamed weights of every engine; returns how many items there are."""
+    k = 0
+    for e in range(len(count)):
+        chunk, first = 0, -1
+        for i in range(len(plans)):
+            if assignment[i] == e and plans[i, P_CHUNK_WORDS]:
+                chunk, first = max(chunk, plans[i, P_CHUNK_WORDS]), i if first < 0 else first
+        if first >= 0:
+            words, always = plans[first, P_PLACES] * chunk, (1 << count[e]) - 1
+            k = _add(items, k, e, MEMORY_WEIGHT, words, always, first, HOLDS_PLACES)
+    return k
+
+
+@njit(cache=True)
+def set_least_places(plans: IntArray, assignment: IntArray, engines: int, least: int) -> None:
+    """Gives every engine so many places for its streamed weights, or fewer where fewer chunks stream."""
+    for e in range(engines):
+        chunks = 0
+        for i in range(len(plans)):
+            if assignment[i] == e:
+                chunks += chunk_count(plans[i])
+        for i in range(len(plans)):
+            if assignment[i] == e:
+                plans[i, P_PLACES] = min(chunks, least)
+
+
+@njit(cache=True)
+def deepest(width_bits: int, blocks: int, geometries: IntArray) -> int:
+    """Returns the most words of a width that so many block RAMs hold, all in one geometry."""
+    depth = 0
+    for g in range(len(geometries)):
+        across = ceil_div(width_bits, geometries[g, 0]) * geometries[g, 2]
+        depth = max(depth, 2 * blocks // across * geometries[g, 1])
+    return depth
+
+
+@njit(cache=True)
+def grow_places(
+    plans: IntArray, assignment: IntArray, widths: IntArray, geometries: IntArray, depth: IntArray, spare: int, most: int
+) -> int:  # fmt: skip
+    """Gives spare block RAMs to the places of streamed weights; returns how many are left over.
+
+    The engine with the fewest places for its chunks of a round is next, until each has as many as chunks, or `most`, or
+    nothing fits. `depth`, int64 (engines, 3), grows with them.
+    """
+    engines = len(depth)
+    chunk, wanted = np.zeros(engines, dtype=np.int64), np.zeros(engines, dtype=np.int64)
+    places = np.zeros(engines, dtype=np.int64)
+    for i in range(len(plans)):
+        e = assignment[i]
+        chunk[e] = max(chunk[e], plans[i, P_CHUNK_WORDS])
+        wanted[e] += chunk_count(plans[i])
+        places[e] = plans[i, P_PLACES]
+    while True:
+        e = -1
+        for f in range(engines):
+            if places[f] < min(wanted[f], most) and (e < 0 or places[f] * wanted[e] < places[e] * wanted[f]):
+                e = f
+        if e < 0:
+            break
+        before, more = block_rams_of(widths[e, MEMORY_WEIGHT], depth[e, MEMORY_WEIGHT], geometries), 0
+        room, added = min(wanted[e], most) - places[e], 0
+        while more <= spare and added == 0:
+            deep = deepest(widths[e, MEMORY_WEIGHT], before + more, geometries)
+            added = min(room, max(0, deep - depth[e, MEMORY_WEIGHT]) // chunk[e])
+            more += added == 0
+        if added == 0:
+            wanted[e] = 0  # nothing fits
+            continue
+        places[e] += added
+        depth[e, MEMORY_WEIGHT] += added * chunk[e]
+        spare -= block_rams_of(widths[e, MEMORY_WEIGHT], depth[e, MEMORY_WEIGHT], geometries) - before
+    for i in range(len(plans)):
+        plans[i, P_PLACES] = places[assignment[i]]
+    return spare
 
 
 @njit(cache=True)

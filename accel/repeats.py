@@ -1,12 +1,14 @@
-"""What a simulation of one engine need not do twice: tiles within a layer, and whole rounds, that repeat (njit).
+"""What a simulation need not do twice: tiles within a layer of one engine, and whole rounds, that repeat (njit).
 
 Most schedules of many small tiles soon repeat: relative to the start of a tile's computation, all that the future depends
 on is as it was a *period* of tiles earlier, and the tiles to come are like those that came. Then times only shift, and
 the simulator skips as many periods as stay within such tiles. The same holds for rounds: once one begins like the
 one before, all rounds end at equal distances. Skipping is exact: the times are those that every event one by one gives.
 
-Times that lie before the start in question count as that start: whatever waits for them has them already. Tiles are
-skipped where one engine has the port for itself; rounds repeat with any number of engines.
+Loads of a layer that repeats move on with its tiles. Loads of later layers stand still meanwhile, where they wait for a
+tile that is not computed yet: periods end before that one. Times that lie before the start in question count as that
+start: whatever waits for them has them already. Tiles are skipped where one engine has the port for itself and its loads
+have no fixed order; rounds repeat with any number of engines.
 """
 
 from __future__ import annotations
@@ -29,28 +31,32 @@ from foldwright.accel.tiles import (
 )
 from foldwright.kernels import njit
 
-__all__ = ["mark_repeats", "periods_of", "rounds_repeat", "skip_tiles"]
+__all__ = ["loads_repeat", "mark_repeats", "periods_of", "rounds_repeat", "skip_tiles"]
 
 IntArray = npt.NDArray[np.int64]
 
 # Entries of a tile row. S_CYCLES: from its start until its results are in memory; S_PAUSE: from then until the program of the
 # tile behind it is read. S_REFILL: how many tiles before this one, the rounds' counted on, has read the copy of the input that
-# it fills, 0 where the prefetch lead alone says when it may be loaded. S_INNER and S_OUTER: up to which tile all are like those
-# one (inner, outer) period earlier.
+# it fills, 0 where the prefetch lead alone says when it may be loaded; S_BACK: the last tile that uses what lies in the place of
+# its chunk of weights. S_INNER and S_OUTER: up to which tile all are like those one (inner, outer) period earlier.
 (
-    S_LAYER, S_WEIGHT_BITS, S_INPUT_BITS, S_CYCLES, S_STORE_BITS, S_BLOCK, S_ROW, S_ENDS, S_INNER, S_OUTER, S_PAUSE,
-    S_REFILL,
-) = range(12)  # fmt: skip
-TILE_FIELDS = 12
-# Program counters of an engine: tiles since the start, place in the round and round of its three stages; what a fetch waits for.
-F_COUNT, F_AT, F_ROUND, C_COUNT, C_AT, C_ROUND, W_COUNT, W_AT, W_ROUND, F_PHASE = range(10)
-PC_FIELDS = 10
+    S_LAYER, S_WEIGHT_BITS, S_INPUT_BITS, S_CYCLES, S_STORE_BITS, S_BLOCK, S_ROW, S_ENDS, S_PAUSE, S_REFILL, S_BACK,
+    S_INNER, S_OUTER,
+) = range(13)  # fmt: skip
+TILE_FIELDS = 13
+# Counters of an engine since the start, tiles that lack no load, that are computed, that are stored; for the latter two also
+# place in the round and round.
+F_COUNT, C_COUNT, C_AT, C_ROUND, W_COUNT, W_AT, W_ROUND = range(7)
+PC_FIELDS = 7
 T_LOADED, T_COMPUTED, T_STORED = range(3)
-FETCH_FREE, ENGINE_FREE, ARRIVED, STORE_FREE = range(4)
+ENGINE_FREE, STORE_FREE = range(2)
 READ_FREE, WRITE_FREE = range(2)  # of the port, in the row behind those of the engines
-# Entries of a snapshot: tile, its start, how far fetch leads and stores lag, phase, then what is free when.
-Q_COUNT, Q_NOW, Q_LEAD, Q_LAG, Q_PHASE, Q_FREE = range(6)
-SNAPSHOT_FIELDS = Q_FREE + 6
+# Entries of a snapshot: tile, its start, how far loads lead and stores lag, then what is free when.
+Q_COUNT, Q_NOW, Q_LEAD, Q_LAG, Q_FREE = range(5)
+SNAPSHOT_FIELDS = Q_FREE + 4
+# A snapshot of a tile adds the fronts of its loads: how many tiles they lead, or, where they are in another layer, which tile.
+K_FRONT = SNAPSHOT_FIELDS
+TILE_SNAPSHOT_FIELDS = K_FRONT + 4
 # A start of a round adds where the engine is, relative to the round that engine 0 starts.
 B_AT, B_ROUND = SNAPSHOT_FIELDS, SNAPSHOT_FIELDS + 1
 BEGIN_FIELDS = SNAPSHOT_FIELDS + 2
@@ -90,7 +96,7 @@ def _is_like(tiles: IntArray, a: int, b: int) -> bool:
     for column in range(S_WEIGHT_BITS, S_STORE_BITS + 1):
         if tiles[a, column] != tiles[b, column]:
             return False
-    return tiles[a, S_REFILL] == tiles[b, S_REFILL]
+    return tiles[a, S_REFILL] == tiles[b, S_REFILL] and tiles[a, S_BACK] == tiles[b, S_BACK]
 
 
 @njit(cache=True)
@@ -98,21 +104,23 @@ def _snapshot(pc: IntArray, free: IntArray, e: int, now: int, out: IntArray) -> 
     """Writes what holds of an engine at `now`, the start of a tile's computation."""
     out[Q_COUNT], out[Q_NOW] = pc[e, C_COUNT], now
     out[Q_LEAD], out[Q_LAG] = pc[e, F_COUNT] - pc[e, C_COUNT], pc[e, C_COUNT] - pc[e, W_COUNT]
-    out[Q_PHASE] = pc[e, F_PHASE]
-    for i in range(4):
-        out[Q_FREE + i] = max(0, free[e, i] - now)
     for i in range(2):
-        out[Q_FREE + 4 + i] = max(0, free[len(pc), i] - now)
+        out[Q_FREE + i] = max(0, free[e, i] - now)
+        out[Q_FREE + 2 + i] = max(0, free[len(pc), i] - now)
 
 
 @njit(cache=True)
-def _alike(times: IntArray, e: int, one: IntArray, other: IntArray) -> bool:
-    """Whether two snapshots of an engine say the same of the future, times being relative to their starts."""
-    for i in range(Q_LEAD, SNAPSHOT_FIELDS):
+def _alike(times: IntArray, e: int, lead: int, one: IntArray, other: IntArray) -> bool:
+    """Whether two snapshots of an engine say the same of the future, times being relative to their starts.
+
+    Args:
+        lead: of how many tiles loads may have come.
+    """
+    for i in range(Q_LAG, SNAPSHOT_FIELDS):
         if one[i] != other[i]:
             return False
     a, b, now, then = one[Q_COUNT], other[Q_COUNT], one[Q_NOW], other[Q_NOW]
-    for i in range(one[Q_LEAD]):
+    for i in range(lead):
         if max(times[T_LOADED, e, a + i], now) - now != max(times[T_LOADED, e, b + i], then) - then:
             return False
     for i in range(1, max(2, one[Q_LAG]) + 1):
@@ -130,30 +138,49 @@ def _alike(times: IntArray, e: int, one: IntArray, other: IntArray) -> bool:
 @njit(cache=True)
 def skip_tiles(
     tiles: IntArray, layers: IntArray, plans: IntArray, pc: IntArray, free: IntArray, times: IntArray,
-    layer_stored: IntArray, now: int, snapshots: IntArray,
+    layer_stored: IntArray, fronts: IntArray, is_waiting: bool, now: int, snapshots: IntArray,
 ) -> bool:  # fmt: skip
     """Skips repeating tiles before the next one of engine 0, which would start at `now`; returns whether it did.
 
-    `snapshots`, int64 (tiles, SNAPSHOT_FIELDS), holds the newest snapshot of every place in a round, count -1 for none.
+    Args:
+        fronts: int64 (2,), which tile needs the next weights and the next input, counted from the start.
+        is_waiting: whether an input of another layer cannot be asked for yet.
+        snapshots: int64 (tiles, TILE_SNAPSHOT_FIELDS), the newest snapshot of every place in a round, count -1 for none.
     """
     k, at, layer = pc[0, C_COUNT], pc[0, C_AT], tiles[pc[0, C_AT], S_LAYER]
     here = snapshots[at]
     _snapshot(pc, free, 0, now, here)
-    if at < 3 or tiles[at - 2, S_LAYER] != layer or here[Q_LAG] > 2 or pc[0, F_ROUND] != pc[0, C_ROUND]:
+    last, gate = at, FAR
+    for kind in range(2):
+        ahead, lead = fronts[kind] - k, at + fronts[kind] - k
+        inside = ahead < FAR // 2 and lead < len(tiles) and tiles[min(lead, len(tiles) - 1), S_LAYER] == layer
+        here[K_FRONT + 2 * kind] = inside
+        here[K_FRONT + 2 * kind + 1] = ahead if inside else fronts[kind]
+        if inside:
+            last = max(last, lead)
+        elif ahead < FAR // 2:
+            waits = tiles[fronts[kind] % len(tiles), S_REFILL if kind else S_BACK]
+            if kind == 0 or waits > 0:
+                gate = min(gate, ahead - waits)
+            if gate < 0 or (kind == 1 and not is_waiting):
+                return False
+    if at < 3 or tiles[at - 2, S_LAYER] != layer or here[Q_LAG] > 2:
         return False
-    if tiles[pc[0, F_AT], S_LAYER] != layer or not _inputs_are_there(
-        layers, plans, layer_stored, pc, layer, now
-    ):
+    if not _inputs_are_there(layers, plans, layer_stored, pc, layer, now):
         return False
     inner, outer = periods_of(plans[layer])
     for column, period in ((S_INNER, inner), (S_OUTER, outer)):
-        periods = (tiles[at - 2, column] - 2 - pc[0, F_AT]) // period
-        if (
-            periods >= 1
-            and snapshots[at - period, Q_COUNT] == k - period
-            and _alike(times, 0, here, snapshots[at - period])
-        ):
-            _shift(pc, free, times, here, periods * period, periods * (now - snapshots[at - period, Q_NOW]))
+        periods = min(tiles[at - 2, column] - 2 - last, gate - 2) // period
+        if periods < 1 or snapshots[at - period, Q_COUNT] != k - period:
+            continue
+        before = snapshots[at - period]
+        same = _alike(times, 0, last - at, here[:SNAPSHOT_FIELDS], before[:SNAPSHOT_FIELDS])
+        for i in range(K_FRONT, TILE_SNAPSHOT_FIELDS):
+            same &= here[i] == before[i]
+        if same:
+            _shift(
+                pc, free, times, fronts, here, last - at, periods * period, periods * (now - before[Q_NOW])
+            )
             return True
     return False
 
@@ -172,20 +199,24 @@ def _inputs_are_there(
 
 
 @njit(cache=True)
-def _shift(pc: IntArray, free: IntArray, times: IntArray, here: IntArray, tiles: int, cycles: int) -> None:
+def _shift(
+    pc: IntArray, free: IntArray, times: IntArray, fronts: IntArray, here: IntArray, lead: int, tiles: int, cycles: int
+) -> None:  # fmt: skip
     """Moves the state of engine 0 by a number of tiles and cycles; later entries first, for they may overlap."""
     k = here[Q_COUNT]
-    for i in range(here[Q_LEAD] - 1, -1, -1):
+    for i in range(lead - 1, -1, -1):
         times[T_LOADED, 0, k + tiles + i] = times[T_LOADED, 0, k + i] + cycles
     for i in range(1, 3):
         times[T_COMPUTED, 0, k + tiles - i] = times[T_COMPUTED, 0, k - i] + cycles
         times[T_STORED, 0, k + tiles - i] = times[T_STORED, 0, k - i] + cycles
-    for column in (F_COUNT, C_COUNT, W_COUNT):
+    for column in (C_COUNT, W_COUNT):
         pc[0, column] += tiles
         pc[0, column + 1] += tiles
-    for i in range(4):
-        free[0, i] += cycles
+    for kind in range(2):
+        if here[K_FRONT + 2 * kind]:
+            fronts[kind] += tiles
     for i in range(2):
+        free[0, i] += cycles
         free[1, i] += cycles
 
 
@@ -209,9 +240,9 @@ def rounds_repeat(
         one, other = begins[0, e], begins[1, e]
         if one[B_AT] != other[B_AT] or one[B_ROUND] != other[B_ROUND]:
             return False
-        if other[Q_COUNT] < max(2, one[Q_LAG]) or not _alike(
-            times, e, one[:SNAPSHOT_FIELDS], other[:SNAPSHOT_FIELDS]
-        ):
+        if one[Q_LEAD] != other[Q_LEAD] or other[Q_COUNT] < max(2, one[Q_LAG]):
+            return False
+        if not _alike(times, e, one[Q_LEAD], one[:SNAPSHOT_FIELDS], other[:SNAPSHOT_FIELDS]):
             return False
     then = begins[1, 0, Q_NOW]
     return _rows_alike(layer_end, now, then) and _rows_alike(layer_stored, now, then)
@@ -226,3 +257,32 @@ def _rows_alike(rows: IntArray, now: int, then: int) -> bool:
             if (a == FAR) != (b == FAR) or (a != FAR and max(a - now, 0) != max(b - then, 0)):
                 return False
     return True
+
+
+@njit(cache=True)
+def loads_repeat(
+    line: IntArray, fronts: IntArray, pc: IntArray, times: IntArray, now: int, before: IntArray
+) -> bool:
+    """Whether loads stand to the round that starts `now` as they stood to the one before, which `before` remembers.
+
+    Args:
+        line: place in the loader's order and turn of it, (-1, round) where the order is not fixed.
+        fronts: int64 (engines, 2), which tile of each engine needs the next weights and the next input.
+        before: int64 (engines + 1, 3), of each engine tiles computed and both fronts, then place, turn and time.
+    """
+    engines = len(pc)
+    then, alike = before[engines, 2], before[engines, 0] == line[0] and before[engines, 1] == line[1] - 1
+    for e in range(engines):
+        moved, last = pc[e, C_COUNT] - before[e, 0], 0
+        for kind in range(2):
+            if fronts[e, kind] < FAR:
+                alike &= before[e, 1 + kind] == fronts[e, kind] - moved
+                last = max(last, fronts[e, kind])
+        if alike:
+            for k in range(pc[e, F_COUNT], last):
+                alike &= (
+                    max(times[T_LOADED, e, k], now) - now == max(times[T_LOADED, e, k - moved], then) - then
+                )
+        before[e, 0], before[e, 1], before[e, 2] = pc[e, C_COUNT], fronts[e, 0], fronts[e, 1]
+    before[engines, 0], before[engines, 1], before[engines, 2] = line[0], line[1], now
+    return alike

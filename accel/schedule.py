@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from foldwright.accel.cost import geometry_table
 from foldwright.accel.datapath import Datapath
-from foldwright.accel.evaluate import MAX_TILES, WEIGHTS_PINNED, expand, round_cycles, total_traffic
+from foldwright.accel.evaluate import ALL_PLACES, MAX_TILES, round_cycles, settled, total_traffic
 from foldwright.accel.mapping import M_PA, M_PACKED, map_layers
 from foldwright.accel.memory import (
     I_ADDRESS,
@@ -46,7 +46,17 @@ from foldwright.accel.simulate import (
     run_events,
 )
 from foldwright.accel.tables import L_A_BITS, L_IN_C, L_INPUT, engine_table, layer_table
-from foldwright.accel.tiles import tile_options
+from foldwright.accel.tiles import (
+    P_BLOCKS,
+    P_LEAD,
+    P_ORDER,
+    P_OUT_DRAM,
+    P_PINNED_BLOCKS,
+    P_PLACES,
+    P_TILE_BLOCKS,
+    P_TILE_ROWS,
+    tile_options,
+)
 from foldwright.accel.workload import Workload
 from foldwright.errors import ConfigError
 from foldwright.jsonform import STRICT
@@ -68,7 +78,7 @@ IntArray = npt.NDArray[np.int64]
 NetworkTables = tuple[IntArray, IntArray, IntArray, IntArray, IntArray, IntArray, IntArray, IntArray]
 
 MEMORY_NAMES = ("weights", "maps", "line")
-HOLDS_NAMES = ("weights", "input", "stage", "tensor")
+HOLDS_NAMES = ("weights", "input", "stage", "tensor", "places")
 EVENT_NAMES = ("load_weights", "load_input", "compute", "store")
 ORDER_NAMES = ("weights", "rows")
 _ROOM = 50_000  # events
@@ -76,7 +86,10 @@ _ROOM = 50_000  # events
 
 @dataclass(frozen=True, slots=True)
 class LayerDecision:
-    """The decisions of one layer: tile, outer loop, where weights and output live, how far ahead it is loaded."""
+    """The decisions of one layer: tile, outer loop, where weights and output live, how far ahead its input is loaded.
+
+    The first `pinned_blocks` blocks of its weights are on chip for good, the others stream.
+    """
 
     __pydantic_config__: ClassVar = STRICT
 
@@ -84,14 +97,22 @@ class LayerDecision:
     tile_blocks: int
     tile_rows: int
     outer_loop: str  # of ORDER_NAMES
-    weights_pinned: bool
-    prefetch_lead: int  # layers
+    pinned_blocks: int
+    streamed_blocks: int
+    input_lead: int  # layers
     output_on_chip: bool
+
+    @property
+    def weights_pinned(self) -> bool:
+        return self.streamed_blocks == 0
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryBlock:
-    """Words of one memory that hold one thing during some slots (positions of an engine's layers in a round)."""
+    """Words of one memory that hold one thing during some slots (positions of an engine's layers in a round).
+
+    Places of streamed weights are of all layers of the engine that have such; `layer` is the first of them.
+    """
 
     __pydantic_config__: ClassVar = STRICT
 
@@ -121,12 +142,16 @@ class TileEvent:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Decisions, addresses and events of a round in steady state."""
+    """Decisions, addresses and events of a round in steady state.
+
+    `weight_places` are of each engine, those in which the chunks of its streamed weights lie in turns.
+    """
 
     __pydantic_config__: ClassVar = STRICT
-    FORMAT: ClassVar[str] = "foldwright.schedule/1"
+    FORMAT: ClassVar[str] = "foldwright.schedule/2"
 
     decisions: tuple[LayerDecision, ...]
+    weight_places: tuple[int, ...]
     cycles_per_round: int
     latency_cycles: int
     loaded_bits: int
@@ -136,8 +161,13 @@ class Schedule:
     events: tuple[TileEvent, ...]
 
 
-def network_tables(workload: Workload, datapath: Datapath, part: Part, pool_bram36: int) -> NetworkTables:
+def network_tables(
+    workload: Workload, datapath: Datapath, part: Part, pool_bram36: int, weight_places: int = ALL_PLACES
+) -> NetworkTables:
     """Returns the integer tables of a workload on a datapath, with every layer's Pareto-optimal tiles.
+
+    Args:
+        weight_places: the most places of streamed weights that an engine may have.
 
     Raises:
         ConfigError: an engine cannot run a layer assigned to it, or the assignment is for another workload.
@@ -155,7 +185,9 @@ def network_tables(workload: Workload, datapath: Datapath, part: Part, pool_bram
                 f"layer {layer.name!r} has {layer.weight_kind.value} weights, which the {datapath.engines[e].arithmetic.value} "
                 f"engine {e} cannot run; use an engine with arithmetic 'and'"
             )
-    numbers = np.array([datapath.batch_frames, datapath.dram_bits_per_cycle, pool_bram36], dtype=np.int64)
+    numbers = np.array(
+        [datapath.batch_frames, datapath.dram_bits_per_cycle, pool_bram36, weight_places], dtype=np.int64
+    )
     tiles = np.empty((len(layers), MAX_TILES, 3), dtype=np.int64)
     for i, row in enumerate(layers):
         engine, from_image = engines[assignment[i]], int(row[L_INPUT] < 0)
@@ -168,13 +200,14 @@ def network_tables(workload: Workload, datapath: Datapath, part: Part, pool_bram
 def build_schedule(workload: Workload, tables: NetworkTables, choices: IntArray) -> tuple[Schedule, IntArray]:
     """Returns the schedule of complete choices and the depth of every memory, int64 (engines, 3)."""
     layers, engines, mappings, assignment, widths, geometries, _, numbers = tables
-    plans = expand(*tables, choices)
+    plans, _ = settled(*tables, choices)
     items = live_items(layers, engines, mappings, assignment, numbers[0], plans)
     depth = first_fit(items, len(engines))
     cycles, latency = round_cycles(layers, engines, plans, assignment, numbers[1])
     load, store = total_traffic(plans)
     schedule = Schedule(
-        decisions=decisions_of(workload, tables, choices),
+        decisions=decisions_of(workload, plans),
+        weight_places=places_of(plans, assignment, len(engines)),
         cycles_per_round=int(cycles),
         latency_cycles=int(latency),
         loaded_bits=int(load),
@@ -186,16 +219,26 @@ def build_schedule(workload: Workload, tables: NetworkTables, choices: IntArray)
     return schedule, depth
 
 
-def decisions_of(workload: Workload, tables: NetworkTables, choices: IntArray) -> tuple[LayerDecision, ...]:
-    """Returns the choices in words."""
-    tiles, out = tables[6], []
-    for i, layer in enumerate(workload.layers):
-        weights, output, tile = (int(c) for c in choices[3 * i : 3 * i + 3])
-        blocks, rows, order = (int(v) for v in tiles[i, tile])
-        pinned = weights >= WEIGHTS_PINNED
-        lead = weights - WEIGHTS_PINNED if pinned else weights
-        out.append(LayerDecision(layer.name, blocks, rows, ORDER_NAMES[order], pinned, lead, output == 1))
-    return tuple(out)
+def decisions_of(workload: Workload, plans: IntArray) -> tuple[LayerDecision, ...]:
+    """Returns the decisions that plan rows hold, in words."""
+    return tuple(
+        LayerDecision(
+            layer=layer.name,
+            tile_blocks=int(plan[P_TILE_BLOCKS]),
+            tile_rows=int(plan[P_TILE_ROWS]),
+            outer_loop=ORDER_NAMES[plan[P_ORDER]],
+            pinned_blocks=int(plan[P_PINNED_BLOCKS]),
+            streamed_blocks=int(plan[P_BLOCKS] - plan[P_PINNED_BLOCKS]),
+            input_lead=int(plan[P_LEAD]),
+            output_on_chip=not plan[P_OUT_DRAM],
+        )
+        for layer, plan in zip(workload.layers, plans, strict=True)
+    )
+
+
+def places_of(plans: IntArray, assignment: IntArray, engines: int) -> tuple[int, ...]:
+    """Returns the places of streamed weights of every engine."""
+    return tuple(max(int(p) for p in plans[assignment == e, P_PLACES]) for e in range(engines))
 
 
 def _blocks(workload: Workload, items: IntArray) -> tuple[MemoryBlock, ...]:

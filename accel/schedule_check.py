@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from foldwright.accel.datapath import Datapath, LaneMode
 from foldwright.accel.layer_rules import block_count, packing_of, tensor_words, weight_words
+from foldwright.accel.load_check import streamed_weights
 from foldwright.accel.schedule import LayerDecision, MemoryBlock, Schedule
 from foldwright.accel.time_check import check_times
 from foldwright.accel.workload import Layer, Workload
@@ -21,7 +22,13 @@ from foldwright.netlists.part import Part
 __all__ = ["check_schedule"]
 
 _MEMORIES = ("weights", "maps", "line")
-_HOLDS_IN = {"weights": ("weights",), "input": ("maps", "line"), "stage": ("maps",), "tensor": ("maps",)}
+_HOLDS_IN = {
+    "weights": ("weights",),
+    "places": ("weights",),
+    "input": ("maps", "line"),
+    "stage": ("maps",),
+    "tensor": ("maps",),
+}
 
 
 def check_schedule(
@@ -37,6 +44,7 @@ def check_schedule(
     _check_blocks(workload, datapath, schedule.blocks)
     _check_overlaps(schedule.blocks)
     _check_sizes(workload, datapath, schedule)
+    _check_places(workload, datapath, schedule)
     _check_pool(datapath, part, schedule, pool_bram36)
     check_times(workload, datapath, schedule)
 
@@ -92,17 +100,36 @@ def _check_sizes(workload: Workload, datapath: Datapath, schedule: Schedule) -> 
         engine = datapath.engines[e]
         blocks = block_count(workload, layer, engine)
         _check_tile(layer, decision, blocks)
-        copies = 1 if decision.weights_pinned or decision.tile_blocks >= blocks else 2
-        here = blocks if decision.weights_pinned else decision.tile_blocks
-        every = set(range(counts[e]))
-        during = every if decision.weights_pinned else {slots[i]}
-        _need(held, (e, "weights", layer.name), copies * weight_words(layer, engine, here), during)
+        if decision.pinned_blocks:
+            words, every = weight_words(layer, engine, decision.pinned_blocks), set(range(counts[e]))
+            _need(held, (e, "weights", layer.name), words, every)
         _need_input(workload, datapath, schedule, held, i, slots[i], counts[e])
         if not decision.output_on_chip:
             _need(held, (e, "stage", layer.name), 1, {slots[i]})
         else:
             for c in workload.consumers(layer.name):
                 _need_tensor(workload, datapath, held, i, c, slots, counts)
+
+
+def _check_places(workload: Workload, datapath: Datapath, schedule: Schedule) -> None:
+    """Checks that an engine's places of streamed weights are there for good, and each large enough for every chunk."""
+    _, counts = _slots(datapath)
+    if len(schedule.weight_places) != len(counts):
+        raise IllegalSolutionError(
+            f"schedule: weight_places is {schedule.weight_places}, needed is one for each of {len(counts)} engines"
+        )
+    for e, engine in enumerate(datapath.engines):
+        uses = streamed_weights(workload, datapath, schedule, e)
+        places = schedule.weight_places[e]
+        if not uses:
+            continue
+        if places < 1:
+            raise IllegalSolutionError(
+                f"schedule: engine {e} streams weights, but has {places} places for them"
+            )
+        words = max(weight_words(workload.layers[workload.index[u.layer]], engine, u.blocks) for u in uses)
+        held = {(b.engine, b.holds, b.layer): b for b in schedule.blocks}
+        _need(held, (e, "places", uses[0].layer), places * words, set(range(counts[e])))
 
 
 def _need_input(
@@ -121,7 +148,7 @@ def _need_input(
         return
     engine = datapath.engines[e]
     rows, cut = layer.in_height, decision.tile_rows < layer.out_height
-    ahead = decision.prefetch_lead > 0 and (decision.weights_pinned or producer < 0)
+    ahead = decision.input_lead > 0 and producer < 0
     if cut:
         rows = min(rows, (decision.tile_rows - 1) * layer.stride[0] + layer.kernel[0])
     if cut or ahead:
@@ -132,7 +159,8 @@ def _need_input(
         words = rows * columns * (math.ceil(datapath.batch_frames / engine.dn) if batch else 1)
     else:
         words = rows * (tensor_words(layer, engine, datapath.batch_frames) // layer.in_height)
-    _need(held, (e, "input", layer.name), words, set(range(slots)) if ahead else {slot})
+    early = {(slot - decision.input_lead) % slots, slot}
+    _need(held, (e, "input", layer.name), words, set(range(slots)) if ahead else early)
 
 
 def _need_tensor(
@@ -176,8 +204,14 @@ def _check_tile(layer: Layer, decision: LayerDecision, blocks: int) -> None:
         wrong.append(f"tile_rows is {decision.tile_rows}, allowed 1..{layer.out_height}")
     if decision.outer_loop not in ("weights", "rows"):
         wrong.append(f"outer_loop is {decision.outer_loop!r}, allowed 'weights', 'rows'")
-    if not 0 <= decision.prefetch_lead <= 2:
-        wrong.append(f"prefetch_lead is {decision.prefetch_lead}, allowed 0..2")
+    if not 0 <= decision.input_lead <= 1:
+        wrong.append(f"input_lead is {decision.input_lead}, allowed 0, 1")
+    if not (
+        0 <= decision.pinned_blocks <= blocks and decision.streamed_blocks == blocks - decision.pinned_blocks
+    ):
+        wrong.append(
+            f"{decision.pinned_blocks} blocks are pinned and {decision.streamed_blocks} stream, it has {blocks}"
+        )
     if wrong:
         raise IllegalSolutionError(f"layer {layer.name!r}: " + "; ".join(wrong))
 

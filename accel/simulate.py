@@ -8,12 +8,14 @@ rows. Rules:
 - The DRAM port reads and writes at once (AXI has a channel for each), `dram_bits` a cycle each way. A channel serves one
   transfer at a time; a load keeps it for `TRANSFER_CYCLES` besides its beats and arrives `DRAM_LATENCY_CYCLES` after the
   last, while the next one is under way.
+- Loads wait for their places: a chunk of weights for the end of the tile that last used what lies there (`tile_table`), so
+  that weights come as far ahead as there are places, over layers and rounds.
 - Where weights stream and all tensors between layers stay on chip, as the RTL does it, loads come in the fixed order of its
-  loader and wait for their places (`foldwright.accel.load_order`). Else loads of an engine keep program order and those of
-  several come first come first served:
-- There a tile may be loaded when the tile before the last has ended; the first tiles of a layer when the layer `lead + 1`
-  places before it has (prefetch across layers and rounds); an input of which two copies stay (`tiles.is_ahead`) when the
-  tile that read the copy last has; an input that another layer left in DRAM when it is stored.
+  loader (`foldwright.accel.load_order`). Else, of all that may be loaded when the port is free, what is needed first comes
+  first: the engine's tiles until then take the fewest cycles; weights and inputs of an engine each in the order of its tiles.
+- There an input may be loaded when the tile before the last has ended; that of a layer's first tiles when the layer
+  `lead + 1` places before it has; an input of which two copies stay (`tiles.is_ahead`) when the tile that read the copy last
+  has; an input that another layer left in DRAM when it is stored.
 - A tile starts when it is loaded, its stage buffer is free, and for a layer's first tile when the producers have ended.
 - Of results that leave the accelerator the storer holds two rounds; a tensor for another layer has a stage buffer of two tiles.
 - A tensor handed to another engine has two copies: its producer runs at most one round ahead of the reader.
@@ -41,28 +43,24 @@ from foldwright.accel.load_order import (
     has_one_loader,
     load_order,
     loaded_tiles,
-    loader_repeats,
     next_load,
+    note_load,
     take_load,
 )
 from foldwright.accel.mapping import ceil_div
 from foldwright.accel.memory import slots_of
 from foldwright.accel.repeats import (
-    ARRIVED,
     BEGIN_FIELDS,
     C_AT,
     C_COUNT,
     C_ROUND,
     ENGINE_FREE,
-    F_AT,
     F_COUNT,
-    F_PHASE,
-    F_ROUND,
     FAR,
-    FETCH_FREE,
     PC_FIELDS,
     Q_NOW,
     READ_FREE,
+    S_BACK,
     S_CYCLES,
     S_ENDS,
     S_INPUT_BITS,
@@ -71,15 +69,16 @@ from foldwright.accel.repeats import (
     S_REFILL,
     S_STORE_BITS,
     S_WEIGHT_BITS,
-    SNAPSHOT_FIELDS,
     STORE_FREE,
     T_COMPUTED,
     T_LOADED,
     T_STORED,
+    TILE_SNAPSHOT_FIELDS,
     W_AT,
     W_COUNT,
     W_ROUND,
     WRITE_FREE,
+    loads_repeat,
     mark_repeats,
     rounds_repeat,
     skip_tiles,
@@ -131,7 +130,7 @@ def run_events(
     # ends of layers, but not T_COMPUTED. An entry counts once the stage's counter has passed it.
     times = np.empty((3, engines, most * ahead), dtype=np.int64)
     pc = np.zeros((engines, PC_FIELDS), dtype=np.int64)
-    free = np.zeros((engines + 1, 4), dtype=np.int64)
+    free = np.zeros((engines + 1, 2), dtype=np.int64)
     layer_end = np.full((ahead, len(layers)), FAR, dtype=np.int64)
     layer_stored = np.full((ahead, len(layers)), FAR, dtype=np.int64)
     by_slot = np.empty((engines, len(layers)), dtype=np.int64)
@@ -142,16 +141,19 @@ def run_events(
     skips = quick and engines == 1 and not fixed
     if skips:
         mark_repeats(tiles, plans)
-    snapshots = np.full((len(tiles) if skips else 0, SNAPSHOT_FIELDS), -1, dtype=np.int64)
+    snapshots = np.full((len(tiles) if skips else 0, TILE_SNAPSHOT_FIELDS), -1, dtype=np.int64)
     begins = np.full((2, engines, BEGIN_FIELDS), -1, dtype=np.int64)
     line, fronts = np.zeros(2, dtype=np.int64), first_fronts(tiles, starts)
     order = np.empty((0, LOAD_FIELDS), dtype=np.int64)
     loader_then = np.full((engines + 1, 3), -1, dtype=np.int64)
+    times[T_LOADED] = 0
     if fixed:
         order = load_order(layers, plans, assignment, tiles, starts)
         line[N_TURN] = order[:, Y_LAG].min()
-        times[T_LOADED] = 0
-    ready = np.full((engines, 3), FAR, dtype=np.int64)  # of each engine's next load, compute and store
+    until = _cycles_until(tiles, starts)
+    ready = np.full(
+        (engines, 4), FAR, dtype=np.int64
+    )  # of each engine's next weights, input, compute and store
     stale = np.ones(engines, dtype=np.bool_)
     written, wanted, distance = 0, rounds, 0
     ends = np.zeros(ahead, dtype=np.int64)
@@ -160,31 +162,33 @@ def run_events(
         for e in range(engines):
             if stale[e]:
                 stale[e] = False
-                first = starts[e]
-                if fixed:
-                    pc[e, F_COUNT] = loaded_tiles(fronts, pc, e, ahead * (starts[e + 1] - first))
-                else:
-                    _settle_loads(e, starts, tiles, pc, free, times, ahead)
+                first, all_tiles_ahead = starts[e], ahead * (starts[e + 1] - starts[e])
+                pc[e, F_COUNT] = loaded_tiles(fronts, pc, e, all_tiles_ahead)
                 if _settle_stores(e, starts, tiles, pc, free, times, layer_stored):
                     stale[:] = True
                     stale[e] = False
-                ready[e, 0] = ready[e, 1] = ready[e, 2] = FAR
-                if not fixed and pc[e, F_ROUND] < ahead:
-                    ready[e, 0] = _load_ready(
-                        e, first, tiles, layers, plans, slot, count, by_slot, pc, free, times, layer_end, layer_stored,
+                ready[e] = FAR
+                if not fixed and fronts[e, 0] < all_tiles_ahead:
+                    ready[e, 0] = _weights_ready(fronts[e, 0], e, starts, tiles, pc, times)
+                if not fixed and fronts[e, 1] < all_tiles_ahead:
+                    ready[e, 1] = _input_ready(
+                        fronts[e, 1], e, starts, tiles, layers, plans, slot, count, by_slot, pc, times, layer_end,
+                        layer_stored,
                     )  # fmt: skip
                 if pc[e, C_COUNT] < pc[e, F_COUNT]:
-                    ready[e, 1] = _compute_ready(
+                    ready[e, 2] = _compute_ready(
                         e, first, tiles, layers, plans, assignment, pc, free, times, layer_end, layer_stored
                     )
                 if pc[e, W_COUNT] < pc[e, C_COUNT]:
-                    ready[e, 2] = times[T_COMPUTED, e, pc[e, W_COUNT]]
-            for stage in range(3):
+                    ready[e, 3] = times[T_COMPUTED, e, pc[e, W_COUNT]]
+            for stage in range(COMPUTE, STORE + 1):
                 if ready[e, stage] < best:
-                    best, best_engine, best_kind = ready[e, stage], e, LOAD_INPUT + stage
-        if best_kind == LOAD_INPUT:
-            best_kind = pc[best_engine, F_PHASE]
-        if fixed:
+                    best, best_engine, best_kind = ready[e, stage], e, stage
+        if not fixed:
+            begin, loader, kind = _first_needed(ready, fronts, starts, until, pc, free[engines, READ_FREE])
+            if begin < FAR and begin <= best:
+                best, best_engine, best_kind = begin, loader, kind
+        else:
             begin = next_load(line, order, starts, pc, free, times, ahead)
             if begin < FAR and begin <= best:
                 best, best_engine = begin, order[line[N_AT], Y_ENGINE]
@@ -194,22 +198,39 @@ def run_events(
         if quick and best_kind == COMPUTE:
             starts_round = best_engine == 0 and pc[0, C_AT] == 0 and distance == 0
             repeats = starts_round and rounds_repeat(pc, free, times, layer_end, layer_stored, best, begins)
-            if starts_round and fixed:
-                repeats = loader_repeats(line, fronts, pc, times, best, loader_then) and repeats
+            if starts_round:
+                if not fixed:
+                    line[N_AT], line[N_TURN] = -1, pc[0, C_ROUND]
+                repeats = loads_repeat(line, fronts, pc, times, best, loader_then) and repeats
             if repeats:
                 # What engine 0 starts now comes again and again; the round before it need only end.
                 wanted, distance = min(rounds, pc[0, C_ROUND]), best - begins[1, 0, Q_NOW]
                 if _rounds_done(pc) >= wanted:
                     break
-            if skips and skip_tiles(tiles, layers, plans, pc, free, times, layer_stored, best, snapshots):
+            if skips and skip_tiles(
+                tiles,
+                layers,
+                plans,
+                pc,
+                free,
+                times,
+                layer_stored,
+                fronts[0],
+                ready[0, 1] == FAR,
+                best,
+                snapshots,
+            ):
                 stale[0] = True
                 continue
         e = best_engine
         first, per_round = starts[e], starts[e + 1] - starts[e]
-        column = F_COUNT if best_kind < COMPUTE else (C_COUNT if best_kind == COMPUTE else W_COUNT)
+        column = C_COUNT if best_kind == COMPUTE else W_COUNT
         k, at, now_round = pc[e, column], pc[e, column + 1], pc[e, column + 2]
         if fixed and best_kind < COMPUTE:
             at, now_round = order[line[N_AT], Y_TILE] - first, line[N_TURN] - order[line[N_AT], Y_LAG]
+        elif best_kind < COMPUTE:
+            k = fronts[e, best_kind]
+            at, now_round = k % per_round, k // per_round
         t = first + at
         layer = tiles[t, S_LAYER]
         start, end = best, best
@@ -219,16 +240,11 @@ def run_events(
             start = max(best, free[engines, READ_FREE])
             end = start + ceil_div(bits, dram_bits) + TRANSFER_CYCLES
             free[engines, READ_FREE] = end
-            if not fixed:
-                free[e, FETCH_FREE], free[e, ARRIVED] = end, end + DRAM_LATENCY_CYCLES
-                pc[e, F_PHASE] = LOAD_INPUT
+            loaded = end + DRAM_LATENCY_CYCLES + HAND_OVER_CYCLES
             if fixed:
-                loaded = end + DRAM_LATENCY_CYCLES + HAND_OVER_CYCLES
                 take_load(line, order, starts, tiles, fronts, times, loaded)
-            elif best_kind == LOAD_INPUT:
-                pc[e, F_PHASE] = LOAD_WEIGHTS
-                times[T_LOADED, e, k] = free[e, ARRIVED] + HAND_OVER_CYCLES
-                _advance(pc, e, F_COUNT, per_round)
+            else:
+                note_load(e, k, best_kind, starts, tiles, fronts, times, loaded)
         elif best_kind == COMPUTE:
             end = start + tiles[t, S_CYCLES]
             times[T_COMPUTED, e, k] = end
@@ -260,24 +276,6 @@ def run_events(
     for r in range(wanted, rounds):
         ends[r] = ends[r - 1] + distance
     return ends[:rounds], written
-
-
-@njit(cache=True, forceinline=True)
-def _settle_loads(
-    e: int, starts: IntArray, tiles: IntArray, pc: IntArray, free: IntArray, times: IntArray, ahead: int
-) -> None:
-    """Passes loads that need no transfer, and thus no event."""
-    first, per_round = starts[e], starts[e + 1] - starts[e]
-    while pc[e, F_ROUND] < ahead:
-        t = first + pc[e, F_AT]
-        if pc[e, F_PHASE] == LOAD_WEIGHTS and tiles[t, S_WEIGHT_BITS] == 0:
-            pc[e, F_PHASE] = LOAD_INPUT
-        if pc[e, F_PHASE] == LOAD_WEIGHTS or tiles[t, S_INPUT_BITS] > 0:
-            break
-        loads = tiles[t, S_WEIGHT_BITS] > 0
-        times[T_LOADED, e, pc[e, F_COUNT]] = free[e, ARRIVED] + HAND_OVER_CYCLES if loads else 0
-        pc[e, F_PHASE] = LOAD_WEIGHTS
-        _advance(pc, e, F_COUNT, per_round)
 
 
 @njit(cache=True, forceinline=True)
@@ -321,36 +319,71 @@ def _advance(pc: IntArray, e: int, column: int, per_round: int) -> None:
         pc[e, column + 2] += 1
 
 
+@njit(cache=True)
+def _cycles_until(tiles: IntArray, starts: IntArray) -> IntArray:
+    """Returns how long an engine computes in a round before each tile, and behind the last, int64 (tiles + engines,)."""
+    engines = len(starts) - 1
+    out = np.zeros(starts[engines] + engines, dtype=np.int64)
+    for e in range(engines):
+        for t in range(starts[e], starts[e + 1]):
+            out[t + e + 1] = out[t + e] + tiles[t, S_CYCLES]
+    return out
+
+
+@njit(cache=True)
+def _first_needed(
+    ready: IntArray, fronts: IntArray, starts: IntArray, until: IntArray, pc: IntArray, port_free: int
+) -> tuple[int, int, int]:
+    """Returns start, engine and kind of the load that comes next: the one needed first of those that may start first."""
+    begin, engine, kind, least = FAR, -1, -1, FAR
+    for e in range(len(pc)):
+        per_round = starts[e + 1] - starts[e]
+        low = starts[e] + e
+        for k in range(2):
+            if ready[e, k] == FAR:
+                continue
+            at = max(ready[e, k], port_free)
+            rounds, tile = fronts[e, k] // per_round - pc[e, C_ROUND], fronts[e, k] % per_round
+            need = rounds * until[low + per_round] + until[low + tile] - until[low + pc[e, C_AT]]
+            if at < begin or (at == begin and need < least):
+                begin, engine, kind, least = at, e, k, need
+    return begin, engine, kind
+
+
 @njit(cache=True, forceinline=True)
-def _load_ready(
-    e: int, first: int, tiles: IntArray, layers: IntArray, plans: IntArray, slot: IntArray, count: IntArray,
-    by_slot: IntArray, pc: IntArray, free: IntArray, times: IntArray, layer_end: IntArray, layer_stored: IntArray,
+def _weights_ready(k: int, e: int, starts: IntArray, tiles: IntArray, pc: IntArray, times: IntArray) -> int:
+    """Returns when the weights of an engine's tile k may be asked for; far away while that is not known."""
+    gate = k - tiles[starts[e] + k % (starts[e + 1] - starts[e]), S_BACK]
+    if gate >= pc[e, C_COUNT]:
+        return FAR
+    # tiles before the last two have ended, and what they let go is let go
+    return times[T_COMPUTED, e, gate] + HAND_OVER_CYCLES if gate >= max(0, pc[e, C_COUNT] - 2) else 0
+
+
+@njit(cache=True, forceinline=True)
+def _input_ready(
+    k: int, e: int, starts: IntArray, tiles: IntArray, layers: IntArray, plans: IntArray, slot: IntArray,
+    count: IntArray, by_slot: IntArray, pc: IntArray, times: IntArray, layer_end: IntArray, layer_stored: IntArray,
 ) -> int:  # fmt: skip
-    """Returns when the next load of an engine may be asked for; far away while that is not known."""
-    k, at, now_round = pc[e, F_COUNT], pc[e, F_AT], pc[e, F_ROUND]
-    layer, is_input = tiles[first + at, S_LAYER], pc[e, F_PHASE] == LOAD_INPUT
-    back, ready = tiles[first + at, S_REFILL] if is_input else 0, free[e, FETCH_FREE]
-    if back > 0:
-        if k - back >= pc[e, C_COUNT]:
-            return FAR
-        if k - back >= max(
-            0, pc[e, C_COUNT] - 2
-        ):  # those before have ended, and what they would let go is let go
-            ready = max(ready, times[T_COMPUTED, e, k - back] + HAND_OVER_CYCLES)
-    else:
+    """Returns when the input of an engine's tile k may be asked for; far away while that is not known."""
+    first, per_round = starts[e], starts[e + 1] - starts[e]
+    at, now_round, ready = k % per_round, k // per_round, 0
+    layer, back = tiles[first + at, S_LAYER], tiles[first + at, S_REFILL]
+    if back == 0:
         place, gate_round = slot[layer] - min(plans[layer, P_LEAD], count[e] - 1) - 1, now_round
         if place < 0:
             place, gate_round = place + count[e], now_round - 1
         if gate_round >= 0:
-            ready = max(ready, layer_end[gate_round, by_slot[e, place]])
-        if at >= 2 and tiles[first + at - 2, S_LAYER] == layer:
-            done = k - 2 < pc[e, C_COUNT]
-            ready = max(ready, times[T_COMPUTED, e, k - 2] + HAND_OVER_CYCLES) if done else FAR
-    if is_input:
-        if plans[layer, P_IN_DRAM] and layers[layer, L_INPUT] >= 0:
-            ready = max(ready, layer_stored[now_round, layers[layer, L_INPUT]])
-        if plans[layer, P_RESIDUAL_DRAM] and layers[layer, L_RESIDUAL] >= 0:
-            ready = max(ready, layer_stored[now_round, layers[layer, L_RESIDUAL]])
+            ready = layer_end[gate_round, by_slot[e, place]]
+        back = 2 if at >= 2 and tiles[first + at - 2, S_LAYER] == layer else 0
+    if back > 0 and k - back >= pc[e, C_COUNT]:
+        ready = FAR
+    elif back > 0 and k - back >= max(0, pc[e, C_COUNT] - 2):
+        ready = max(ready, times[T_COMPUTED, e, k - back] + HAND_OVER_CYCLES)
+    if plans[layer, P_IN_DRAM] and layers[layer, L_INPUT] >= 0:
+        ready = max(ready, layer_stored[now_round, layers[layer, L_INPUT]])
+    if plans[layer, P_RESIDUAL_DRAM] and layers[layer, L_RESIDUAL] >= 0:
+        ready = max(ready, layer_stored[now_round, layers[layer, L_RESIDUAL]])
     return ready
 
 

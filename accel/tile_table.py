@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from foldwright.accel.mapping import ceil_div
 from foldwright.accel.repeats import (
+    S_BACK,
     S_BLOCK,
     S_CYCLES,
     S_ENDS,
@@ -25,12 +26,14 @@ from foldwright.accel.repeats import (
 from foldwright.accel.tiles import (
     ORDER_WEIGHTS,
     P_BLOCKS,
+    P_CHUNK_WORDS,
     P_IN_BITS_PER_ROW,
     P_IN_DRAM,
     P_ORDER,
     P_OUT_BITS_PER_ROW,
     P_OUT_DRAM,
-    P_PINNED,
+    P_PINNED_BLOCKS,
+    P_PLACES,
     P_PROGRAM,
     P_RESIDUAL_DRAM,
     P_ROWS,
@@ -40,6 +43,7 @@ from foldwright.accel.tiles import (
     P_WEIGHT_BITS_PER_BLOCK,
     input_rows,
     is_ahead,
+    loads_chunk,
     stored_rows,
     tile_cycles,
 )
@@ -65,7 +69,31 @@ def tile_table(plans: IntArray, assignment: IntArray, engine: int) -> IntArray:
         if assignment[i] == engine:
             k = _layer_tiles(plans[i], i, out, k)
     _set_pauses(plans, out)
+    _set_backs(plans, out)
     return out
+
+
+@njit(cache=True)
+def _set_backs(plans: IntArray, tiles: IntArray) -> None:
+    """Writes how many tiles before one the last tile is that uses what lies in the place of its chunk: as many chunks before
+    as there are places.
+    """
+    count, loads = len(tiles), 0
+    at, leaves = (
+        np.empty(count, dtype=np.int64),
+        np.empty(count, dtype=np.int64),
+    )  # tile of a chunk, its last user
+    for t in range(count):
+        if tiles[t, S_WEIGHT_BITS] > 0:
+            at[loads] = t
+            loads += 1
+        plan = plans[tiles[t, S_LAYER]]
+        streams = plan[P_CHUNK_WORDS] > 0 and tiles[t, S_BLOCK] + plan[P_TILE_BLOCKS] > plan[P_PINNED_BLOCKS]
+        if loads and streams and tiles[at[loads - 1], S_LAYER] == tiles[t, S_LAYER]:
+            leaves[loads - 1] = t
+    for k in range(loads):
+        before = k - min(plans[tiles[at[k], S_LAYER], P_PLACES], loads)
+        tiles[at[k], S_BACK] = at[k] - leaves[before % loads] - before // loads * count
 
 
 @njit(cache=True)
@@ -100,9 +128,9 @@ def _layer_tiles(p: IntArray, layer: int, out: IntArray, k: int) -> int:
         blocks, rows = min(p[P_TILE_BLOCKS], p[P_BLOCKS] - block), min(p[P_TILE_ROWS], p[P_ROWS] - row)
         out[k, S_LAYER], out[k, S_BLOCK], out[k, S_ROW] = layer, block, row
         out[k, S_CYCLES] = tile_cycles(p, blocks, rows)
-        new_weights = y == 0 if p[P_ORDER] == ORDER_WEIGHTS else parts_m > 1 or y == 0
-        if new_weights and not p[P_PINNED]:
-            out[k, S_WEIGHT_BITS] = blocks * p[P_WEIGHT_BITS_PER_BLOCK]
+        if loads_chunk(p, m, y):
+            streamed = min(blocks, block + blocks - p[P_PINNED_BLOCKS])
+            out[k, S_WEIGHT_BITS] = streamed * p[P_WEIGHT_BITS_PER_BLOCK]
         if p[P_IN_DRAM] and (m == 0 or reloads):
             out[k, S_INPUT_BITS] = input_rows(p, row, row + rows) * p[P_IN_BITS_PER_ROW]
         if ahead:

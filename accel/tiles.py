@@ -5,8 +5,12 @@ engine has no path to reload partial sums) and a row is never cut. Two loop orde
 each weight tile stays while all rows pass) and rows outside (`ORDER_ROWS`). Every ceil class is enumerated, not only
 divisors; a class is represented by its smallest tile.
 
+The first `pinned_blocks` blocks of a layer's weights stay on chip for good. Of each tile the others stream: a *chunk*, loaded
+anew for every tile of blocks, and where rows are outside for every tile, unless one chunk holds all that streams. Chunks
+of an engine's layers take its *places* in turns, each as large as the largest chunk.
+
 An input from DRAM comes in copies of what one tile reads, used in turns: two where there are several tiles of rows, or where
-the next round's is loaded meanwhile (`is_ahead`), else one. Rows that two tiles share are loaded with both. In DRAM words of
+an image's next round is loaded meanwhile (`is_ahead`), else one. Rows that two tiles share are loaded with both. In DRAM words of
 weights, the pixels of an image, and the items of results that leave the accelerator are padded to whole beats (`export.dram`);
 tensors between layers, which are not built in DRAM yet, count by their bits.
 
@@ -66,9 +70,11 @@ __all__ = [
     "ORDER_WEIGHTS",
     "PLAN_FIELDS",
     "ceil_classes",
+    "chunk_count",
     "input_rows",
     "is_ahead",
     "layer_cycles",
+    "loads_chunk",
     "plan_row",
     "standalone_cycles",
     "stored_rows",
@@ -91,14 +97,14 @@ TRANSFER_CYCLES = 8
 HAND_OVER_CYCLES = 7
 """From when something is there, or a place is free, until who waits for it goes on: a token given, asked for and granted."""
 
-# Entries of a plan row.
+# Entries of a plan row. P_WEIGHT_WORDS: of pinned weights. P_CHUNK_WORDS: of the largest chunk. P_PLACES: of the engine.
 (
-    P_ENGINE, P_BLOCKS, P_ROWS, P_TILE_BLOCKS, P_TILE_ROWS, P_ORDER, P_PINNED, P_LEAD, P_IN_DRAM, P_OUT_DRAM,
+    P_ENGINE, P_BLOCKS, P_ROWS, P_TILE_BLOCKS, P_TILE_ROWS, P_ORDER, P_PINNED_BLOCKS, P_LEAD, P_IN_DRAM, P_OUT_DRAM,
     P_CYCLES_PER_BLOCK_ROW, P_WEIGHT_BITS_PER_BLOCK, P_IN_BITS_PER_ROW, P_OUT_BITS_PER_ROW, P_IN_H, P_KH, P_SH, P_PAD_T,
     P_STORED_H, P_POOL_K, P_POOL_S, P_POOL_PAD, P_WEIGHT_WORDS, P_MAP_WORDS, P_LINE_WORDS, P_STAGE_WORDS, P_LATENCY,
-    P_RESIDUAL_DRAM, P_PROGRAM, P_SWITCH, P_FROM_IMAGE,
-) = range(31)  # fmt: skip
-PLAN_FIELDS = 31
+    P_RESIDUAL_DRAM, P_PROGRAM, P_SWITCH, P_FROM_IMAGE, P_CHUNK_WORDS, P_PLACES,
+) = range(33)  # fmt: skip
+PLAN_FIELDS = 33
 
 
 @njit(cache=True)
@@ -136,11 +142,30 @@ def _all_input_rows(plan: IntArray) -> int:
 
 @njit(cache=True)
 def is_ahead(plan: IntArray) -> bool:
-    """Whether two copies of an input from DRAM stay, so that a round's is loaded while the one before is read.
+    """Whether two copies of an image stay, so that a round's is loaded while the one before is read."""
+    return plan[P_IN_DRAM] and plan[P_LEAD] > 0 and plan[P_FROM_IMAGE]
 
-    Of an image they do however the weights come; of a tensor only where these are pinned.
-    """
-    return plan[P_IN_DRAM] and plan[P_LEAD] > 0 and (plan[P_PINNED] or plan[P_FROM_IMAGE])
+
+@njit(cache=True)
+def chunk_count(plan: IntArray) -> int:
+    """Returns how many chunks of weights stream in a round."""
+    parts_m = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS])
+    chunks = parts_m - plan[P_PINNED_BLOCKS] // plan[P_TILE_BLOCKS]
+    if plan[P_PINNED_BLOCKS] >= plan[P_BLOCKS]:
+        return 0
+    if plan[P_ORDER] == ORDER_ROWS and chunks > 1:
+        chunks *= ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
+    return chunks
+
+
+@njit(cache=True)
+def loads_chunk(plan: IntArray, m: int, y: int) -> bool:
+    """Whether a chunk comes for the tile of blocks `m` and rows `y`."""
+    first = plan[P_PINNED_BLOCKS] // plan[P_TILE_BLOCKS]
+    parts_m = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS])
+    if plan[P_PINNED_BLOCKS] >= plan[P_BLOCKS] or m < first:
+        return False
+    return y == 0 or (plan[P_ORDER] == ORDER_ROWS and parts_m - first > 1)
 
 
 @njit(cache=True)
@@ -181,11 +206,12 @@ def plan_row(
     Args:
         numbers: frames per round and DRAM bits per cycle come first; 0 bits where nobody asks what moves.
         tile: (blocks, rows, order).
-        flags: (engine index, pinned, lead, input from DRAM, output to DRAM, residual from DRAM).
+        flags: (engine index, pinned blocks, lead of an input from DRAM, input from DRAM, output to DRAM, residual from DRAM).
     """
     out[:] = 0
     batch, beat_bits = numbers[0], numbers[1]
-    out[P_ENGINE], out[P_PINNED], out[P_LEAD], out[P_IN_DRAM], out[P_OUT_DRAM], out[P_RESIDUAL_DRAM] = flags
+    out[P_ENGINE], out[P_PINNED_BLOCKS], out[P_LEAD] = flags[0], flags[1], flags[2]
+    out[P_IN_DRAM], out[P_OUT_DRAM], out[P_RESIDUAL_DRAM] = flags[3], flags[4], flags[5]
     out[P_BLOCKS], out[P_ROWS], out[P_FROM_IMAGE] = mapping[M_BLOCKS], mapping[M_ROWS], layer[L_INPUT] < 0
     out[P_TILE_BLOCKS], out[P_TILE_ROWS], out[P_ORDER] = tile
     out[P_LATENCY], out[P_PROGRAM], out[P_SWITCH] = mapping[M_LATENCY], mapping[M_PROGRAM], mapping[M_SWITCH]
@@ -202,12 +228,9 @@ def plan_row(
     out[P_STORED_H], out[P_POOL_K] = layer[L_STORED_H], layer[L_POOL_K]
     out[P_POOL_S], out[P_POOL_PAD] = layer[L_POOL_S], layer[L_POOL_PAD]
     many_blocks, many_rows = out[P_TILE_BLOCKS] < out[P_BLOCKS], out[P_TILE_ROWS] < out[P_ROWS]
-    if out[P_PINNED]:
-        out[P_WEIGHT_WORDS] = out[P_BLOCKS] * mapping[M_WEIGHT_WORDS_PER_BLOCK]
-    else:
-        out[P_WEIGHT_WORDS] = (
-            (2 if many_blocks else 1) * out[P_TILE_BLOCKS] * mapping[M_WEIGHT_WORDS_PER_BLOCK]
-        )
+    out[P_WEIGHT_WORDS] = out[P_PINNED_BLOCKS] * mapping[M_WEIGHT_WORDS_PER_BLOCK]
+    streamed = min(out[P_TILE_BLOCKS], out[P_BLOCKS] - out[P_PINNED_BLOCKS])
+    out[P_CHUNK_WORDS] = streamed * mapping[M_WEIGHT_WORDS_PER_BLOCK]
     if out[P_IN_DRAM]:
         _input_buffer(layer, engine, mapping, batch, many_rows, out)
     if out[P_OUT_DRAM]:
@@ -277,10 +300,10 @@ def traffic_bits(plan: IntArray) -> tuple[int, int]:
     """Returns (bits loaded, bits stored) by one round of a layer."""
     parts_m = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS])
     parts_y = ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
-    load = 0
-    if not plan[P_PINNED]:
-        sweeps = parts_y if plan[P_ORDER] == ORDER_ROWS and parts_m > 1 else 1
-        load += sweeps * plan[P_BLOCKS] * plan[P_WEIGHT_BITS_PER_BLOCK]
+    load, first = 0, plan[P_PINNED_BLOCKS] // plan[P_TILE_BLOCKS]
+    if plan[P_PINNED_BLOCKS] < plan[P_BLOCKS]:
+        sweeps = parts_y if plan[P_ORDER] == ORDER_ROWS and parts_m - first > 1 else 1
+        load += sweeps * (plan[P_BLOCKS] - plan[P_PINNED_BLOCKS]) * plan[P_WEIGHT_BITS_PER_BLOCK]
     if plan[P_IN_DRAM]:
         sweeps = parts_m if plan[P_ORDER] == ORDER_WEIGHTS and parts_y > 1 else 1
         load += sweeps * _all_input_rows(plan) * plan[P_IN_BITS_PER_ROW]
@@ -301,10 +324,9 @@ def standalone_cycles(plan: IntArray, dram_bits: int) -> int:
     parts_y = ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
     compute = layer_cycles(plan)
     rows_outside = plan[P_ORDER] == ORDER_ROWS
-    first, loads = 0, 0
-    if not plan[P_PINNED]:
-        first += plan[P_TILE_BLOCKS] * plan[P_WEIGHT_BITS_PER_BLOCK]
-        loads = parts_m * parts_y if rows_outside and parts_m > 1 else parts_m
+    first, loads = 0, chunk_count(plan)
+    if plan[P_PINNED_BLOCKS] < plan[P_TILE_BLOCKS]:
+        first += (plan[P_TILE_BLOCKS] - plan[P_PINNED_BLOCKS]) * plan[P_WEIGHT_BITS_PER_BLOCK]
     if plan[P_IN_DRAM]:
         if not is_ahead(plan):
             first += input_rows(plan, 0, plan[P_TILE_ROWS]) * plan[P_IN_BITS_PER_ROW]
@@ -332,8 +354,8 @@ def tile_options(
 ) -> IntArray:
     """Returns the tiles of a layer that are Pareto-optimal in some residency, int64 (options, 3): blocks, rows, order.
 
-    For each of the contexts (weights pinned or not, input and output on chip or in DRAM, an input from DRAM loaded a round
-    ahead or not) a tile stays that no other beats in weight words, map words and cycles together, large tiles first. Where
+    For each of the contexts (weights pinned or not, input and output on chip or in DRAM, an image loaded a round ahead or
+    not) a tile stays that no other beats in words of two chunks, map words and cycles together, large tiles first. Where
     more than `most` remain, an even selection of them is kept, ends included; the last is the smallest tile, the one that
     always fits if any does.
     """
@@ -354,12 +376,14 @@ def tile_options(
     cost = np.empty((n, 3), dtype=np.int64)
     for context in range(16):
         in_dram, ahead = 1 if from_image else (context >> 1) & 1, context >> 3
-        if ahead and not (in_dram and context & 1):
+        if ahead and not from_image:
             continue
+        pinned = mapping[M_BLOCKS] if context & 1 else 0
         for t in range(n):
-            flags = np.array([0, context & 1, ahead, in_dram, (context >> 2) & 1, 0])
+            flags = np.array([0, pinned, ahead, in_dram, (context >> 2) & 1, 0])
             plan_row(layer, engine, mapping, numbers, tiles[t], flags, row)
-            cost[t, 0], cost[t, 2] = row[P_WEIGHT_WORDS], standalone_cycles(row, numbers[1])
+            places = min(2, chunk_count(row))
+            cost[t, 0], cost[t, 2] = places * row[P_CHUNK_WORDS], standalone_cycles(row, numbers[1])
             cost[t, 1] = row[P_MAP_WORDS] + row[P_STAGE_WORDS] + row[P_LINE_WORDS]
         _mark_pareto(cost, keep)
     keep[n - 1] = True

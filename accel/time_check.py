@@ -156,9 +156,13 @@ def _check_totals(
     busy = [0] * len(datapath.engines)
     for (name, _), cycles in least.items():
         busy[datapath.assignment[workload.index[name]]] += cycles
-    pinned = {d.layer for d in schedule.decisions if d.weights_pinned}
+    streamed = {
+        d.layer: max(0, d.streamed_blocks - 1) / (d.pinned_blocks + d.streamed_blocks)
+        for d in schedule.decisions
+        if d.pinned_blocks
+    }  # the last block may be smaller than the others
     on_chip = {d.layer for d in schedule.decisions if d.output_on_chip}
-    loads = sum(layer.weight_count for layer in workload.layers if layer.name not in pinned)
+    loads = sum(int(layer.weight_count * streamed.get(layer.name, 1)) for layer in workload.layers)
     stores = sum(layer.out_tensor_bits for layer in workload.layers if layer.name not in on_chip)
     stores *= datapath.batch_frames
     port = math.ceil(max(schedule.loaded_bits, schedule.stored_bits) / datapath.dram_bits_per_cycle)

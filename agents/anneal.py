@@ -7,6 +7,9 @@ geometrically. The first run starts from the best of the fallback, the problem's
 runs from the best solution, by turns hot and warm; the first one is warm if the problem's own start is the best. Each
 is twice as long as the one before it, and the last one fits into what the stop leaves.
 
+Where the problem offers an outline, a quick estimate that allows what breaks a budget, runs on it come first, as long as they
+take `outline_share` of the CPU time; what each found is scored, and the best of all is where the others begin.
+
 Source: S. Kirkpatrick, C. D. Gelatt, M. P. Vecchi, "Optimization by Simulated Annealing", Science 220 (1983).
 Iterations are evaluations of complete choices.
 """
@@ -14,21 +17,27 @@ Iterations are evaluations of complete choices.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numba.extending import register_jitable
 
+from foldwright.agents.faces import WithOutline
+from foldwright.agents.kernel import TRACE_ROWS, Kernel
 from foldwright.agents.params import require_range
 from foldwright.agents.random_search import sample_starts
 from foldwright.agents.result import Result
 from foldwright.agents.search import Search
-from foldwright.agents.stop import StopRule
+from foldwright.agents.stop import StopRule, cpu_limit, evaluation_limit
 from foldwright.envs.problem import INFEASIBLE, Choices, Problem
 from foldwright.jsonform import STRICT
 
-__all__ = ["AnnealParams", "solve"]
+__all__ = ["AnnealParams", "Runs", "solve"]
+
+_SKETCH_CHUNK = 256
+_PER_EVALUATION = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,9 @@ class AnnealParams:
         step_share: Share of proposals that move a decision to a neighbouring candidate.
         pair_share: Share of proposals that change two decisions.
         swap_share: Share of proposals that swap the candidates of two decisions.
+        outline_share: Share of the CPU time for runs on the outline; 0 for none.
+        outline_proposals: Proposals of the first run on the outline, per decision; under a rule that counts evaluations the
+            runs on it, of doubling length, make at most 50 for each evaluation that it allows.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -56,6 +68,8 @@ class AnnealParams:
     step_share: float = 0.2
     pair_share: float = 0.25
     swap_share: float = 0.05
+    outline_share: float = 0.4
+    outline_proposals: int = 2000
 
     def __post_init__(self) -> None:
         where = "solver 'anneal': option "
@@ -66,6 +80,8 @@ class AnnealParams:
         require_range(where + "'run_length'", self.run_length, 1, 10**9)
         for name in ("step_share", "pair_share", "swap_share"):
             require_range(where + repr(name), getattr(self, name), 0.0, 1.0)
+        require_range(where + "'outline_share'", self.outline_share, 0.0, 1.0)
+        require_range(where + "'outline_proposals'", self.outline_proposals, 1, 10**9)
         shares = self.step_share + self.pair_share + self.swap_share
         require_range(where + "'step_share' + 'pair_share' + 'swap_share'", shares, 0.0, 1.0 + 1e-9)
 
@@ -139,10 +155,10 @@ class _Annealer:
         self._search, self._params = search, params
         pairs = len(search.free) > 1
         swap, pair = (params.swap_share, params.pair_share) if pairs else (0.0, 0.0)
-        self._shares = np.array([swap, swap + pair, swap + pair + params.step_share])
+        self.shares = np.array([swap, swap + pair, swap + pair + params.step_share])
         self._heat = np.array([1.0, 1.0, 0.0])
         self._loop = search.bind(
-            _anneal, search.sizes, search.free, self._shares, search.fallback, self._heat, search.rng
+            _anneal, search.sizes, search.free, self.shares, search.fallback, self._heat, search.rng
         )
 
     def run(self, choices: Choices, cost: int, temperature: float, length: int) -> None:
@@ -155,12 +171,104 @@ class _Annealer:
                 self._loop,
                 search.sizes,
                 search.free,
-                self._shares,
+                self.shares,
                 choices,
                 self._heat,
                 search.rng,
                 most=length,
             )
+
+
+class Runs:
+    """The annealer on a search that another solver may share; made before the search starts, which compiles its loops."""
+
+    def __init__(self, search: Search, params: AnnealParams) -> None:
+        self._search, self._params = search, params
+        self._annealer = _Annealer(search, params)
+        sketches = isinstance(search.problem, WithOutline) and params.outline_share > 0
+        self._sketcher = _Sketcher(search, params, self._annealer.shares) if sketches else None
+
+    def from_starts(self) -> None:
+        """Samples starts, sketches where the problem has an outline, and anneals until the search's stop."""
+        search = self._search
+        sample_starts(search, self._params.samples)
+        if self._sketcher is not None:
+            _sketch(search, self._sketcher, self._params, search.stop)
+        self.from_best(is_warm=search.is_offered_best)  # a good start is worth keeping, a random one is not
+
+    def from_best(self, is_warm: bool = True) -> None:
+        """Anneals from the best solution, by turns warm and hot, until the search's stop."""
+        search, params = self._search, self._params
+        length = params.run_length * max(1, len(search.free))
+        while not search.done:
+            temperature = params.reheat_temperature if is_warm else params.start_temperature
+            self._annealer.run(
+                search.best.copy(), search.best_cost, temperature, _next_length(search, length)
+            )
+            length, is_warm = 2 * length, not is_warm
+
+
+class _Sketcher:
+    """Runs on a problem's outline, whose finds are scored by the problem itself."""
+
+    def __init__(self, search: Search, params: AnnealParams, shares: Any) -> None:
+        assert isinstance(search.problem, WithOutline)
+        self._search, self._params, self._shares = search, params, shares
+        function, tables = search.problem.outline()
+        self._cost: Callable[[Choices], int] = lambda choices: int(function(*tables, choices))
+        self._trace = np.zeros((TRACE_ROWS, 2), dtype=np.int64)
+        self._heat, self._best = np.array([1.0, 1.0, 0.0]), search.fallback.copy()
+        self._loop = Kernel(_Outlined(function, tables)).bind(
+            _anneal, search.sizes, search.free, shares, search.fallback, self._heat, search.rng, self._best,
+            0, self._trace, 0,
+        )  # fmt: skip
+        self._cost(search.fallback)  # warm-up
+
+    def run(self, length: int, is_over: Callable[[], bool]) -> int:
+        """Anneals on the outline from the best solution, scores what is found, and returns the proposals made."""
+        search, params = self._search, self._params
+        choices = search.best.copy()
+        self._best[:] = choices
+        cost = best = self._cost(choices)
+        ratio, made = params.end_temperature / params.start_temperature, 0
+        self._heat[:] = params.start_temperature, min(1.0, ratio) ** (1 / length), cost
+        while made < length and not is_over():
+            made += self._loop(
+                search.sizes, search.free, self._shares, choices, self._heat, search.rng, self._best, best,
+                self._trace, min(_SKETCH_CHUNK, length - made),
+            )  # fmt: skip
+            best = self._cost(self._best)
+        search.evaluate(self._best)
+        return made
+
+
+@dataclass(frozen=True)
+class _Outlined:
+    """An outline as a problem's kernel."""
+
+    function: Any
+    tables: tuple[Any, ...]
+
+    def kernel(self) -> tuple[Any, tuple[Any, ...]]:
+        return self.function, self.tables
+
+
+def _sketch(search: Search, sketcher: _Sketcher, params: AnnealParams, stop: StopRule) -> None:
+    """Runs on the outline, each twice as long as the one before, within their share."""
+    limit = cpu_limit(stop)
+    most = math.inf if limit is not None else _PER_EVALUATION * (evaluation_limit(stop) or 0)
+    length, made = params.outline_proposals * max(1, len(search.free)), 0
+
+    def is_over() -> bool:
+        return (
+            search.done
+            or made >= most
+            or (limit is not None and search.clock() > params.outline_share * limit)
+        )
+
+    while not is_over():
+        made += sketcher.run(int(min(length, most - made)), is_over)
+        length *= 2
 
 
 def _next_length(search: Search, length: int) -> int:
@@ -173,13 +281,7 @@ def solve(problem: Problem, *, stop: StopRule, seed: int, params: AnnealParams |
     """Anneals in runs of doubling length until the stop."""
     params = params or AnnealParams()
     search = Search(problem, "anneal", stop, seed, params)
-    annealer = _Annealer(search, params)
+    runs = Runs(search, params)
     search.start()
-    length = params.run_length * max(1, len(search.free))
-    sample_starts(search, params.samples)
-    is_warm = search.is_offered_best  # a good start is worth keeping, a random one is not
-    while not search.done:
-        temperature = params.reheat_temperature if is_warm else params.start_temperature
-        annealer.run(search.best.copy(), search.best_cost, temperature, _next_length(search, length))
-        length, is_warm = 2 * length, not is_warm
+    runs.from_starts()
     return search.result()

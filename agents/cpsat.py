@@ -41,7 +41,7 @@ from foldwright.envs.problem import Choices, Problem
 from foldwright.errors import ConfigError, VerificationError
 from foldwright.jsonform import STRICT
 
-__all__ = ["CpSatParams", "solve"]
+__all__ = ["CpSatParams", "prove", "solve"]
 
 _WATCH_SECONDS = 0.002
 _HINT_EVALUATIONS = 5000
@@ -206,15 +206,24 @@ def solve(problem: Problem, *, stop: StopRule, seed: int, params: CpSatParams | 
             f"solver 'cp-sat': {problem.name!r} ({problem.kind}) has no CP-SAT model; use 'anneal' or 'exact'"
         )
     search = Search(problem, "cp-sat", stop, seed, params)
-    search.stop = without_counts(stop)  # work is counted in CP-SAT's units, not in scored solutions
     if params.hint == "greedy":
         greedy.solve(problem, stop=Evaluations(1), seed=seed)  # warm-up
     search.start()
     if not search.done and search.prepare():
         _suggest(search, params.hint)
-        rounds = _Rounds(search, params, stop)
-        if params.hint != "none" and search.best_cost < NO_COST:
-            rounds.hint(search.best)
-        while not (search.done or rounds.empty or rounds.out_of_units):
-            rounds.play()
+        hinted = params.hint != "none" and search.best_cost < NO_COST
+        prove(search, params, stop, search.best if hinted else None)
     return search.result(reproducible=params.workers == 1)
+
+
+def prove(search: Search, params: CpSatParams, stop: StopRule, hint: Choices | None) -> None:
+    """Solves the model of a search's problem in rounds until the stop, or until the best solution is proven best.
+
+    Work that the stop counts is CP-SAT's own; the search's stop is another one afterwards.
+    """
+    search.stop = without_counts(stop)  # work is counted in CP-SAT's units, not in scored solutions
+    rounds = _Rounds(search, params, stop)
+    if hint is not None:
+        rounds.hint(hint)
+    while not (search.done or rounds.empty or rounds.out_of_units):
+        rounds.play()

@@ -19,6 +19,7 @@ __all__ = [
     "WithCpModel",
     "WithExact",
     "WithKernel",
+    "WithOutline",
     "WithPreparation",
     "WithStart",
 ]
@@ -32,6 +33,17 @@ class WithKernel(Protocol):
         """Returns a numba function and its tables: `cost_of(choices) == function(*tables, choices)`.
 
         The function takes arrays and integers and returns an int64: the cost, or `INFEASIBLE`.
+        """
+
+
+@runtime_checkable
+class WithOutline(Protocol):
+    """A problem with a quick estimate of its cost, also of choices that break a budget."""
+
+    def outline(self) -> tuple[Any, tuple[Any, ...]]:
+        """Returns a numba function and its tables, as `WithKernel.kernel` does; its value is positive and about the cost.
+
+        It is the higher, the more a budget is broken.
         """
 
 

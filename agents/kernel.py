@@ -33,12 +33,12 @@ def _compiled(loop: Loop, signature: Any) -> Loop:
 
 
 class Kernel:
-    """The cost function of a problem, ready to be handed to loops."""
+    """The cost function of a problem, or of any other face with a kernel, ready to be handed to loops."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem | WithKernel) -> None:
         self.is_compiled = isinstance(problem, WithKernel)
         self._tables: tuple[Any, ...] = ()
-        self._cost: Any = problem.cost_of
+        self._cost: Any = getattr(problem, "cost_of", None)
         if isinstance(problem, WithKernel):
             self._cost, self._tables = problem.kernel()
 

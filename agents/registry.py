@@ -98,6 +98,9 @@ _ALL = (
         "CpSatParams",
         _placer("cpsat", "PlaceCpSatParams"),
     ),
+    Solver(
+        "hybrid", "annealing, CP-SAT from there, annealing again", "foldwright.agents.hybrid", "HybridParams"
+    ),
     Solver("exact", "the problem's exact method, or enumeration", "foldwright.agents.exact", "NoParams"),
 )
 SOLVERS: Mapping[str, Solver] = MappingProxyType({solver.name: solver for solver in _ALL})

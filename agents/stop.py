@@ -32,6 +32,7 @@ __all__ = [
     "any_of",
     "cpu_limit",
     "evaluation_limit",
+    "fraction",
     "is_reproducible",
     "unit_limit",
     "without_counts",
@@ -211,6 +212,21 @@ def unit_limit(rule: StopRule) -> float | None:
     units = [part.units for part in _parts(rule) if isinstance(part, DeterministicTime)]
     units += [part.count / EVALUATIONS_PER_UNIT for part in _parts(rule) if isinstance(part, Evaluations)]
     return min(units, default=None)
+
+
+def fraction(rule: StopRule, share: float) -> StopRule:
+    """Returns a rule that ends after a share of the work or time of another; other parts stay as they are."""
+    if isinstance(rule, Watched):
+        return Watched(fraction(rule.rule, share), rule.tell)
+    if isinstance(rule, AnyOf):
+        return AnyOf(tuple(fraction(part, share) for part in rule.rules))
+    if isinstance(rule, CpuSeconds):
+        return CpuSeconds(rule.seconds * share)
+    if isinstance(rule, Evaluations):
+        return Evaluations(max(1, round(rule.count * share)))
+    return (
+        DeterministicTime(rule.units * share) if isinstance(rule, DeterministicTime) and share > 0 else rule
+    )
 
 
 def without_counts(rule: StopRule) -> StopRule:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from foldwright.accel.cost import cost
 from foldwright.accel.datapath import Datapath, EngineKind
-from foldwright.accel.evaluate import resident_choices
+from foldwright.accel.evaluate import BUILT_PLACES, resident_choices
 from foldwright.accel.layout import AcceleratorLayout
 from foldwright.accel.layout_cost import datapath_of_layout
 from foldwright.agents.stop import NO_COST
@@ -49,7 +49,7 @@ def deep_enough(datapath: Datapath, scheduled: Datapath) -> Datapath:
 def scheduled(problem: AllocationProblem, layout: AcceleratorLayout) -> tuple[TilingProblem, Choices]:
     """Returns the tiling problem of a layout's datapath, and the choices that the layout is."""
     name, pool = problem.name.replace("allocation/", "tiling/"), problem.pool_bram36(layout.datapath)
-    instance = TilingProblem(name, problem.workload, layout.datapath, pool, problem.part)
+    instance = TilingProblem(name, problem.workload, layout.datapath, pool, problem.part, BUILT_PLACES)
     streamed = {x.index: x.tiling.blocks or x.blocks for x in layout.layers if x.tiling.streams_weights}
     return instance, resident_choices(instance.tables, layout.layers[0].tile_rows, streamed)
 

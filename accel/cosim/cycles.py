@@ -27,10 +27,13 @@ import numpy.typing as npt
 from foldwright.accel.cosim.spans import TileSpan, tile_spans
 from foldwright.accel.cosim.timing import ProgramTile, TileTimes, program_tiles
 from foldwright.accel.evaluate import (
+    AHEAD,
+    BUILT_PLACES,
     DECISIONS,
     OUTPUT_CHIP,
     OUTPUT_DRAM,
-    WEIGHTS_PINNED_AHEAD,
+    WEIGHTS_PINNED,
+    WEIGHTS_STREAMED,
     expand,
 )
 from foldwright.accel.export.executor import run_tiles
@@ -57,8 +60,6 @@ Int64s = npt.NDArray[np.int64]
 
 _GRANT_CYCLES = 9
 """The longest that a token which is there may take to be granted."""
-_LEAD = 1
-"""Layers that streamed weights are loaded ahead, for the simulator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def schedule_of(layout: AcceleratorLayout, part: Part) -> Schedule:
     """Returns the simulator's schedule for what a layout does.
 
     Every tensor between layers stays on chip. Streamed weights come as soon as one of their two places is free, and an image has
-    two copies (lead 1, see `accel.load_order`). Blocks take as many cycles as the layout's words are (`layout_mappings`).
+    two copies. Blocks take as many cycles as the layout's words are (`layout_mappings`).
     """
     tables, choices = decided(layout, part)
     return build_schedule(layout.network.workload, tables, choices)[0]
@@ -164,7 +165,7 @@ def schedule_of(layout: AcceleratorLayout, part: Part) -> Schedule:
 
 def decided(layout: AcceleratorLayout, part: Part) -> tuple[NetworkTables, Int64s]:
     """Returns the tables, every layer's first tile the layout's, and the choices."""
-    tables = network_tables(layout.network.workload, layout.datapath, part, part.budget.bram36)
+    tables = network_tables(layout.network.workload, layout.datapath, part, part.budget.bram36, BUILT_PLACES)
     layers, engines, _, assignment, widths, geometries, tiles, numbers = tables
     mappings = layout_mappings(layout)
     tiles, choices = tiles.copy(), np.zeros(DECISIONS * len(layers), dtype=np.int64)
@@ -176,7 +177,7 @@ def decided(layout: AcceleratorLayout, part: Part) -> tuple[NetworkTables, Int64
             ORDER_ROWS if layer.tiling.rows_outside else ORDER_WEIGHTS,
         )
         output = OUTPUT_CHIP if layer.index in layout.tensors else OUTPUT_DRAM
-        weights = _LEAD if layer.tiling.streams_weights else WEIGHTS_PINNED_AHEAD
+        weights = AHEAD + (WEIGHTS_STREAMED if layer.tiling.streams_weights else WEIGHTS_PINNED)
         choices[DECISIONS * i : DECISIONS * (i + 1)] = (weights, output, 0)
     return (layers, engines, mappings, assignment, widths, geometries, tiles, numbers), choices
 

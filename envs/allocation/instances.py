@@ -24,10 +24,10 @@ PERCENTS = (20, 50, 80)
 _DRAM_BITS = (16, 32, 64)
 _NEVER = 101
 _LEAST_PERCENT = {
-    "xc7z020": {"resnet18-w1a2": 50, "resnet18-w2a2": 50, "ultranet": 50, "mobilenet": _NEVER},
+    "xc7z020": {"resnet18-w1a2": 50, "resnet18-w2a2": 50, "ultranet": 50, "mobilenet": _NEVER, "resnet18-int8": _NEVER},
     "lfe5u-85f": {
         "cnv-w1a2": 50, "cnv-w2a2": 50, "dorefa": 50, "ultranet": 80,
-        "resnet18-w1a2": _NEVER, "resnet18-w2a2": _NEVER, "mobilenet": _NEVER,
+        "resnet18-int8": _NEVER, "resnet18-w1a2": _NEVER, "resnet18-w2a2": _NEVER, "mobilenet": _NEVER,
     },
 }  # fmt: skip
 """Networks whose thresholds, kept in LUTs, need more than the smallest budget of a part, with some room to spare."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.cost import multiplier_slices, sum_of_terms
-from foldwright.accel.evaluate import DECISIONS, bram36_of_choices, cycles_of_choices
+from foldwright.accel.evaluate import ALL_PLACES, DECISIONS, bram36_of_choices, cycles_of_choices
 from foldwright.accel.mapping import M_PA, ceil_div, map_layers
 from foldwright.accel.memory import memory_widths, reserve
 from foldwright.envs.allocation.space import build, is_legal
@@ -54,7 +54,7 @@ def score(
     pool = limits[N_POOL] - reserve(layers, engines, assignment, batch, geometries)
     if pool < 0:
         return NOT_FEASIBLE
-    numbers = np.array([batch, limits[N_DRAM_BITS], pool], dtype=np.int64)
+    numbers = np.array([batch, limits[N_DRAM_BITS], pool, ALL_PLACES], dtype=np.int64)
     choices = quick_choices(layers, engines, mappings, assignment, widths, geometries, tiles, numbers)
     cycles = cycles_of_choices(
         layers, engines, mappings, assignment, widths, geometries, tiles, numbers, choices
@@ -96,7 +96,7 @@ def is_resident(
         return False
     widths = memory_widths(layers, engines, mappings, assignment)
     pool = limits[N_POOL] - reserve(layers, engines, assignment, batch, geometries)
-    numbers = np.array([batch, limits[N_DRAM_BITS], pool], dtype=np.int64)
+    numbers = np.array([batch, limits[N_DRAM_BITS], pool, ALL_PLACES], dtype=np.int64)
     all_here = resident_choices(layers)
     tiles = quick_tiles(mappings)
     used = bram36_of_choices(
@@ -126,7 +126,7 @@ def fits_choices(
     widths = memory_widths(layers, engines, mappings, assignment)
     tiles = quick_tiles(mappings)
     pool = limits[N_POOL] - reserve(layers, engines, assignment, batch, geometries)
-    numbers = np.array([batch, limits[N_DRAM_BITS], pool], dtype=np.int64)
+    numbers = np.array([batch, limits[N_DRAM_BITS], pool, ALL_PLACES], dtype=np.int64)
     smallest = np.zeros(DECISIONS * len(layers), dtype=np.int64)
     smallest[2::DECISIONS] = QUICK_TILES - 1
     used = bram36_of_choices(

@@ -2,7 +2,8 @@
 
 The families are DRAM bits per cycle in `DRAM_BITS` times pools in `POOLS`; those whose fallback does not fit are left
 out. Published networks run on one datapath each, chosen near the feasible best of an XC7Z020 at 200 MHz, some also on
-two engines. Names: `tiling/NETWORK-bBITS` (the largest pool) and `tiling/NETWORK-bBITS-pPOOL`; a generated instance is
+two engines ("-2e"), and on a small one for small pools ("-s"). MobileNet fits no pool of 20. Names:
+`tiling/NETWORK-bBITS` (the largest pool) and `tiling/NETWORK-bBITS-pPOOL`; a generated instance is
 `tiling/SPLIT-sSEED-INDEX`, which is all that it takes to make it again.
 """
 
@@ -53,6 +54,7 @@ def _engine(
 _ENGINES: dict[str, tuple[str, tuple[Engine, ...], int, tuple[int, ...]]] = {
     # name: (network, engines, first layer of the second engine, pools that fit)
     "cnv-w1a1": ("cnv-w1a1", (_engine(16, 64, 15, drain=2, window_bits=216, levels=1),), 0, (60, 140)),
+    "cnv-w1a1-s": ("cnv-w1a1", (_engine(8, 64, 8, drain=2, window_bits=216, levels=1),), 0, (20,)),
     "cnv-w1a1-2e": (
         "cnv-w1a1",
         (_engine(16, 28, 5, window_bits=216, levels=1), _engine(32, 64, 6, levels=1)),
@@ -61,9 +63,11 @@ _ENGINES: dict[str, tuple[str, tuple[Engine, ...], int, tuple[int, ...]]] = {
     ),
     "cnv-w1a2": ("cnv-w1a2", (_engine(16, 64, 15, drain=2, window_bits=216),), 0, (60, 140)),
     "cnv-w2a2": ("cnv-w2a2", (_engine(16, 64, 10, drain=2, window_bits=216),), 0, (60, 140)),
+    "cnv-w2a2-s": ("cnv-w2a2", (_engine(8, 64, 8, drain=2, window_bits=216),), 0, (20,)),
     "digits-w1a2": ("digits-w1a2", (_engine(8, 16, 4, window_bits=45),), 0, (20, 60, 140)),
     "digits-w2a2": ("digits-w2a2", (_engine(8, 16, 4, window_bits=45),), 0, (20, 60, 140)),
     "dorefa": ("dorefa", (_engine(18, 72, 14, planes=(2,)),), 0, (60, 140)),
+    "dorefa-s": ("dorefa", (_engine(16, 64, 8, planes=(2,)),), 0, (20,)),
     "dorefa-2e": (
         "dorefa",
         (_engine(15, 68, 9, planes=(2,)), _engine(10, 192, 3, planes=(2,))),
@@ -73,6 +77,18 @@ _ENGINES: dict[str, tuple[str, tuple[Engine, ...], int, tuple[int, ...]]] = {
     "mobilenet": (
         "mobilenet",
         (_engine(16, 32, 14, (4,), drain=2, arithmetic=_AND, window_bits=216, acc_bits=20, levels=15),),
+        0,
+        (140,),
+    ),
+    "mobilenet-s": (
+        "mobilenet",
+        (_engine(16, 32, 4, (4,), drain=2, arithmetic=_AND, window_bits=216, acc_bits=20, levels=15),),
+        0,
+        (60,),
+    ),
+    "resnet18-int8": (  # 64x4x1 multipliers of 8 bits in bit planes: 64 products of planes each
+        "resnet18-int8",
+        (_engine(64, 256, 1, (8,), arithmetic=_AND, window_bits=1176, acc_bits=28, levels=255),),
         0,
         (140,),
     ),
@@ -88,6 +104,24 @@ _ENGINES: dict[str, tuple[str, tuple[Engine, ...], int, tuple[int, ...]]] = {
         0,
         (60, 140),
     ),
+    "resnet18-w1a2-s": (
+        "resnet18-w1a2",
+        (_engine(8, 64, 8, planes=(1, 2), drain=2, window_bits=1176, acc_bits=18),),
+        0,
+        (20,),
+    ),
+    "resnet18-w2a2-s": (
+        "resnet18-w2a2",
+        (_engine(8, 64, 8, drain=2, window_bits=1176, acc_bits=18),),
+        0,
+        (20,),
+    ),
+    "ultranet-s": (
+        "ultranet",
+        (_engine(16, 32, 4, drain=2, arithmetic=_AND, window_bits=216, acc_bits=20, levels=15),),
+        0,
+        (20,),
+    ),
     "ultranet": (
         "ultranet",
         (_engine(16, 64, 10, drain=2, arithmetic=_AND, window_bits=216, acc_bits=20, levels=15),),
@@ -99,7 +133,8 @@ _ENGINES: dict[str, tuple[str, tuple[Engine, ...], int, tuple[int, ...]]] = {
 
 def _names_of(key: str) -> list[str]:
     pools = _ENGINES[key][3]
-    return [f"{key}-b{b}" for b in DRAM_BITS] + [f"{key}-b{b}-p{p}" for b in DRAM_BITS for p in pools]
+    short = [f"{key}-b{b}" for b in DRAM_BITS] if POOLS[-1] in pools else []
+    return short + [f"{key}-b{b}-p{p}" for b in DRAM_BITS for p in pools]
 
 
 def names() -> list[str]:

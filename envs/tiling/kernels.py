@@ -19,14 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.evaluate import (
+    AHEAD,
     D_OUTPUT,
     D_TILE,
     D_WEIGHTS,
     DECISIONS,
     OUTPUT_CHIP,
-    WEIGHTS_PINNED,
-    WEIGHTS_PINNED_AHEAD,
     cycles_of_choices,
+    least_places,
+    pinned_blocks,
 )
 from foldwright.accel.mapping import ceil_div
 from foldwright.accel.memory import MEMORY_MAP, MEMORY_WEIGHT
@@ -42,10 +43,12 @@ from foldwright.envs.tiling.options import (
     O_LOAD,
     O_STAGE_WORDS,
     O_STORE,
-    O_WEIGHT_WORDS,
+    O_TILE_BLOCKS,
     OUT_DRAM,
     PINNED,
-    R_ALWAYS,
+    R_BLOCK_BITS,
+    R_BLOCK_WORDS,
+    R_BLOCKS,
     R_DURING,
     R_ENGINE,
     R_FIRST,
@@ -57,7 +60,6 @@ from foldwright.envs.tiling.options import (
     R_RESIDUAL,
     R_SOURCE,
     R_TILES,
-    R_WEIGHT_SLOT,
     RESIDUAL_DRAM,
     T_MASK,
     T_SLOT,
@@ -81,9 +83,10 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 CANDIDATE_FEATURES = (
-    "is the fallback", "lead / 2", "pinned", "output on chip", "tile blocks / blocks", "tile rows / rows", "rows outside",
-    "block RAMs / pool", "change of block RAMs / pool", "layer's traffic cycles / bound", "change of traffic cycles / bound",
-    "layer's stand-alone cycles / bound", "layer's stand-alone / compute cycles, log2 / 4", "tiles of the layer, log2 / 16",
+    "is the fallback", "input ahead", "share of pinned weights", "output on chip", "tile blocks / blocks",
+    "tile rows / rows", "rows outside", "block RAMs / pool", "change of block RAMs / pool",
+    "layer's traffic cycles / bound", "change of traffic cycles / bound", "layer's stand-alone cycles / bound",
+    "layer's stand-alone / compute cycles, log2 / 4", "tiles of the layer, log2 / 16",
 )  # fmt: skip
 CONTEXT_FEATURES = (
     "decides weights", "decides output", "decides tile", "progress", "cost / bound, log2 / 8", "block RAMs / pool",
@@ -95,7 +98,7 @@ CONTEXT_FEATURES = (
 
 
 class Instance(NamedTuple):
-    """An instance's arrays, see `options.OptionTables`; numbers are (batch, DRAM bits per cycle, pool)."""
+    """An instance's arrays, see `options.OptionTables`; numbers are (batch, DRAM bits per cycle, pool, places)."""
 
     widths: IntArray
     geometries: IntArray
@@ -120,7 +123,8 @@ class Episode(NamedTuple):
     busy: IntArray  # int64 (engines,): stand-alone cycles of the layers
     depth: IntArray  # int64 (3 * engines,): words of each memory
     blocks: IntArray  # int64 (3 * engines,): block RAMs of each memory
-    flags: IntArray  # int64 (layers,): of each layer's option
+    flags: IntArray  # int64 (layers,): of each layer's option, `PINNED` apart
+    pinned: IntArray  # int64 (layers,): blocks of weights that stay
     words: IntArray  # int64 (slots,)
     masks: IntArray  # int64 (slots,)
     choices: IntArray  # int64 (decisions,)
@@ -129,7 +133,7 @@ class Episode(NamedTuple):
 
 def state_entries(layers: int, engines: int) -> int:
     """Returns how many entries an episode's state takes at most."""
-    return _TOTALS + (1 + 2 * MEMORIES) * engines + layers + 2 * layers * (2 + engines)
+    return _TOTALS + (1 + 2 * MEMORIES) * engines + 2 * layers + 2 * layers * (1 + engines)
 
 
 @njit(cache=True)
@@ -181,9 +185,10 @@ def _episode(it: Instance, state: IntArray, choices: IntArray, scratch: IntArray
     b = a + MEMORIES * engines
     c = b + MEMORIES * engines
     d = c + n
+    f = d + n
     return Episode(
-        state[:_TOTALS], state[_TOTALS:a], state[a:b], state[b:c], state[c:d], state[d : d + slots],
-        state[d + slots : d + 2 * slots], choices[: DECISIONS * n], scratch,
+        state[:_TOTALS], state[_TOTALS:a], state[a:b], state[b:c], state[c:d], state[d:f], state[f : f + slots],
+        state[f + slots : f + 2 * slots], choices[: DECISIONS * n], scratch,
     )  # fmt: skip
 
 
@@ -227,9 +232,46 @@ def _option(it: Instance, i: int, flags: int, tile: int) -> int:
 
 
 @njit(cache=True)
-def _current(it: Instance, now: Episode, i: int) -> int:
-    """Returns the row of a layer's option in the fallback completion."""
-    return _option(it, i, now.flags[i], now.choices[DECISIONS * i + D_TILE])
+def _tile(now: Episode, i: int) -> int:
+    """Returns a layer's tile in the fallback completion."""
+    return now.choices[DECISIONS * i + D_TILE]
+
+
+@njit(cache=True)
+def _takes(it: Instance, i: int, flags: int, tile: int, pinned: int) -> tuple[int, int, int]:
+    """Returns cycles and bits, loaded and stored, of a layer; cycles lie between those with no and with all weights pinned."""
+    none, all_ = it.options[_option(it, i, flags, tile)], it.options[_option(it, i, flags | PINNED, tile)]
+    blocks, streamed = it.records[i, R_BLOCKS], it.records[i, R_BLOCKS] - pinned
+    cycles = all_[O_CYCLES] + (none[O_CYCLES] - all_[O_CYCLES]) * streamed // blocks
+    load = (none[O_LOAD] - all_[O_LOAD]) // blocks * streamed
+    if ceil_div(blocks, none[O_TILE_BLOCKS]) - pinned // none[O_TILE_BLOCKS] == 1:  # one chunk comes once
+        load = it.records[i, R_BLOCK_BITS] * streamed
+    return cycles, all_[O_LOAD] + load, none[O_STORE]
+
+
+@njit(cache=True)
+def _add_layer(it: Instance, now: Episode, i: int, times: int) -> None:
+    """Counts the cycles and the traffic of a layer as it is now, or takes them away (-1 times)."""
+    cycles, load, store = _takes(it, i, now.flags[i], _tile(now, i), now.pinned[i])
+    now.busy[it.records[i, R_ENGINE]] += times * cycles
+    now.totals[S_LOAD] += times * load
+    now.totals[S_STORE] += times * store
+
+
+@njit(cache=True)
+def _weight_words(it: Instance, now: Episode, engine: int) -> int:
+    """Returns the words of an engine's pinned weights and of its fewest places."""
+    words, chunk, chunks = 0, 0, 0
+    for i in range(len(it.records)):
+        if it.records[i, R_ENGINE] != engine:
+            continue
+        blocks, pinned, each = it.records[i, R_BLOCKS], now.pinned[i], it.records[i, R_BLOCK_WORDS]
+        words += pinned * each
+        if pinned < blocks:
+            tile = it.options[_option(it, i, now.flags[i], _tile(now, i)), O_TILE_BLOCKS]
+            chunk = max(chunk, min(tile, blocks - pinned) * each)
+            chunks += ceil_div(blocks, tile) - pinned // tile
+    return words + min(least_places(it.numbers[3]), chunks) * chunk
 
 
 @njit(cache=True)
@@ -241,22 +283,18 @@ def _estimate(it: Instance, now: Episode) -> int:
 @njit(cache=True)
 def _begin(it: Instance, now: Episode, cost: int) -> None:
     """Sets the state of an episode in which nothing is decided."""
-    now.totals[:], now.busy[:], now.words[:], now.masks[:] = 0, 0, 0, 0
+    now.totals[:], now.busy[:], now.words[:], now.masks[:], now.pinned[:] = 0, 0, 0, 0, 0
     now.totals[S_FILLED] = MAX_CANDIDATES
     for i in range(len(it.records)):
         record = it.records[i]
         now.flags[i] = IN_DRAM | OUT_DRAM | (RESIDUAL_DRAM if record[R_RESIDUAL] > -2 else 0)
-        option = it.options[_current(it, now, i)]
-        now.busy[record[R_ENGINE]] += option[O_CYCLES]
-        now.totals[S_LOAD] += option[O_LOAD]
-        now.totals[S_STORE] += option[O_STORE]
-        now.words[record[R_WEIGHT_SLOT]] = option[O_WEIGHT_WORDS]
+        option = it.options[_option(it, i, now.flags[i], _tile(now, i))]
+        _add_layer(it, now, i, 1)
         now.words[record[R_IN_SLOT]], now.words[record[R_OUT_SLOT]] = (
             option[O_IN_WORDS],
             option[O_STAGE_WORDS],
         )
-        now.masks[record[R_WEIGHT_SLOT]] = now.masks[record[R_IN_SLOT]] = record[R_LEAD]
-        now.masks[record[R_OUT_SLOT]] = record[R_DURING]
+        now.masks[record[R_IN_SLOT]], now.masks[record[R_OUT_SLOT]] = record[R_LEAD], record[R_DURING]
     for memory in range(len(now.depth)):
         now.depth[memory] = -1
         _settle(it, now, memory)
@@ -264,9 +302,17 @@ def _begin(it: Instance, now: Episode, cost: int) -> None:
 
 
 @njit(cache=True)
+def _depth(it: Instance, now: Episode, memory: int) -> int:
+    """Returns the words of a memory."""
+    if memory % MEMORIES == MEMORY_WEIGHT:
+        return _weight_words(it, now, memory // MEMORIES)
+    return depth_of(now.words, now.masks, it.edges[memory], it.edges[memory + 1], now.scratch)
+
+
+@njit(cache=True)
 def _blocks(it: Instance, now: Episode, memory: int) -> int:
-    """Returns the block RAMs that a memory needs for what lies in its slots."""
-    depth = depth_of(now.words, now.masks, it.edges[memory], it.edges[memory + 1], now.scratch)
+    """Returns the block RAMs that a memory needs for what lies in it."""
+    depth = _depth(it, now, memory)
     if depth == now.depth[memory]:
         return now.blocks[memory]
     return blocks_of(memory, depth, it.widths, it.geometries)
@@ -274,8 +320,8 @@ def _blocks(it: Instance, now: Episode, memory: int) -> int:
 
 @njit(cache=True)
 def _settle(it: Instance, now: Episode, memory: int) -> None:
-    """Counts a memory anew after its slots changed."""
-    depth = depth_of(now.words, now.masks, it.edges[memory], it.edges[memory + 1], now.scratch)
+    """Counts a memory anew after what lies in it changed."""
+    depth = _depth(it, now, memory)
     if depth != now.depth[memory]:
         blocks = blocks_of(memory, depth, it.widths, it.geometries)
         before = now.blocks[memory] if now.depth[memory] >= 0 else 0
@@ -294,18 +340,18 @@ def _take(it: Instance, now: Episode, decision: int, choice: int) -> None:
         for e in range(len(it.widths)):
             _settle(it, now, MEMORIES * e + MEMORY_MAP)
         return
-    before = it.options[_option(it, i, now.flags[i], now.choices[DECISIONS * i + D_TILE])]
+    chosen = now.choices[DECISIONS * i + D_TILE]
     if which == D_TILE:  # the choices hold the new tile already; the old one is the fallback, the last
-        before = it.options[_option(it, i, now.flags[i], record[R_TILES] - 1)]
-    elif choice >= WEIGHTS_PINNED:
-        now.flags[i] |= PINNED
-    option = it.options[_current(it, now, i)]
-    _charge(now, record[R_ENGINE], before, option)
-    now.words[record[R_WEIGHT_SLOT]] = option[O_WEIGHT_WORDS]
-    now.words[record[R_IN_SLOT]] = _in_words(record, option, now.choices[DECISIONS * i + D_WEIGHTS])
+        now.choices[DECISIONS * i + D_TILE] = record[R_TILES] - 1
+    _add_layer(it, now, i, -1)
+    now.choices[DECISIONS * i + D_TILE] = chosen
     if which == D_WEIGHTS:
-        _set_masks(record, now, choice)
-    elif now.flags[i] & OUT_DRAM:
+        now.pinned[i] = pinned_blocks(record[R_BLOCKS], choice)
+        now.masks[record[R_IN_SLOT]] = record[R_LEAD + choice % 2]
+    _add_layer(it, now, i, 1)
+    option = it.options[_option(it, i, now.flags[i], chosen)]
+    now.words[record[R_IN_SLOT]] = _in_words(record, option, now.choices[DECISIONS * i + D_WEIGHTS])
+    if which == D_TILE and now.flags[i] & OUT_DRAM:
         now.words[record[R_OUT_SLOT]] = option[O_STAGE_WORDS]
     _settle(it, now, MEMORIES * record[R_ENGINE] + MEMORY_WEIGHT)
     _settle(it, now, record[R_IN_MEMORY])
@@ -314,38 +360,9 @@ def _take(it: Instance, now: Episode, decision: int, choice: int) -> None:
 
 
 @njit(cache=True)
-def _moved(option: IntArray) -> int:
-    """Returns the bits that an option loads and stores."""
-    return option[O_LOAD] + option[O_STORE]
-
-
-@njit(cache=True)
-def _charge(now: Episode, engine: int, before: IntArray, after: IntArray) -> None:
-    """Counts the cycles and the traffic of a layer whose option changes."""
-    now.busy[engine] += after[O_CYCLES] - before[O_CYCLES]
-    now.totals[S_LOAD] += after[O_LOAD] - before[O_LOAD]
-    now.totals[S_STORE] += after[O_STORE] - before[O_STORE]
-
-
-@njit(cache=True)
-def _set_masks(record: IntArray, now: Episode, choice: int) -> None:
-    """Sets when weights and input of a layer are on chip."""
-    pinned = choice >= WEIGHTS_PINNED
-    ahead = record[R_LEAD + (choice - WEIGHTS_PINNED if pinned else choice)]
-    now.masks[record[R_WEIGHT_SLOT]] = record[R_ALWAYS] if pinned else ahead
-    now.masks[record[R_IN_SLOT]] = record[R_ALWAYS] if _is_ahead(record, choice) else ahead
-
-
-@njit(cache=True)
-def _is_ahead(record: IntArray, choice: int) -> bool:
-    """Whether two copies of an input from DRAM stay, by how the layer's weights come; see `tiles.is_ahead`."""
-    return choice == WEIGHTS_PINNED_AHEAD or (0 < choice < WEIGHTS_PINNED and record[R_SOURCE] < 0)
-
-
-@njit(cache=True)
 def _in_words(record: IntArray, option: IntArray, choice: int) -> int:
-    """Returns the words of an input from DRAM, by how the layer's weights come."""
-    return option[O_AHEAD_WORDS if _is_ahead(record, choice) else O_IN_WORDS]
+    """Returns the words of an input from DRAM; two copies of an image stay where it is loaded ahead."""
+    return option[O_AHEAD_WORDS if choice % 2 == AHEAD and record[R_SOURCE] < 0 else O_IN_WORDS]
 
 
 @njit(cache=True)
@@ -361,22 +378,34 @@ def _move_output(it: Instance, now: Episode, i: int, on_chip: bool) -> None:
                 tensor[T_MASK],
             )
     if not on_chip:
-        now.words[record[R_OUT_SLOT]] = it.options[_current(it, now, i), O_STAGE_WORDS]
-        now.masks[record[R_OUT_SLOT]] = record[R_DURING]
+        row = _option(it, i, now.flags[i], _tile(now, i))
+        now.words[record[R_OUT_SLOT]], now.masks[record[R_OUT_SLOT]] = (
+            it.options[row, O_STAGE_WORDS],
+            record[R_DURING],
+        )
     for c in range(i + 1, record[R_LAST_READER] + 1):
         reads = IN_DRAM if it.records[c, R_SOURCE] == i else 0
         reads |= RESIDUAL_DRAM if it.records[c, R_RESIDUAL] == i else 0
         if reads:
             _set_flags(it, now, c, reads, on_chip)
-            option, choice = it.options[_current(it, now, c)], now.choices[DECISIONS * c + D_WEIGHTS]
-            now.words[it.records[c, R_IN_SLOT]] = _in_words(it.records[c], option, choice)
+            option = it.options[_option(it, c, now.flags[c], _tile(now, c))]
+            now.words[it.records[c, R_IN_SLOT]] = _in_words(
+                it.records[c], option, now.choices[DECISIONS * c + D_WEIGHTS]
+            )
 
 
 @njit(cache=True)
 def _set_flags(it: Instance, now: Episode, i: int, flags: int, off: bool) -> None:
-    before = it.options[_current(it, now, i)]
+    _add_layer(it, now, i, -1)
     now.flags[i] = now.flags[i] & ~flags if off else now.flags[i] | flags
-    _charge(now, it.records[i, R_ENGINE], before, it.options[_current(it, now, i)])
+    _add_layer(it, now, i, 1)
+
+
+@njit(cache=True)
+def _moved(it: Instance, i: int, flags: int, tile: int, pinned: int) -> int:
+    """Returns the bits that a layer loads and stores."""
+    _, load, store = _takes(it, i, flags, tile, pinned)
+    return load + store
 
 
 @njit(cache=True)
@@ -386,59 +415,52 @@ def _describe(
 ) -> None:  # fmt: skip
     """Writes candidates and mask of a decision; the state is as before afterwards."""
     i, which = position // DECISIONS, position % DECISIONS
-    record, tile = it.records[i], now.choices[position - which + D_TILE]
-    weight_memory = MEMORIES * record[R_ENGINE] + MEMORY_WEIGHT
+    record = it.records[i]
+    weight_memory, words_of = MEMORIES * record[R_ENGINE] + MEMORY_WEIGHT, record[R_IN_SLOT]
     per_bound = 1.0 / (float(it.numbers[1]) * bound)
-    blocks, flags = now.totals[S_BLOCKS], now.flags[i]
-    own_traffic = _moved(it.options[_current(it, now, i)])
-    in_weights, elsewhere = now.blocks[weight_memory], 0
+    blocks, flags, tile, pinned = now.totals[S_BLOCKS], now.flags[i], _tile(now, i), now.pinned[i]
+    weights = now.choices[DECISIONS * i + D_WEIGHTS]
+    in_mask, in_words, out_words = now.masks[words_of], now.words[words_of], now.words[record[R_OUT_SLOT]]
+    own_traffic = _moved(it, i, flags, tile, pinned)
     for k in range(size):
-        if which == D_OUTPUT:
-            row, change = _current(it, now, i), 0
-            if k == OUTPUT_CHIP:
-                elsewhere, change, row = _try_output(it, now, i)
-        else:
+        change, used, seen = 0, blocks, flags
+        if which == D_OUTPUT and k == OUTPUT_CHIP:
+            more, change, seen = _try_output(it, now, i)
+            used += more
+        elif which != D_OUTPUT:
             if which == D_TILE:
-                row = _option(it, i, flags, k)
+                now.choices[DECISIONS * i + D_TILE] = k
             else:
-                row = _option(it, i, flags | (PINNED if k >= WEIGHTS_PINNED else 0), tile)
-            change = _moved(it.options[row]) - own_traffic
-            weights_changed, maps_changed = _try_words(it, now, i, which, k, it.options[row])
-            if weights_changed:
-                in_weights = _blocks(it, now, weight_memory)
-            if maps_changed:
-                elsewhere = _others(it, now, record)
-        used = blocks + in_weights - now.blocks[weight_memory] + elsewhere
-        out = candidates[k]
-        for f in range(CANDIDATE_WIDTH):
-            out[f] = it.features[row, f]
-        out[0] = k == fallback
-        lead = now.choices[position - which] if which != D_WEIGHTS else k
-        out[1] = (lead - WEIGHTS_PINNED if lead >= WEIGHTS_PINNED else lead) / 2
-        out[7], out[8] = clip(used / it.numbers[2]), clip((used - blocks) / it.numbers[2])
-        out[10] = clip(change * per_bound)
+                weights, now.pinned[i] = k, pinned_blocks(record[R_BLOCKS], k)
+                now.masks[words_of] = record[R_LEAD + k % 2]
+            option = it.options[_option(it, i, flags, _tile(now, i))]
+            now.words[words_of] = _in_words(record, option, weights)
+            if which == D_TILE and flags & OUT_DRAM:
+                now.words[record[R_OUT_SLOT]] = option[O_STAGE_WORDS]
+            change = _moved(it, i, flags, _tile(now, i), now.pinned[i]) - own_traffic
+            used += _blocks(it, now, weight_memory) - now.blocks[weight_memory]
+            same = now.masks[words_of] == in_mask and now.words[words_of] == in_words
+            if not same or now.words[record[R_OUT_SLOT]] != out_words:
+                used += _others(it, now, record)
+        _write(it, now, i, seen, weights, used - blocks, candidates[k])
+        candidates[k, 0], candidates[k, 10] = k == fallback, clip(change * per_bound)
         mask[k] = used <= it.numbers[2]
-    if which != D_OUTPUT:
-        _try_words(it, now, i, which, fallback, it.options[_option(it, i, flags, tile)])
+    now.choices[DECISIONS * i + D_TILE], now.pinned[i] = tile, pinned
+    now.masks[words_of], now.words[words_of], now.words[record[R_OUT_SLOT]] = in_mask, in_words, out_words
 
 
 @njit(cache=True)
-def _try_words(it: Instance, now: Episode, i: int, which: int, k: int, option: IntArray) -> tuple[bool, bool]:
-    """Lets a layer's slots hold what a candidate needs; returns whether its weights' memory and any other changes."""
-    record = it.records[i]
-    at, of_in, of_out = record[R_WEIGHT_SLOT], record[R_IN_SLOT], record[R_OUT_SLOT]
-    mask, in_mask = now.masks[at], now.masks[of_in]
-    weights = k if which == D_WEIGHTS else now.choices[DECISIONS * i + D_WEIGHTS]
-    words = _in_words(record, option, weights)
-    if which == D_WEIGHTS:
-        _set_masks(record, now, k)
-    weights_changed = now.words[at] != option[O_WEIGHT_WORDS] or now.masks[at] != mask
-    maps_changed = now.words[of_in] != words or (now.masks[of_in] != in_mask and words > 0)
-    now.words[at], now.words[of_in] = option[O_WEIGHT_WORDS], words
-    if which == D_TILE and now.flags[i] & OUT_DRAM:
-        maps_changed = maps_changed or now.words[of_out] != option[O_STAGE_WORDS]
-        now.words[of_out] = option[O_STAGE_WORDS]
-    return weights_changed, maps_changed
+def _write(
+    it: Instance, now: Episode, i: int, flags: int, weights: int, more_blocks: int, out: FloatArray
+) -> None:
+    """Writes what an agent sees of a layer as it is with a candidate."""
+    blocks, row = it.records[i, R_BLOCKS], _option(it, i, flags, _tile(now, i))
+    pinned_row, streamed = _option(it, i, flags | PINNED, _tile(now, i)), 1 - now.pinned[i] / blocks
+    for f in range(CANDIDATE_WIDTH):
+        out[f] = it.features[pinned_row, f] + streamed * (it.features[row, f] - it.features[pinned_row, f])
+    out[1] = weights % 2
+    out[7] = clip((now.totals[S_BLOCKS] + more_blocks) / it.numbers[2])
+    out[8] = clip(more_blocks / it.numbers[2])
 
 
 @njit(cache=True)
@@ -453,16 +475,16 @@ def _others(it: Instance, now: Episode, record: IntArray) -> int:
 
 @njit(cache=True)
 def _try_output(it: Instance, now: Episode, i: int) -> tuple[int, int, int]:
-    """Returns (change of block RAMs, change of traffic, row of the option) with a layer's output on chip."""
+    """Returns (change of block RAMs, change of traffic, flags) with a layer's output on chip."""
     traffic, change = now.totals[S_LOAD] + now.totals[S_STORE], 0
     _move_output(it, now, i, True)
-    row, moved = _current(it, now, i), now.totals[S_LOAD] + now.totals[S_STORE] - traffic
+    flags, moved = now.flags[i], now.totals[S_LOAD] + now.totals[S_STORE] - traffic
     for e in range(len(it.widths)):
         maps = MEMORIES * e + MEMORY_MAP
         if e == it.records[i, R_ENGINE] or it.tensors[i * len(it.widths) + e, T_WORDS]:
             change += _blocks(it, now, maps) - now.blocks[maps]
     _move_output(it, now, i, False)
-    return change, moved, row
+    return change, moved, flags
 
 
 @njit(cache=True)

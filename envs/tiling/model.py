@@ -1,18 +1,23 @@
 """The tiling problem as a CP-SAT model: a relaxation of the simulator, so its bound is a bound.
 
-One Boolean per layer and (weights, input on chip, output on chip, tile). The model keeps:
+One Boolean per layer and (input, residual and output on chip, input ahead, tile), an integer for the blocks of weights that
+are pinned. The model keeps:
 
-- per slot of an engine, the sum of live words (no fragmentation) decides the depth of each memory, and the exact
-  staircase from depth to block RAMs, summed over all memories, stays within the pool;
-- an engine's round lasts at least the sum of its layers' spans: its tiles, and, where nothing is loaded ahead, the first
-  load of the layer or all of its loads, whichever is longer;
-- each channel of the DRAM port is busy for at least all its bits over its width.
+- per slot of an engine, the sum of live words of maps (no fragmentation) decides the depth of these memories; pinned weights
+  and a place for chunks decide that of the weights; the exact staircase from depth to block RAMs, summed over all
+  memories, stays within the pool;
+- a layer takes at least the cycles of its tiles, and the first load of an input that cannot come while the layer before
+  computes; an engine's round is the sum of its layers' times;
+- each channel of the DRAM port is busy for at least all its bits over its width, loads for what each takes besides;
+- the loads of successive layers of an engine come while these run, but for as many weights as its places hold: what cannot be
+  prefetched for lack of memory makes layers wait.
 
 It leaves out stalls between tiles and between loads and stores, and the waits of engines for each other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -21,13 +26,43 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.cost import block_rams_of
-from foldwright.accel.evaluate import DECISIONS, WEIGHTS_PINNED, expand
-from foldwright.accel.memory import I_ENGINE, I_LAYER, I_MASK, I_MEMORY, I_WORDS, live_items
-from foldwright.accel.repeats import S_INPUT_BITS, S_WEIGHT_BITS
-from foldwright.accel.simulate import DRAM_LATENCY_CYCLES
+from foldwright.accel.evaluate import (
+    AHEAD,
+    DECISIONS,
+    OUTPUT_CHIP,
+    OUTPUT_DRAM,
+    WEIGHTS_PINNED,
+    expand,
+    pinned_blocks,
+)
+from foldwright.accel.mapping import M_BLOCKS, M_WEIGHT_WORD_BITS, M_WEIGHT_WORDS_PER_BLOCK
+from foldwright.accel.memory import (
+    I_ENGINE,
+    I_LAYER,
+    I_MASK,
+    I_MEMORY,
+    I_WORDS,
+    MEMORY_WEIGHT,
+    deepest,
+    live_items,
+)
+from foldwright.accel.repeats import S_INPUT_BITS
 from foldwright.accel.tables import L_INPUT, L_RESIDUAL
 from foldwright.accel.tile_table import tile_table
-from foldwright.accel.tiles import layer_cycles, traffic_bits
+from foldwright.accel.tiles import (
+    DRAM_LATENCY_CYCLES,
+    ORDER_ROWS,
+    P_BLOCKS,
+    P_IN_DRAM,
+    P_ORDER,
+    P_ROWS,
+    P_TILE_BLOCKS,
+    P_TILE_ROWS,
+    P_WEIGHT_BITS_PER_BLOCK,
+    TRANSFER_CYCLES,
+    layer_cycles,
+    traffic_bits,
+)
 from foldwright.envs.cp_problem import CpProblem
 
 if TYPE_CHECKING:
@@ -37,53 +72,111 @@ __all__ = ["tiling_model"]
 
 IntArray = npt.NDArray[np.int64]
 
+_NOTE = "memory without fragmentation, no stalls between tiles"
+
 
 @dataclass
 class _Option:
-    """One way to run a layer: its choices, bits, span, and the words it holds by (engine, memory, slot)."""
+    """One way to run a layer but for how much of its weights is pinned.
 
-    choices: tuple[int, int, int]
-    input_on_chip: bool
-    loaded_bits: int
+    Attributes:
+        residency: whether the input, the residual and the output are on chip.
+        port_bits: loads of input and residual, what each takes besides included.
+        sweeps: how often weights come where several chunks stream.
+        one_chunk: the most streamed blocks that are a single chunk.
+        cycles: of the tiles, and of a first load that nothing hides.
+        words: of maps by (engine, memory, slot).
+    """
+
+    tile: int
+    residency: tuple[bool, bool, bool]
+    ahead: int
+    tile_blocks: int
+    sweeps: int
+    one_chunk: int
+    port_bits: int
     stored_bits: int
-    span_cycles: int
+    cycles: int
     words: dict[tuple[int, int, int], int] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What options must share to be compared."""
+        return (*self.residency, self.sweeps > 1)
+
+    def beats(self, other: _Option) -> bool:
+        """Whether nothing speaks for the other one."""
+        mine = (self.port_bits, self.stored_bits, self.cycles, self.tile_blocks, self.sweeps, self.ahead)
+        theirs = (
+            other.port_bits,
+            other.stored_bits,
+            other.cycles,
+            other.tile_blocks,
+            other.sweeps,
+            other.ahead,
+        )
+        if any(a > b for a, b in zip(mine, theirs, strict=True)) or self.one_chunk < other.one_chunk:
+            return False
+        return all(words <= other.words.get(key, 0) for key, words in self.words.items())
 
 
 def _options(problem: TilingProblem, i: int) -> list[_Option]:
-    """Returns every distinct way to run layer `i`, with the input's residency as the producer may choose it."""
+    """Returns the ways to run layer `i` that no other beats, whatever the makers of its inputs choose."""
     layers = problem.tables[0]
-    sources = [int(s) for s in (layers[i, L_INPUT], layers[i, L_RESIDUAL]) if s >= 0]
-    on_chip_choices = (False, True) if sources else (False,)
-    sizes = problem.sizes[DECISIONS * i : DECISIONS * i + DECISIONS]
-    out = []
-    for on_chip in on_chip_choices:
+    source, residual = int(layers[i, L_INPUT]), int(layers[i, L_RESIDUAL])
+    kept: list[_Option] = []
+    found = []
+    for inside, added, output in product(
+        (False, True) if source >= 0 else (False,),
+        (False, True) if residual >= 0 and residual != source else (False,),
+        range(int(problem.sizes[DECISIONS * i + 1])),
+    ):
         choices = problem.fallback.copy()
-        for source in sources:
-            choices[DECISIONS * source + 1] = int(on_chip)
-        for mine in product(*(range(int(s)) for s in sizes)):
-            choices[DECISIONS * i : DECISIONS * i + DECISIONS] = mine
-            out.append(_option(problem, i, mine, on_chip, choices))
-    return _undominated(out)
+        if residual >= 0:
+            choices[DECISIONS * residual + 1] = OUTPUT_CHIP if added else OUTPUT_DRAM
+        if source >= 0:
+            choices[DECISIONS * source + 1] = OUTPUT_CHIP if inside else OUTPUT_DRAM
+        choices[DECISIONS * i + 1] = output
+        residency = (inside, inside if residual == source else added, output == OUTPUT_CHIP)
+        for ahead, tile in product((0,) if inside else (0, 1), range(int(problem.sizes[DECISIONS * i + 2]))):
+            choices[DECISIONS * i], choices[DECISIONS * i + 2] = WEIGHTS_PINNED + AHEAD * ahead, tile
+            found.append(_option(problem, i, choices, residency, ahead))
+    for option in sorted(found, key=lambda o: (o.cycles, o.port_bits, o.tile_blocks, sum(o.words.values()))):
+        if not any(other.kind == option.kind and other.beats(option) for other in kept):
+            kept.append(option)
+    return kept
 
 
 def _option(
-    problem: TilingProblem, i: int, mine: tuple[int, ...], on_chip: bool, choices: IntArray
+    problem: TilingProblem, i: int, choices: IntArray, residency: tuple[bool, bool, bool], ahead: int
 ) -> _Option:
     layers, engines, mappings, assignment, _, _, _, numbers = problem.tables
-    plans = expand(*problem.tables, choices)
-    load, store = (int(b) for b in traffic_bits(plans[i]))
-    span = int(layer_cycles(plans[i]))
-    option = _Option((mine[0], mine[1], mine[2]), on_chip, load, store, span)
-    if mine[0] in (0, WEIGHTS_PINNED):
-        only = np.full(len(layers), -1, dtype=np.int64)
-        only[i] = 0
-        first = tile_table(plans, only, 0)[0]
-        bits = int(first[S_WEIGHT_BITS] + first[S_INPUT_BITS])
-        exposed = -(-bits // int(numbers[1])) + DRAM_LATENCY_CYCLES if bits else 0
-        option.span_cycles = max(option.span_cycles + exposed, load // int(numbers[1]))
+    plans, dram_bits = expand(*problem.tables, choices), int(numbers[1])
+    plan = plans[i]
+    only = np.full(len(layers), -1, dtype=np.int64)
+    only[i] = 0
+    tiles = tile_table(plans, only, 0)
+    load, store = (int(b) for b in traffic_bits(plan))
+    transfers = int((tiles[:, S_INPUT_BITS] > 0).sum())
+    parts_m, parts_y = (
+        -(-int(plan[a]) // int(plan[b])) for a, b in ((P_BLOCKS, P_TILE_BLOCKS), (P_ROWS, P_TILE_ROWS))
+    )
+    cycles, first = int(layer_cycles(plan)), int(tiles[0, S_INPUT_BITS])
+    if plan[P_IN_DRAM] and _is_exposed(problem, i, ahead):
+        cycles += -(-first // dram_bits) + DRAM_LATENCY_CYCLES
+    option = _Option(
+        tile=int(choices[DECISIONS * i + 2]),
+        residency=residency,
+        ahead=ahead,
+        tile_blocks=int(plan[P_TILE_BLOCKS]),
+        sweeps=parts_y if plan[P_ORDER] == ORDER_ROWS and parts_m > 1 else 1,
+        one_chunk=int(plan[P_BLOCKS] - (parts_m - 1) * plan[P_TILE_BLOCKS]),
+        port_bits=load + transfers * TRANSFER_CYCLES * dram_bits,
+        stored_bits=store,
+        cycles=cycles,
+    )
     items = live_items(layers, engines, mappings, assignment, numbers[0], plans)
-    for item in items[items[:, I_LAYER] == i]:
+    for item in items[(items[:, I_LAYER] == i) & (items[:, I_MEMORY] != MEMORY_WEIGHT)]:
         for slot in range(int(item[I_MASK]).bit_length()):
             if int(item[I_MASK]) >> slot & 1:
                 key = (int(item[I_ENGINE]), int(item[I_MEMORY]), slot)
@@ -91,22 +184,84 @@ def _option(
     return option
 
 
-def _undominated(options: list[_Option]) -> list[_Option]:
-    """Drops options that another of the same residency beats in bits, span and every word count."""
-    kept: list[_Option] = []
-    for a in sorted(
-        options, key=lambda o: (o.span_cycles, o.loaded_bits + o.stored_bits, sum(o.words.values()))
-    ):
-        same = (b for b in kept if (b.choices[1], b.input_on_chip) == (a.choices[1], a.input_on_chip))
-        if not any(_beats(b, a) for b in same):
-            kept.append(a)
-    return kept
+def _is_exposed(problem: TilingProblem, i: int, ahead: int) -> bool:
+    """Whether a layer's first input can only come when the layer before it on its engine has ended."""
+    layers, assignment = problem.tables[0], problem.tables[3]
+    before = [k for k in range(i) if assignment[k] == assignment[i]]
+    made_before = bool(before) and layers[i, L_INPUT] == before[-1]
+    return not ahead or bool(made_before)
 
 
-def _beats(b: _Option, a: _Option) -> bool:
-    if b.loaded_bits > a.loaded_bits or b.stored_bits > a.stored_bits or b.span_cycles > a.span_cycles:
-        return False
-    return all(words <= a.words.get(key, 0) for key, words in b.words.items())
+class _Layer:
+    """The variables of one layer."""
+
+    def __init__(self, model: Any, problem: TilingProblem, i: int) -> None:
+        self.index, self.options = i, _options(problem, i)
+        mapping, plan = problem.tables[2][i], expand(*problem.tables, problem.fallback)[i]
+        blocks = int(mapping[M_BLOCKS])
+        self.block_words = int(mapping[M_WEIGHT_WORDS_PER_BLOCK])
+        self.block_bits = int(plan[P_WEIGHT_BITS_PER_BLOCK])
+        self.picks = [model.new_bool_var("") for _ in self.options]
+        model.add_exactly_one(self.picks)
+        shares = [int(pinned_blocks(blocks, c)) for c in range(0, int(problem.sizes[DECISIONS * i]), 2)]
+        self.level = model.new_int_var(0, len(shares) - 1, "")
+        pinned = model.new_int_var(0, blocks, "")
+        model.add_element(self.level, shares, pinned)
+        self.pinned, self.streamed = pinned, blocks - pinned
+        self.ahead = sum(o.ahead * p for o, p in self.pairs)
+        self.port_bits = self._chosen(model, "port_bits")
+        self.stored_bits = self._chosen(model, "stored_bits")
+        self.cycles = self._chosen(model, "cycles")
+        self.weight_bits = self._weight_bits(model, blocks, int(problem.tables[7][1]))
+        self.streams = model.new_bool_var("")
+        model.add(pinned == blocks).only_enforce_if(~self.streams)
+
+    def _chosen(self, model: Any, name: str) -> Any:
+        """Returns a variable that is what the option taken says."""
+        values = [getattr(o, name) for o in self.options]
+        variable = model.new_int_var(min(values), max(values), "")
+        model.add(variable == sum(value * p for value, p in zip(values, self.picks, strict=True)))
+        return variable
+
+    @property
+    def pairs(self) -> Iterator[tuple[_Option, Any]]:
+        return zip(self.options, self.picks, strict=True)
+
+    def _weight_bits(self, model: Any, blocks: int, dram_bits: int) -> Any:
+        """Returns the bits that weights take on the port, what each load takes besides included."""
+        besides = TRANSFER_CYCLES * dram_bits
+        least = self.block_bits + besides // max(o.tile_blocks for o in self.options)
+        most = max(o.sweeps for o in self.options) * blocks * (self.block_bits + besides)
+        bits = model.new_int_var(0, most, "")
+        model.add(bits >= least * self.streamed)
+        groups = sorted({(o.tile_blocks, o.sweeps, o.one_chunk) for o in self.options})
+        for tile_blocks, sweeps, one_chunk in groups:
+            key = (tile_blocks, sweeps, one_chunk)
+            taken = sum(p for o, p in self.pairs if (o.tile_blocks, o.sweeps, o.one_chunk) == key)
+            here = model.new_bool_var("")
+            model.add(here == taken)
+            each = self.block_bits + besides // tile_blocks
+            if sweeps == 1:
+                model.add(bits >= each * self.streamed).only_enforce_if(here)
+                continue
+            several = model.new_bool_var("")
+            model.add(self.streamed <= one_chunk).only_enforce_if(here, ~several)
+            model.add(bits >= sweeps * each * self.streamed).only_enforce_if(here, several)
+        return bits
+
+    def chunks(self, model: Any, place: Any) -> None:
+        """Ties the words of a place of the engine to the layer's chunks."""
+        several = model.new_bool_var("")
+        for tile_blocks, one_chunk in sorted({(o.tile_blocks, o.one_chunk) for o in self.options}):
+            here = model.new_bool_var("")
+            model.add(
+                here
+                == sum(p for o, p in self.pairs if (o.tile_blocks, o.one_chunk) == (tile_blocks, one_chunk))
+            )
+            model.add(place >= tile_blocks * self.block_words).only_enforce_if(here, several)
+            model.add(place >= self.block_words * self.streamed).only_enforce_if(here, ~several)
+            model.add(self.streamed <= one_chunk).only_enforce_if(here, ~several)
+        model.add_implication(several, self.streams)
 
 
 def tiling_model(problem: TilingProblem) -> CpProblem:
@@ -114,60 +269,48 @@ def tiling_model(problem: TilingProblem) -> CpProblem:
     from ortools.sat.python import cp_model
 
     model = cp_model.CpModel()
-    options = [_options(problem, i) for i in range(len(problem.workload.layers))]
-    picks = [[model.new_bool_var("") for _ in group] for group in options]
-    for group in picks:
-        model.add_exactly_one(group)
-    decisions = _decisions(model, problem, options, picks)
-    _residency(model, problem, options, picks, decisions)
-    _pool(model, problem, options, picks)
-    objective = _objective(model, problem, options, picks)
+    layers = [_Layer(model, problem, i) for i in range(len(problem.workload.layers))]
+    decisions = _decisions(model, problem, layers)
+    _residency(model, problem, layers, decisions)
+    rings = _pool(model, problem, layers)
+    objective = _objective(model, problem, layers, rings)
     model.minimize(objective)
-    note = "memory without fragmentation, no stalls between tiles"
-    return CpProblem(model, tuple(decisions), objective, is_relaxation=True, note=note)
+    return CpProblem(model, tuple(decisions), objective, is_relaxation=True, note=_NOTE)
 
 
-def _decisions(
-    model: Any, problem: TilingProblem, options: list[list[_Option]], picks: list[list[Any]]
-) -> list[Any]:
+def _decisions(model: Any, problem: TilingProblem, layers: list[_Layer]) -> list[Any]:
     out = []
-    for i, (group, literals) in enumerate(zip(options, picks, strict=True)):
-        for which in range(DECISIONS):
-            variable = model.new_int_var(0, int(problem.sizes[DECISIONS * i + which]) - 1, "")
-            model.add(variable == sum(o.choices[which] * p for o, p in zip(group, literals, strict=True)))
-            out.append(variable)
+    for layer in layers:
+        at = DECISIONS * layer.index
+        chosen = [model.new_int_var(0, int(size) - 1, "") for size in problem.sizes[at : at + DECISIONS]]
+        model.add(chosen[0] == 2 * layer.level + layer.ahead)
+        model.add(chosen[1] == sum(int(o.residency[2]) * p for o, p in layer.pairs))
+        model.add(chosen[2] == sum(o.tile * p for o, p in layer.pairs))
+        out += chosen
     return out
 
 
-def _residency(
-    model: Any,
-    problem: TilingProblem,
-    options: list[list[_Option]],
-    picks: list[list[Any]],
-    decisions: list[Any],
-) -> None:
-    """Ties the input's residency that an option assumes to the producer's decision.
-
-    With a residual, an option that assumes both inputs on chip is the cheaper one and stays allowed if either is.
-    """
-    layers = problem.tables[0]
-    for i, (group, literals) in enumerate(zip(options, picks, strict=True)):
-        sources = [int(s) for s in (layers[i, L_INPUT], layers[i, L_RESIDUAL]) if s >= 0]
-        on_chip = [p for o, p in zip(group, literals, strict=True) if o.input_on_chip]
-        if len(sources) == 1:
-            model.add(sum(on_chip) == decisions[DECISIONS * sources[0] + 1])
-        elif sources:
-            model.add(sum(on_chip) <= sum(decisions[DECISIONS * s + 1] for s in sources))
+def _residency(model: Any, problem: TilingProblem, layers: list[_Layer], decisions: list[Any]) -> None:
+    """Ties the residency of inputs that an option assumes to the decisions of those who make them."""
+    table = problem.tables[0]
+    for layer in layers:
+        for column, which in ((L_INPUT, 0), (L_RESIDUAL, 1)):
+            maker = int(table[layer.index, column])
+            if maker >= 0:
+                on_chip = sum(int(o.residency[which]) * p for o, p in layer.pairs)
+                model.add(on_chip == decisions[DECISIONS * maker + 1])
 
 
-def _pool(model: Any, problem: TilingProblem, options: list[list[_Option]], picks: list[list[Any]]) -> None:
+def _pool(model: Any, problem: TilingProblem, layers: list[_Layer]) -> dict[int, tuple[Any, Any, Any]]:
+    """Keeps all memories within the pool; returns what `_weights` does of every engine."""
     widths, geometries, pool = problem.tables[4], problem.tables[5], problem.pool_bram36
+    assignment = problem.tables[3]
     live: dict[tuple[int, int, int], list[Any]] = {}
-    for group, literals in zip(options, picks, strict=True):
-        for option, literal in zip(group, literals, strict=True):
+    for layer in layers:
+        for option, pick in layer.pairs:
             for key, words in option.words.items():
-                live.setdefault(key, []).append(words * literal)
-    blocks = []
+                live.setdefault(key, []).append(words * pick)
+    blocks, rings = [], {}
     for e, memory in sorted({key[:2] for key in live}):
         steps = _staircase(int(widths[e, memory]), geometries, pool)
         level = [model.new_bool_var("") for _ in steps]
@@ -176,7 +319,31 @@ def _pool(model: Any, problem: TilingProblem, options: list[list[_Option]], pick
         for key in (k for k in sorted(live) if k[:2] == (e, memory)):
             model.add(sum(live[key]) <= depth)
         blocks.append(sum(b * v for (_, b), v in zip(steps, level, strict=True)))
+    for e in range(len(widths)):
+        mine = [layer for layer in layers if assignment[layer.index] == e]
+        depths = [int(deepest(widths[e, MEMORY_WEIGHT], b, geometries)) for b in range(pool + 1)]
+        count = model.new_int_var(1, pool, "")
+        depth = model.new_int_var(0, depths[-1], "")
+        model.add_element(count, depths, depth)
+        blocks.append(count)
+        rings[e] = _weights(model, mine, depth, depths[-1])
     model.add(sum(blocks) <= pool)
+    return rings
+
+
+def _weights(model: Any, layers: list[_Layer], depth: Any, most: int) -> tuple[Any, Any, Any]:
+    """Keeps pinned weights and a place within a memory's depth.
+
+    Returns:
+        The words left for places, those of a place, and whether there is room for two.
+    """
+    place, ring, two = model.new_int_var(0, most, ""), model.new_int_var(0, most, ""), model.new_bool_var("")
+    for layer in layers:
+        layer.chunks(model, place)
+    model.add(ring == depth - sum(layer.block_words * layer.pinned for layer in layers))
+    model.add(ring >= place)
+    model.add(ring >= 2 * place).only_enforce_if(two)
+    return ring, place, two
 
 
 def _staircase(width: int, geometries: IntArray, pool: int) -> list[tuple[int, int]]:
@@ -192,20 +359,37 @@ def _staircase(width: int, geometries: IntArray, pool: int) -> list[tuple[int, i
 
 
 def _objective(
-    model: Any, problem: TilingProblem, options: list[list[_Option]], picks: list[list[Any]]
+    model: Any, problem: TilingProblem, layers: list[_Layer], rings: dict[int, tuple[Any, Any, Any]]
 ) -> Any:
-    layers, engines, _, assignment, *_, numbers = problem.tables
-    pairs = [list(zip(group, literals, strict=True)) for group, literals in zip(options, picks, strict=True)]
-    worst = sum(max(o.span_cycles for o in group) for group in options)
-    moved = sum(max(o.loaded_bits + o.stored_bits for o in group) for group in options)
-    worst += moved // int(numbers[1]) + 10_000
+    engines, mappings, assignment, numbers = (problem.tables[k] for k in (1, 2, 3, 7))
+    dram_bits = int(numbers[1])
+    worst = max(1, int(problem.cost_of(problem.fallback)))
     cycles = model.new_int_var(0, worst, "cycles")
     for e in range(len(engines)):
-        mine = [i for i in range(len(layers)) if assignment[i] == e]
-        model.add(cycles >= sum(o.span_cycles * p for i in mine for o, p in pairs[i]))
-    for bits in (
-        sum(o.loaded_bits * p for group in pairs for o, p in group),
-        sum(o.stored_bits * p for group in pairs for o, p in group),
-    ):
-        model.add(int(numbers[1]) * cycles >= bits)
+        mine = [layer for layer in layers if assignment[layer.index] == e]
+        ring, place, two = rings[e]
+        spans = [model.new_int_var(0, worst, "") for _ in mine]
+        word_bits = -(-int(mappings[mine[0].index, M_WEIGHT_WORD_BITS]) // dram_bits) * dram_bits
+        for layer, span in zip(mine, spans, strict=True):
+            model.add(span >= layer.cycles)
+            # In one place a chunk waits for the end of the one before; the first one's may have been of another layer.
+            alone = dram_bits * layer.cycles + layer.weight_bits - word_bits * place
+            model.add(dram_bits * span >= alone).only_enforce_if(~two)
+        model.add(cycles >= sum(spans))
+        _windows(model, mine, spans, ring * word_bits, dram_bits)
+    model.add(dram_bits * cycles >= sum(layer.port_bits + layer.weight_bits for layer in layers))
+    model.add(dram_bits * cycles >= sum(layer.stored_bits for layer in layers))
     return cycles
+
+
+def _windows(model: Any, layers: list[_Layer], spans: list[Any], ring_bits: Any, dram_bits: int) -> None:
+    """Lets the loads of every run of an engine's layers come while it lasts, but for the weights that places hold before.
+
+    The first layer's input may be there before, too.
+    """
+    n = len(layers)
+    for first in range(n):
+        for count in range(1, n):
+            run = [(first + k) % n for k in range(count)]
+            bits = sum(layers[k].weight_bits for k in run) + sum(layers[k].port_bits for k in run[1:])
+            model.add(dram_bits * sum(spans[k] for k in run) + ring_bits >= bits)

@@ -1,10 +1,11 @@
 """What of a tiling instance does not depend on the state of an episode, computed once.
 
 A layer's plan follows from four flags (`PINNED`, `IN_DRAM`, `OUT_DRAM`, `RESIDUAL_DRAM`) and a tile. `options` says what
-each combination takes, `features` what an agent sees of it; the row `R_FIRST + flags * R_TILES + tile` of both is that of
-a layer's combination. `records` and `tensors` say where a layer's words may lie and when (masks as in
-`foldwright.accel.memory`): every memory is a run of slots, `edges[3 * engine + memory]` the first of it, in the order in
-which first fit takes items of equal size.
+each combination takes, `features` what an agent sees of it; the row `R_FIRST + flags * R_TILES + tile` of both is that of a
+layer's combination. Where some blocks are pinned, what a layer takes lies between the two. `records` and `tensors` say
+where a layer's words may lie and when (masks as in `foldwright.accel.memory`): every memory but that of weights, where all
+lives always, is a run of slots, `edges[3 * engine + memory]` the first of it, in the order in which first fit takes items
+of equal size.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.evaluate import DECISIONS, OUTPUT_CHIP, OUTPUT_DRAM, WEIGHTS_PINNED, expand
-from foldwright.accel.mapping import M_CYCLES, M_PACKED, ceil_div
+from foldwright.accel.evaluate import AHEAD, DECISIONS, OUTPUT_CHIP, OUTPUT_DRAM, WEIGHTS_STREAMED, expand
+from foldwright.accel.mapping import M_BLOCKS, M_CYCLES, M_PACKED, M_WEIGHT_WORDS_PER_BLOCK, ceil_div
 from foldwright.accel.memory import (
+    HOLDS_INPUT,
     HOLDS_STAGE,
     HOLDS_TENSOR,
-    HOLDS_WEIGHTS,
     I_ENGINE,
     I_LAYER,
     I_MASK,
@@ -54,7 +55,6 @@ from foldwright.accel.tiles import (
     P_TILE_BLOCKS,
     P_TILE_ROWS,
     P_WEIGHT_BITS_PER_BLOCK,
-    P_WEIGHT_WORDS,
     PLAN_FIELDS,
     plan_row,
     standalone_cycles,
@@ -74,14 +74,15 @@ PINNED, IN_DRAM, OUT_DRAM, RESIDUAL_DRAM = 1, 2, 4, 8
 _FLAGS = 16
 _POOL_BLOCK_BITS = 36864.0
 
-# Entries of an option. O_AHEAD_WORDS: of an input from DRAM with the next round's loaded ahead, see `tiles.is_ahead`.
-O_CYCLES, O_LOAD, O_STORE, O_WEIGHT_WORDS, O_IN_WORDS, O_AHEAD_WORDS, O_STAGE_WORDS = range(7)
+# Entries of an option. O_AHEAD_WORDS: of an image with the next round's loaded ahead, see `tiles.is_ahead`.
+O_CYCLES, O_LOAD, O_STORE, O_TILE_BLOCKS, O_IN_WORDS, O_AHEAD_WORDS, O_STAGE_WORDS = range(7)
 OPTION_FIELDS = 7
-# Entries of a layer's record. R_LEAD: of the three masks of what is loaded 0, 1, 2 layers ahead.
+# Entries of a layer's record. R_LEAD: of the two masks of an input that is loaded 0 or 1 layers ahead.
 (
-    R_ENGINE, R_IN_MEMORY, R_WEIGHT_SLOT, R_IN_SLOT, R_OUT_SLOT, R_LEAD, _, _, R_ALWAYS, R_DURING, R_FIRST, R_TILES,
-    R_SOURCE, R_RESIDUAL, R_LAST_READER,
+    R_ENGINE, R_IN_MEMORY, R_BLOCKS, R_BLOCK_WORDS, R_IN_SLOT, R_OUT_SLOT, R_LEAD, _, R_DURING, R_FIRST, R_TILES,
+    R_SOURCE, R_RESIDUAL, R_LAST_READER, R_BLOCK_BITS,
 ) = range(15)  # fmt: skip
+RECORD_FIELDS = 15
 # Entries of a tensor: where and when a layer's output lies on an engine that reads it; T_WORDS is 0 where none does.
 T_SLOT, T_WORDS, T_MASK = range(3)
 # Features that need no state, of a candidate and of a layer.
@@ -95,7 +96,7 @@ class OptionTables(NamedTuple):
     options: IntArray  # int64 (rows, OPTION_FIELDS)
     features: FloatArray  # float32 (rows, CANDIDATE_WIDTH)
     context: FloatArray  # float32 (layers, CONTEXT_WIDTH)
-    records: IntArray  # int64 (layers, 15)
+    records: IntArray  # int64 (layers, RECORD_FIELDS)
     tensors: IntArray  # int64 (layers * engines, 3)
     edges: IntArray  # int64 (3 * engines + 1,)
 
@@ -122,7 +123,7 @@ def _fill_options(
     for i in range(len(layers)):
         engine = engines[assignment[i]]
         for combination in range(_FLAGS):
-            flags[0], flags[1] = assignment[i], combination & PINNED > 0
+            flags[0], flags[1] = assignment[i], mappings[i, M_BLOCKS] if combination & PINNED else 0
             flags[3], flags[4] = combination & IN_DRAM > 0, combination & OUT_DRAM > 0
             flags[5] = combination & RESIDUAL_DRAM > 0
             for t in range(records[i, R_TILES]):
@@ -133,14 +134,14 @@ def _fill_options(
                 flags[2] = 0
                 plan_row(layers[i], engine, mappings[i], numbers, tiles[i, t], flags, plan)
                 _fill_option(plan, numbers[1], bound, options[row], features[row])
-                features[row, F_PINNED], features[row, F_CHIP] = flags[1], 1 - flags[4]
+                features[row, F_PINNED], features[row, F_CHIP] = combination & PINNED > 0, 1 - flags[4]
 
 
 @njit(cache=True)
 def _fill_option(plan: IntArray, bits: int, bound: int, option: IntArray, out: FloatArray) -> None:
     load, store = traffic_bits(plan)
     option[O_CYCLES], option[O_LOAD], option[O_STORE] = standalone_cycles(plan, bits), load, store
-    option[O_WEIGHT_WORDS], option[O_STAGE_WORDS] = plan[P_WEIGHT_WORDS], plan[P_STAGE_WORDS]
+    option[O_TILE_BLOCKS], option[O_STAGE_WORDS] = plan[P_TILE_BLOCKS], plan[P_STAGE_WORDS]
     option[O_IN_WORDS] = plan[P_MAP_WORDS] + plan[P_LINE_WORDS]
     out[4], out[5] = plan[P_TILE_BLOCKS] / plan[P_BLOCKS], plan[P_TILE_ROWS] / plan[P_ROWS]
     out[6] = plan[P_ORDER] == ORDER_ROWS
@@ -156,8 +157,15 @@ def option_tables(tables: NetworkTables, sizes: IntArray, bound: int) -> OptionT
     """Returns the tables of an instance, given its candidates and the bound that scales its features."""
     layers, engines, mappings, assignment, _, _, tiles, numbers = tables
     n = len(layers)
-    records = np.full((n, 15), -1, dtype=np.int64)
+    records = np.full((n, RECORD_FIELDS), -1, dtype=np.int64)
     records[:, R_ENGINE], records[:, R_TILES] = assignment, sizes[DECISIONS - 1 :: DECISIONS]
+    records[:, R_BLOCKS], records[:, R_BLOCK_WORDS] = (
+        mappings[:, M_BLOCKS],
+        mappings[:, M_WEIGHT_WORDS_PER_BLOCK],
+    )
+    records[:, R_BLOCK_BITS] = expand(*tables, np.zeros(DECISIONS * n, dtype=np.int64))[
+        :, P_WEIGHT_BITS_PER_BLOCK
+    ]
     records[:, R_FIRST] = np.cumsum(_FLAGS * records[:, R_TILES]) - _FLAGS * records[:, R_TILES]
     records[:, R_SOURCE], records[:, R_RESIDUAL] = layers[:, L_INPUT], layers[:, L_RESIDUAL]
     for i in range(n):
@@ -178,13 +186,13 @@ def _lifetimes(tables: NetworkTables, records: IntArray) -> IntArray:
     layers, engines, mappings, assignment, *_, numbers = tables
     tensors = np.zeros((len(layers), len(engines), 3), dtype=np.int64)
     choices = np.zeros(DECISIONS * len(layers), dtype=np.int64)
-    for weights in (0, 1, 2, WEIGHTS_PINNED):
-        choices[::DECISIONS] = weights
-        choices[1::DECISIONS] = OUTPUT_CHIP if weights == WEIGHTS_PINNED else OUTPUT_DRAM
+    for lead, output in ((0, OUTPUT_CHIP), (0, OUTPUT_DRAM), (1, OUTPUT_DRAM)):
+        choices[::DECISIONS] = WEIGHTS_STREAMED + AHEAD * lead
+        choices[1::DECISIONS] = output
         plans = expand(*tables, choices)
         for item in live_items(layers, engines, mappings, assignment, numbers[0], plans):
-            if item[I_WHAT] == HOLDS_WEIGHTS:
-                records[item[I_LAYER], R_LEAD + weights] = item[I_MASK]
+            if item[I_WHAT] == HOLDS_INPUT:
+                records[item[I_LAYER], R_LEAD + lead] = item[I_MASK]
             elif item[I_WHAT] == HOLDS_STAGE:
                 records[item[I_LAYER], R_DURING] = item[I_MASK]
             elif item[I_WHAT] == HOLDS_TENSOR:
@@ -201,8 +209,6 @@ def _slots(mappings: IntArray, records: IntArray, tensors: IntArray, engines: in
             for i, record in enumerate(records):
                 mine = record[R_ENGINE] == e
                 in_memory = MEMORY_LINE if mappings[i, M_PACKED] else MEMORY_MAP
-                if mine and memory == MEMORY_WEIGHT:
-                    record[R_WEIGHT_SLOT], slot = slot, slot + 1
                 if mine and memory == in_memory:
                     record[R_IN_MEMORY], record[R_IN_SLOT], slot = MEMORIES * e + memory, slot, slot + 1
                 if memory == MEMORY_MAP and (mine or tensors[i, e, T_WORDS]):
@@ -219,7 +225,7 @@ def _contexts(tables: NetworkTables, bound: int) -> FloatArray:
     n = len(layers)
     out = np.zeros((n, CONTEXT_WIDTH))
     plans = expand(*tables, np.zeros(DECISIONS * n, dtype=np.int64))
-    batch, bits, pool = (int(v) for v in numbers)
+    batch, bits, pool, _ = (int(v) for v in numbers)
     weights = (plans[:, P_BLOCKS] * plans[:, P_WEIGHT_BITS_PER_BLOCK]).astype(float)
     values = layers[:, L_OUT_C] * layers[:, L_STORED_H] * layers[:, L_STORED_W]
     output = (batch * values * layers[:, L_OUT_BITS]).astype(float)

@@ -1,10 +1,11 @@
 """The tiling problem: a workload on a datapath, a pool of block RAMs, and the cycles of a round to minimise.
 
-Each layer takes three decisions, in the order of the layers: how its weights come (streamed with a prefetch lead of 0,
-1 or 2 layers, or pinned, an input from DRAM loaded 0 or 1 layers ahead; an image loaded ahead has two copies), whether its
-output stays on chip, and its tile and outer loop, one of the Pareto-optimal ones of `foldwright.accel.tiles`. The memories
-of all engines share the pool; addresses are first fit. The cost is what the simulator measures, in cycles per round of
-`batch_frames` frames. The fallback streams everything by the smallest tile.
+Each layer takes three decisions, in the order of the layers: how many blocks of its weights stay on chip for good, and
+whether an input from DRAM is loaded one layer ahead (an image has two copies then); whether its output stays on chip; and its
+tile and outer loop, one of the Pareto-optimal ones of `foldwright.accel.tiles`. The memories of all engines share the pool;
+addresses are first fit, and what is left over become places of streamed weights, at most `weight_places` an engine, so that
+they are prefetched as far ahead as memory allows. The cost is what the simulator measures, in cycles per round
+of `batch_frames` frames. The fallback streams everything by the smallest tile.
 """
 
 from __future__ import annotations
@@ -16,20 +17,26 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from foldwright.accel.cost import block_rams_of
 from foldwright.accel.datapath import Datapath
 from foldwright.accel.evaluate import (
+    ALL_PLACES,
+    BUILT_PLACES,
     D_TILE,
     DECISIONS,
     OUTPUT_CHIP,
     OUTPUT_DRAM,
-    WEIGHTS_PINNED,
     bram36_of_choices,
     compute_bound,
     cycles_of_choices,
     expand,
+    pinned_blocks,
+    pinned_levels,
     total_traffic,
+    weights_choice,
 )
-from foldwright.accel.mapping import M_BLOCKS, M_WEIGHT_WORD_BITS, M_WEIGHT_WORDS_PER_BLOCK
+from foldwright.accel.mapping import M_BLOCKS, M_WEIGHT_WORDS_PER_BLOCK
+from foldwright.accel.memory import MEMORY_LINE, MEMORY_MAP, MEMORY_WEIGHT, deepest
 from foldwright.accel.schedule import (
     ORDER_NAMES,
     LayerDecision,
@@ -43,30 +50,26 @@ from foldwright.accel.schedule import (
 from foldwright.accel.schedule_check import check_schedule
 from foldwright.accel.tables import L_INPUT, L_IS_RESULT
 from foldwright.accel.tiles import (
+    P_BLOCKS,
     P_IN_BITS_PER_ROW,
     P_OUT_BITS_PER_ROW,
     P_ROWS,
     P_STORED_H,
+    P_WEIGHT_BITS_PER_BLOCK,
     input_rows,
 )
 from foldwright.accel.workload import Workload
 from foldwright.envs.cp_problem import CpProblem
 from foldwright.envs.problem import Bound, Choices, Cost
+from foldwright.envs.tiling.outline import outline_cycles
 from foldwright.envs.tiling.start import quick_choices, quick_tiles
-from foldwright.errors import IllegalSolutionError, InfeasibleError
+from foldwright.errors import ConfigError, IllegalSolutionError, InfeasibleError
 from foldwright.jsonform import STRICT
 from foldwright.netlists.part import Part, load_part
 
 __all__ = ["TilingProblem", "TilingSolution"]
 
-_WEIGHT_LABELS = [
-    "streamed",
-    "streamed, 1 layer ahead",
-    "streamed, 2 layers ahead",
-    "pinned",
-    "pinned, input 1 layer ahead",
-]
-_BLOCK_BITS = {"xc7": 36864, "ecp5": 18432}
+_LEADS = ("", ", input 1 layer ahead")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class TilingSolution:
     """The decisions of every layer."""
 
     __pydantic_config__: ClassVar = STRICT
-    FORMAT: ClassVar[str] = "foldwright.tiling-solution/1"
+    FORMAT: ClassVar[str] = "foldwright.tiling-solution/2"
 
     decisions: tuple[LayerDecision, ...]
 
@@ -84,18 +87,23 @@ class TilingProblem:
     """One instance; see the module's docstring. Raises `InfeasibleError` where even the fallback does not fit."""
 
     __pydantic_config__: ClassVar = STRICT
-    FORMAT: ClassVar[str] = "foldwright.tiling-problem/1"
+    FORMAT: ClassVar[str] = "foldwright.tiling-problem/2"
 
     name: str
     workload: Workload
     datapath: Datapath
     pool_bram36: int
     part: str = "xc7z020"
+    weight_places: int = ALL_PLACES
 
     kind: ClassVar[str] = "tiling"
     unit: ClassVar[str] = "cycles per round"
 
     def __post_init__(self) -> None:
+        if self.weight_places < BUILT_PLACES:
+            raise ConfigError(
+                f"tiling {self.name!r}: weight_places is {self.weight_places}, must be at least {BUILT_PLACES}"
+            )
         need = int(bram36_of_choices(*self.tables, self.fallback))
         if need > self.pool_bram36:
             raise InfeasibleError(
@@ -109,14 +117,15 @@ class TilingProblem:
 
     @cached_property
     def tables(self) -> NetworkTables:
-        return network_tables(self.workload, self.datapath, self._part, self.pool_bram36)
+        return network_tables(self.workload, self.datapath, self._part, self.pool_bram36, self.weight_places)
 
     @cached_property
     def sizes(self) -> npt.NDArray[np.int64]:
-        tiles, out = self.tables[6], []
+        tiles, mappings, out = self.tables[6], self.tables[2], []
         for i, layer in enumerate(self.workload.layers):
             outputs = 2 if self.workload.consumers(layer.name) else 1
-            out += [len(_WEIGHT_LABELS), outputs, len(np.unique(tiles[i], axis=0))]
+            weights = len(_LEADS) * (2 + int(pinned_levels(mappings[i, M_BLOCKS])))
+            out += [weights, outputs, len(np.unique(tiles[i], axis=0))]
         return np.array(out, dtype=np.int64)
 
     @cached_property
@@ -143,15 +152,27 @@ class TilingProblem:
         layer, which = divmod(decision, DECISIONS)
         name = self.workload.layers[layer].name
         if which == 0:
-            return [f"{name}: weights {label}" for label in _WEIGHT_LABELS]
+            return [f"{name}: weights {label}" for label in self._weight_labels(layer)]
         if which == 1:
             return [f"{name}: output to DRAM", f"{name}: output on chip"][: self.sizes[decision]]
         tiles = self.tables[6][layer, : self.sizes[decision]]
         return [f"{name}: {b} blocks x {r} rows, {ORDER_NAMES[o]} outside" for b, r, o in tiles]
 
+    def _weight_labels(self, layer: int) -> list[str]:
+        blocks, out = int(self.tables[2][layer, M_BLOCKS]), []
+        for choice in range(int(self.sizes[DECISIONS * layer])):
+            pinned = int(pinned_blocks(blocks, choice))
+            share = {0: "streamed", blocks: "pinned"}.get(pinned, f"{pinned} of {blocks} blocks pinned")
+            out.append(share + _LEADS[choice % 2])
+        return out
+
     def kernel(self) -> tuple[Any, NetworkTables]:
         """Returns the compiled cost function and its tables."""
         return cycles_of_choices, self.tables
+
+    def outline(self) -> tuple[Any, NetworkTables]:
+        """Returns the compiled estimate of the cost and its tables; see `foldwright.envs.tiling.outline`."""
+        return outline_cycles, self.tables
 
     def cost_of(self, choices: Choices) -> int:
         return int(cycles_of_choices(*self.tables, choices))
@@ -166,7 +187,7 @@ class TilingProblem:
         return out
 
     def decode(self, choices: Choices) -> TilingSolution:
-        return TilingSolution(decisions_of(self.workload, self.tables, choices))
+        return TilingSolution(decisions_of(self.workload, expand(*self.tables, choices)))
 
     def encode(self, solution: TilingSolution) -> Choices:
         """Returns the choices of a solution whose tiles are among the candidates.
@@ -183,9 +204,13 @@ class TilingProblem:
                 raise IllegalSolutionError(
                     f"layer {decision.layer!r}: tile {wanted[:2]} with {decision.outer_loop} outside is not Pareto-optimal"
                 )
-            weights = decision.prefetch_lead + WEIGHTS_PINNED * decision.weights_pinned
+            weights = self._weights_choice(i, decision)
             choices[DECISIONS * i : DECISIONS * i + 3] = weights, int(decision.output_on_chip), found[0]
         return choices
+
+    def _weights_choice(self, i: int, decision: LayerDecision) -> int:
+        blocks = int(self.tables[2][i, M_BLOCKS])
+        return weights_choice(blocks, decision.pinned_blocks, decision.input_lead)
 
     def _in_order(self, solution: TilingSolution) -> tuple[LayerDecision, ...]:
         want = [layer.name for layer in self.workload.layers]
@@ -194,11 +219,22 @@ class TilingProblem:
             raise IllegalSolutionError(
                 f"tiling {self.name!r}: decisions are for layers {got}, needed are {want}, in this order"
             )
-        for decision, outputs in zip(solution.decisions, self.sizes[1::DECISIONS], strict=True):
-            most = 1 if decision.weights_pinned else 2
-            if not 0 <= decision.prefetch_lead <= most:
+        for i, decision in enumerate(solution.decisions):
+            outputs, blocks = self.sizes[DECISIONS * i + 1], int(self.tables[2][i, M_BLOCKS])
+            if decision.input_lead not in (0, 1):
                 raise IllegalSolutionError(
-                    f"layer {decision.layer!r}: prefetch_lead is {decision.prefetch_lead}, allowed 0..{most}"
+                    f"layer {decision.layer!r}: input_lead is {decision.input_lead}, allowed 0, 1"
+                )
+            if (
+                decision.pinned_blocks + decision.streamed_blocks != blocks
+                or self._weights_choice(i, decision) < 0
+            ):
+                allowed = sorted(
+                    {int(pinned_blocks(blocks, c)) for c in range(int(self.sizes[DECISIONS * i]))}
+                )
+                raise IllegalSolutionError(
+                    f"layer {decision.layer!r}: {decision.pinned_blocks} blocks pinned and {decision.streamed_blocks} streamed; "
+                    f"it has {blocks}, of which {allowed} may be pinned"
                 )
             if decision.output_on_chip and outputs == 1:
                 raise IllegalSolutionError(
@@ -217,9 +253,8 @@ class TilingProblem:
         )
         choices = np.zeros(len(self.fallback), dtype=np.int64)
         for i, d in enumerate(solution.decisions):
-            weights = d.prefetch_lead + WEIGHTS_PINNED * d.weights_pinned
             choices[DECISIONS * i : DECISIONS * i + 2] = (
-                weights,
+                self._weights_choice(i, d),
                 OUTPUT_CHIP if d.output_on_chip else OUTPUT_DRAM,
             )
         layers, engines, mappings, assignment, widths, geometries, _, numbers = self.tables
@@ -265,17 +300,34 @@ class TilingProblem:
 
     def _compulsory_bits(self) -> int:
         """Returns the bits that a round must load, or those that it must store if these are more."""
-        layers, mappings, plans = self.tables[0], self.tables[2], expand(*self.tables, self.fallback)
-        image = outputs = weights = 0
-        for layer, mapping, plan in zip(layers, mappings, plans, strict=True):
+        layers, plans = self.tables[0], expand(*self.tables, self.fallback)
+        image = outputs = 0
+        for layer, plan in zip(layers, plans, strict=True):
             if layer[L_INPUT] < 0:
                 image += int(input_rows(plan, 0, plan[P_ROWS]) * plan[P_IN_BITS_PER_ROW])
             if layer[L_IS_RESULT]:
                 outputs += int(plan[P_STORED_H] * plan[P_OUT_BITS_PER_ROW])
-            words = mapping[M_BLOCKS] * mapping[M_WEIGHT_WORDS_PER_BLOCK]  # their beats may be wider
-            weights += int(words * mapping[M_WEIGHT_WORD_BITS])
-        pool = self.pool_bram36 * _BLOCK_BITS[self._part.family]
-        return max(image + max(0, weights - pool), outputs)
+        weights = int((plans[:, P_BLOCKS] * plans[:, P_WEIGHT_BITS_PER_BLOCK]).sum())
+        return max(image + weights - self._most_pinned_bits(), outputs)
+
+    def _most_pinned_bits(self) -> int:
+        """Returns the most bits of weights that the pool can hold for good, other memories at their least.
+
+        Whoever does not hold all of its weights needs a place for a block of them.
+        """
+        _, _, mappings, assignment, widths, geometries, _, numbers = self.tables
+        dram_bits, best = int(numbers[1]), np.zeros(self.pool_bram36 + 1, dtype=np.int64)
+        others = 0
+        for e in range(len(widths)):
+            mine = mappings[assignment == e]
+            each = mine[:, M_WEIGHT_WORDS_PER_BLOCK]
+            words, width = int((mine[:, M_BLOCKS] * each).sum()), int(widths[e, MEMORY_WEIGHT])
+            others += sum(int(block_rams_of(widths[e, m], 1, geometries)) for m in (MEMORY_MAP, MEMORY_LINE))
+            depth = np.array([deepest(width, b, geometries) for b in range(self.pool_bram36 + 1)])
+            held = np.where(depth >= words, words, np.maximum(0, depth - int(each.min())))
+            bits = held * (-(-width // dram_bits) * dram_bits)
+            best = np.array([(best[: b + 1] + bits[b::-1]).max() for b in range(len(best))])
+        return int(best[max(0, self.pool_bram36 - others)])
 
     def cp_model(self) -> CpProblem:
         """Returns the problem as a CP-SAT model, a relaxation; see `foldwright.envs.tiling.model`."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from foldwright.accel.evaluate import DECISIONS, OUTPUT_CHIP, bram36_of_choices, expand
 from foldwright.accel.schedule import ORDER_NAMES
-from foldwright.accel.tiles import P_BLOCKS, P_CYCLES_PER_BLOCK_ROW, P_PINNED, P_ROWS, traffic_bits
+from foldwright.accel.tiles import P_BLOCKS, P_CYCLES_PER_BLOCK_ROW, P_PINNED_BLOCKS, P_ROWS, traffic_bits
 from foldwright.envs import raster
 from foldwright.envs.problem import Choices
 from foldwright.envs.tiling.problem import TilingProblem
 
 __all__ = ["picture", "table"]
 
-_WEIGHTS = ("streamed", "streamed -1", "streamed -2", "pinned", "pinned -1")
 _OUTPUTS = ("DRAM", "on chip")
 _UNDECIDED = "-"
 
@@ -21,13 +20,13 @@ def table(problem: TilingProblem, choices: Choices, position: int, cost: int) ->
     tiles, bits = problem.tables[6], problem.datapath.dram_bits_per_cycle
     plans = expand(*problem.tables, choices)
     lines = [
-        f"{'layer':<12} {'engine':>6} {'weights':<12} {'output':<8} {'tile':<22} {'compute':>10} {'transfer':>10}"
+        f"{'layer':<12} {'engine':>6} {'pinned':<12} {'output':<8} {'tile':<22} {'compute':>10} {'transfer':>10}"
     ]
     for i, layer in enumerate(problem.workload.layers):
         at, plan = DECISIONS * i, plans[i]
         blocks, rows, order = (int(v) for v in tiles[i, choices[at + 2]])
         told = [
-            _WEIGHTS[choices[at]],
+            f"{plan[P_PINNED_BLOCKS]} of {plan[P_BLOCKS]}" + (", -1" if choices[at] % 2 else ""),
             _OUTPUTS[choices[at + 1]],
             f"{blocks} x {rows}, {ORDER_NAMES[order]} outside",
         ]
@@ -60,7 +59,7 @@ def picture(problem: TilingProblem, choices: Choices, position: int) -> raster.I
     image = raster.paper(len(plans))
     for i, plan in enumerate(plans):
         top, at = raster.MARGIN + i * raster.ROW, DECISIONS * i
-        weights = raster.GREEN if plan[P_PINNED] else raster.GRID
+        weights = raster.GREEN if plan[P_PINNED_BLOCKS] else raster.GRID
         output = raster.VIOLET if choices[at + 1] == OUTPUT_CHIP else raster.GRID
         raster.square(image, top, raster.MARGIN, weights, at < position)
         raster.square(image, top, raster.MARGIN + raster.ROW + 2, output, at + 1 < position)

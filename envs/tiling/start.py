@@ -11,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.evaluate import (
+    AHEAD,
     D_TILE,
     DECISIONS,
     OUTPUT_CHIP,
+    WEIGHTS_PARTLY,
     WEIGHTS_PINNED,
     WEIGHTS_PINNED_AHEAD,
     bram36_of_choices,
+    pinned_levels,
 )
 from foldwright.accel.mapping import M_BLOCKS, M_ROWS, M_WEIGHT_WORDS_PER_BLOCK
 from foldwright.accel.memory import largest_first
@@ -67,9 +70,10 @@ def quick_choices(
     layers: IntArray, engines: IntArray, mappings: IntArray, assignment: IntArray, widths: IntArray,
     geometries: IntArray, tiles: IntArray, numbers: IntArray,
 ) -> IntArray:  # fmt: skip
-    """Returns a schedule by rule: tensors on chip, then larger tiles, then loading ahead, then pinned weights.
+    """Returns a schedule by rule: tensors on chip, one block at a time over all rows, inputs ahead, pinned weights, large tiles.
 
-    Each step is taken for one layer after another (pinning: largest weights first) and kept where it fits.
+    Each step is taken for one layer after another (pinning: largest weights first, all of them or as many blocks as there is
+    room for) and kept where it fits.
     """
     n = len(layers)
     choices = resident_choices(layers)
@@ -81,20 +85,30 @@ def quick_choices(
     choices[:] = 0
     choices[2::DECISIONS] = QUICK_TILES - 1
     by_weight = largest_first(mappings[:, M_BLOCKS] * mappings[:, M_WEIGHT_WORDS_PER_BLOCK])
-    for step in range(6):
+    for step in range(5):
         for k in range(n):
-            i = by_weight[k] if step >= 4 else k
-            if step == 0 and not _has_reader(layers, i):
+            i = by_weight[k] if step == 3 else k
+            at = DECISIONS * i + (1, D_TILE, 0, 0, D_TILE)[step]
+            if (step == 0 and not _has_reader(layers, i)) or (
+                step == 4 and choices[DECISIONS * i] // 2 * 2 != WEIGHTS_PINNED
+            ):
                 continue
-            at = DECISIONS * i + (1 if step == 0 else 2 if step < 3 else 0)
-            before = choices[at]
-            if step == 5 and before != WEIGHTS_PINNED:
-                continue
-            choices[at] = (OUTPUT_CHIP, 1, 0, 1, WEIGHTS_PINNED, WEIGHTS_PINNED_AHEAD)[step]
-            used = bram36_of_choices(
-                layers, engines, mappings, assignment, widths, geometries, tiles, numbers, choices
-            )
-            if used > numbers[2]:
+            before, tries = choices[at], 1
+            if step == 3:
+                tries += pinned_levels(mappings[i, M_BLOCKS])
+            for t in range(tries):
+                choices[at] = (
+                    OUTPUT_CHIP,
+                    1,
+                    AHEAD,
+                    before % 2 + (WEIGHTS_PARTLY - 2 + 2 * t if t else WEIGHTS_PINNED),
+                    0,
+                )[step]
+                used = bram36_of_choices(
+                    layers, engines, mappings, assignment, widths, geometries, tiles, numbers, choices
+                )
+                if used <= numbers[2]:
+                    break
                 choices[at] = before
     return choices
 

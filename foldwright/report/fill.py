@@ -7,7 +7,7 @@ from typing import Any
 
 from foldwright.accel.cost import cost_breakdown
 from foldwright.accel.plan import Plan
-from foldwright.accel.schedule import Schedule
+from foldwright.accel.schedule import LayerDecision, Schedule
 from foldwright.netlists.part import load_part
 from foldwright.placing import Placed
 from foldwright.report.data import (
@@ -190,6 +190,8 @@ def _blocks(plan: Plan, schedule: Schedule, cycles: dict[str, int]) -> tuple[Mem
     out = []
     for block in schedule.blocks:
         label = block.layer if block.holds == "tensor" else f"{block.layer} {block.holds}"
+        if block.holds == "places":
+            label = "streamed weights"
         for first, last in _runs(block.slots):
             start, end = int(edges[block.engine][first]), int(edges[block.engine][last + 1])
             memory = f"engine {block.engine} {block.memory}"
@@ -249,6 +251,13 @@ def _engine_table(plan: Plan) -> Table:
     return Table("Engines", header, tuple(rows))
 
 
+def _weights(decision: LayerDecision) -> str:
+    """Returns where a layer's weights are."""
+    if decision.weights_pinned or not decision.pinned_blocks:
+        return "pinned" if decision.weights_pinned else "streamed"
+    return f"{decision.pinned_blocks} blocks pinned, {decision.streamed_blocks} streamed"
+
+
 def _layer_table(plan: Plan, schedule: Schedule, cycles: dict[str, int], traffic: dict[str, int]) -> Table:
     rows = []
     for layer, d, e in zip(plan.workload.layers, schedule.decisions, plan.datapath.assignment, strict=True):
@@ -259,7 +268,7 @@ def _layer_table(plan: Plan, schedule: Schedule, cycles: dict[str, int], traffic
             (
                 *(layer.name, str(e), f"{layer.macs:,}", f"W{layer.weight_bits}A{layer.act_bits}"),
                 *(f"{took:,}", f"{use:.0%}", f"{d.tile_blocks} x {d.tile_rows}"),
-                *("pinned" if d.weights_pinned else "streamed", "on chip" if d.output_on_chip else "DRAM"),
+                *(_weights(d), "on chip" if d.output_on_chip else "DRAM"),
                 f"{traffic.get(layer.name, 0):,}",
             )
         )

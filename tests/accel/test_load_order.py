@@ -173,8 +173,8 @@ def test_the_referee_refuses_loads_that_cannot_be(
 ) -> None:
     problem = TilingProblem("tiling/two", TWO, TINY, 140)
     decisions = (
-        LayerDecision("conv1", 4, 8, "weights", True, 1, True),
-        LayerDecision("conv2", 1, 8, "weights", False, 1, False),
+        LayerDecision("conv1", 4, 8, "weights", 4, 0, 1, True),
+        LayerDecision("conv2", 1, 8, "weights", 0, 2, 0, False),
     )
     schedule = problem.schedule(TilingSolution(decisions))
     check_loads(TWO, TINY, schedule)
@@ -191,7 +191,7 @@ FIRST, EACH, ARRIVES = 4 * 144 + 20, 144 + 20, 7 + 18 + 8 + 52 + 7
 
 def test_weights_come_while_two_tiles_pass() -> None:
     # Each of the two tiles' weights take the place that the same tile of the round before has left: none shows.
-    decisions: list[Decision] = [(4, OUTPUT_CHIP, (4, 8, 0)), (1, OUTPUT_DRAM, (1, 8, 0))]
+    decisions: list[Decision] = [(3, OUTPUT_CHIP, (4, 8, 0)), (0, OUTPUT_DRAM, (1, 8, 0))]
     assert ARRIVES < FIRST
     assert steady(TWO, TINY, decisions) == FIRST + 2 * EACH
 

@@ -7,12 +7,13 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foldwright.accel.cost import geometry_table
+from foldwright.accel.cost import block_rams_of, geometry_table
 from foldwright.accel.datapath import Datapath, Engine
-from foldwright.accel.evaluate import expand
+from foldwright.accel.evaluate import expand, settled
 from foldwright.accel.known_workloads import LayerChain
 from foldwright.accel.memory import (
     HOLDS_INPUT,
+    HOLDS_PLACES,
     HOLDS_STAGE,
     HOLDS_TENSOR,
     HOLDS_WEIGHTS,
@@ -27,11 +28,13 @@ from foldwright.accel.memory import (
     MEMORY_MAP,
     MEMORY_WEIGHT,
     bram36_in_use,
+    deepest,
     first_fit,
     largest_first,
     live_items,
 )
 from foldwright.accel.schedule import network_tables
+from foldwright.accel.tiles import P_PLACES
 from foldwright.accel.workload import ActKind, WeightKind, Workload
 from foldwright.netlists.part import load_part
 
@@ -111,25 +114,66 @@ WHOLE_MAP = 8 * 3  # words of an 8x8 map with a pad of 1 in banks of 4 columns
 
 
 def test_lifetimes_of_three_layers_by_hand() -> None:
-    # Layer 0 streams its weights and keeps its output on chip; layer 1 streams one layer ahead, output to DRAM; layer 2 is
-    # pinned and loads its input a round ahead, so that two copies of it stay.
-    got = held(chain_of(16, 16, 16).workload("three"), ONE_ENGINE, [0, 1, 0, 1, 0, 0, 4, 0, 0])
-    assert got[0, HOLDS_WEIGHTS, 0][1] == 0b001
+    # Layer 0 streams its weights in one chunk of 4 blocks of 9 words and keeps its output on chip; layer 1 does so with the
+    # output to DRAM; layer 2 is pinned and loads its input, the whole of it, one layer ahead.
+    got = held(chain_of(16, 16, 16).workload("three"), ONE_ENGINE, [0, 1, 0, 1, 0, 0, 3, 0, 0])
+    assert got[0, HOLDS_PLACES, 0] == (2 * 4 * 9, 0b111)  # of all layers that stream
     assert got[0, HOLDS_INPUT, 0][1] == 0b001
     assert got[0, HOLDS_TENSOR, 0] == (WHOLE_MAP, 0b011)
-    assert got[0, HOLDS_WEIGHTS, 1][1] == 0b011
     assert (0, HOLDS_INPUT, 1) not in got
     assert got[0, HOLDS_STAGE, 1][1] == 0b110  # until the next layer has run: its last store may still wait
     assert got[0, HOLDS_WEIGHTS, 2] == (4 * 9, 0b111)
-    assert got[0, HOLDS_INPUT, 2] == (2 * WHOLE_MAP, 0b111)
+    assert got[0, HOLDS_INPUT, 2] == (WHOLE_MAP, 0b110)
     assert got[0, HOLDS_STAGE, 2][1] == 0b101  # round the corner, into the next round
 
 
-def test_loading_two_layers_ahead_of_the_first_goes_round_the_corner() -> None:
+def test_two_copies_of_an_image_loaded_ahead_stay() -> None:
     got = held(chain_of(16, 16, 16).workload("three"), ONE_ENGINE, [1, 0, 0, 0, 0, 0, 0, 0, 0])
-    assert got[0, HOLDS_WEIGHTS, 0][1] == 0b101
-    got = held(chain_of(16, 16, 16).workload("three"), ONE_ENGINE, [2, 0, 0, 0, 0, 0, 0, 0, 0])
-    assert got[0, HOLDS_WEIGHTS, 0][1] == 0b111
+    assert got[0, HOLDS_INPUT, 0] == (2 * WHOLE_MAP, 0b111)
+
+
+def test_a_part_of_the_weights_stays_and_the_rest_takes_the_places() -> None:
+    # Of 4 blocks 3 are pinned (choice 4): 27 words, and a chunk of one block. It alone streams, so that one place is enough.
+    got = held(chain_of(16, 16, 16).workload("three"), ONE_ENGINE, [2, 1, 0, 4, 1, 0, 2, 0, 0])
+    assert got[0, HOLDS_WEIGHTS, 1] == (27, 0b111)
+    assert got[0, HOLDS_PLACES, 1] == (9, 0b111)
+
+
+def grown(pool_bram36: int, places: int) -> tuple[list[int], int]:
+    """Returns the places of both engines where all weights stream a block at a time, and the block RAMs left over."""
+    datapath = Datapath((Engine(4, 64, 4), Engine(4, 64, 4)), (0, 1, 1), 1, 32)
+    tables = network_tables(
+        chain_of(16, 512, 4).workload("three"), datapath, load_part("xc7z020"), pool_bram36, places
+    )
+    tiles = tables[6].copy()
+    tiles[:, 0] = [[1, 8, 0]] * 3
+    plans, spare = settled(*tables[:6], tiles, tables[7], np.array([0, 1, 0, 0, 1, 0, 0, 0, 0]))
+    return plans[[0, 1], P_PLACES].tolist(), int(spare)
+
+
+def test_spare_block_rams_become_places() -> None:
+    # Words of 256 bits, 512 in each four blocks. Engine 0 has four chunks of 9 words in a round and wants no more places;
+    # engine 1 has 128 of 9 and one of 72 (512 channels are 8 words a tap), so that a place takes 72: 7 in 4 blocks.
+    least, _ = grown(140, 2)
+    assert least == [2, 2]
+    for pool in range(10, 60):
+        places, spare = grown(pool, 1 << 20)
+        if spare >= 0:
+            break
+    assert places == [4, 7]
+    assert grown(pool + 4, 1 << 20) == ([4, 14], 0)
+    assert grown(pool + 4, 5) == ([4, 5], 4)
+    assert grown(140, 1 << 20)[0] == [4, 129]
+
+
+@given(st.integers(1, 300), st.integers(1, 5000))
+def test_the_deepest_memory_of_some_block_rams_takes_no_more(width: int, words: int) -> None:
+    table = geometry_table(load_part("xc7z020").block_ram)
+    blocks = block_rams_of(width, words, table)
+    depth = deepest(width, blocks, table)
+    assert depth >= words
+    assert block_rams_of(width, depth, table) == blocks
+    assert block_rams_of(width, depth + 1, table) > blocks
 
 
 def test_a_residual_keeps_its_tensor_alive() -> None:

@@ -18,12 +18,14 @@ from foldwright.accel.schedule import network_tables
 from foldwright.accel.tables import L_OUT_H
 from foldwright.accel.tile_table import tile_table
 from foldwright.accel.tiles import (
+    P_CHUNK_WORDS,
     P_LINE_WORDS,
     P_MAP_WORDS,
     P_STAGE_WORDS,
     P_WEIGHT_WORDS,
     PLAN_FIELDS,
     ceil_classes,
+    chunk_count,
     input_rows,
     layer_cycles,
     plan_row,
@@ -101,16 +103,28 @@ def row_of(tile: tuple[int, int, int], flags: tuple[int, int, int, int, int, int
 
 
 @pytest.mark.parametrize(
-    ("tile", "pinned", "words"),
+    ("tile", "pinned", "words", "chunk", "chunks"),
     [
-        ((4, 16, 0), 0, 4 * 9),  # all blocks at once need no second buffer
-        ((2, 16, 0), 0, 2 * 2 * 9),
-        ((1, 16, 0), 0, 2 * 9),
-        ((1, 16, 0), 1, 4 * 9),  # pinned weights are all there, whatever the tile
+        ((4, 16, 0), 0, 0, 4 * 9, 1),
+        ((2, 16, 0), 0, 0, 2 * 9, 2),
+        ((1, 16, 0), 4, 4 * 9, 0, 0),  # pinned weights are all there, whatever the tile
+        ((2, 16, 0), 1, 9, 2 * 9, 2),  # the first tile streams one of its blocks, the second both
+        ((2, 16, 0), 3, 3 * 9, 9, 1),
+        ((1, 4, 1), 1, 9, 9, 3 * 4),  # rows outside: four times over
+        ((1, 4, 1), 3, 3 * 9, 9, 1),  # but what is the only chunk stays
     ],
 )
-def test_words_of_weights_by_hand(tile: tuple[int, int, int], pinned: int, words: int) -> None:
-    assert row_of(tile, (0, pinned, 0, 1, 1, 0))[P_WEIGHT_WORDS] == words
+def test_words_of_weights_by_hand(
+    tile: tuple[int, int, int], pinned: int, words: int, chunk: int, chunks: int
+) -> None:
+    row = row_of(tile, (0, pinned, 0, 1, 1, 0))
+    assert row[[P_WEIGHT_WORDS, P_CHUNK_WORDS]].tolist() == [words, chunk]
+    assert chunk_count(row) == chunks
+    loaded = tile_table(row[None], np.zeros(1, dtype=np.int64), 0)[:, S_WEIGHT_BITS]
+    assert (loaded > 0).sum() == chunks
+    # A word takes 8 * 16 bits, four beats.
+    sweeps = 4 if chunks > 4 else 1
+    assert loaded.sum() == sweeps * (4 - pinned) * 9 * 128
 
 
 def test_buffers_of_maps_by_hand() -> None:
@@ -151,7 +165,9 @@ def test_no_tile_beats_all_options() -> None:
         options = tile_options(layer, engines[0], mappings[i], numbers, int(i == 0), 64)
         assert len(options) < 64, "thinned out: the test needs all of them"
         for pinned, in_dram, out_dram, ahead in np.ndindex(2, 2, 2, 2):
-            flags = np.array([0, pinned, ahead * pinned, 1 if i == 0 else in_dram, out_dram, 0])
+            flags = np.array(
+                [0, pinned * mappings[i, M_BLOCKS], ahead, 1 if i == 0 else in_dram, out_dram, 0]
+            )
 
             def score(
                 tile: tuple[int, int, int], i: int = i, flags: IntArray = flags
@@ -159,7 +175,8 @@ def test_no_tile_beats_all_options() -> None:
                 out = np.zeros(PLAN_FIELDS, dtype=np.int64)
                 plan_row(layers[i], engines[0], mappings[i], numbers, np.array(tile), flags, out)
                 words = int(out[P_MAP_WORDS] + out[P_STAGE_WORDS] + out[P_LINE_WORDS])
-                return int(out[P_WEIGHT_WORDS]), words, int(standalone_cycles(out, 8))
+                chunks = min(2, int(chunk_count(out))) * int(out[P_CHUNK_WORDS])
+                return chunks, words, int(standalone_cycles(out, 8))
 
             kept = [score((int(t[0]), int(t[1]), int(t[2]))) for t in options]
             for blocks, rows, order in np.ndindex(int(mappings[i, M_BLOCKS]), int(layer[L_OUT_H]), 2):

@@ -17,7 +17,7 @@ from tests.support import ROOT, python
 
 def test_names_are_the_keys() -> None:
     assert list(SOLVERS) == [solver.name for solver in SOLVERS.values()]
-    assert list(SOLVERS) == ["random", "greedy", "anneal", "cp-sat", "exact"]
+    assert list(SOLVERS) == ["random", "greedy", "anneal", "cp-sat", "hybrid", "exact"]
 
 
 def test_an_unknown_solver_gets_the_nearest_name() -> None:

@@ -381,7 +381,7 @@ MISTAKES = [
         "an instance with its parts missing",
         ["solve", "a.json"],
         "a.json: ",
-        _write("a.json", '{"format": "foldwright.tiling-problem/1", "nam": "x"}'),
+        _write("a.json", '{"format": "foldwright.tiling-problem/2", "nam": "x"}'),
     ),
     Mistake(
         "JSON that never ends its brackets",
