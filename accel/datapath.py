@@ -21,6 +21,7 @@ from foldwright.jsonform import STRICT
 
 __all__ = [
     "BYTE_BITS",
+    "MAX_BUILT_ENGINES",
     "MAX_ENGINES",
     "MOST_SUM_BITS",
     "WIDEST_WORD",
@@ -32,7 +33,9 @@ __all__ = [
     "Requant",
 ]
 
-MAX_ENGINES = 8
+MAX_ENGINES = 16
+MAX_BUILT_ENGINES = 8
+"""Of a whole accelerator's RTL; more are for simulator and cost model, as a foreign dataflow of one engine a layer needs them."""
 BYTE_BITS = 9
 """What one write enable of a block RAM covers, on 7-series and ECP5 alike (UG473, FPGA-TN-02204)."""
 WIDEST_WORD = 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from foldwright.accel.datapath import Datapath
+from foldwright.accel.datapath import MAX_BUILT_ENGINES, Datapath
 from foldwright.accel.layers import IntegerLayer
 from foldwright.accel.scaling import requant_mistake
 from foldwright.accel.stored_tensors import uses_of
@@ -21,6 +21,10 @@ def network_mistakes(
     entries = {name: entry.in_unit_steps() for name, entry in entries.items()}
     if len(datapath.assignment) != len(layers):
         return [f"the datapath assigns {len(datapath.assignment)} layers, the network has {len(layers)}"]
+    if len(datapath.engines) > MAX_BUILT_ENGINES:
+        return [
+            f"the datapath has {len(datapath.engines)} engines, an accelerator is built of at most {MAX_BUILT_ENGINES}"
+        ]
     for i, (layer, uses) in enumerate(zip(layers, uses_of(layers), strict=True)):
         if IMAGE in layer.inputs[i == 0 :]:
             wrong.append(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foldwright.accel.datapath import MAX_ENGINES
+from foldwright.accel.datapath import MAX_BUILT_ENGINES
 from foldwright.accel.slots import byte_runs, slot_bits
 from foldwright.errors import ConfigError
 
 __all__ = ["MapTarget", "WriterShape"]
 
-_MOST_TARGETS = MAX_ENGINES
+_MOST_TARGETS = MAX_BUILT_ENGINES
 _POSITION_BITS, _SUM_POSITION_BITS = 4, 6
 
 

@@ -109,4 +109,5 @@ def _by_problem(problem: Problem, stop: StopRule, seed: int, params: NoParams) -
         search.exclude_all()
     else:
         search.raise_bound(bound, _OWN_PROOF)
+    asked(0)  # whoever watches the search sees its end
     return search.result()

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from foldwright.envs import ENVIRONMENTS
 from foldwright.envs.kits import feature_names, feature_version
-from foldwright.envs.registry import KINDS
 from foldwright.errors import ConfigError, PolicyError, nearest
 from foldwright.jsonform import STRICT, from_json, parse_json, to_json
 
@@ -81,8 +81,8 @@ class PolicyCard:
     versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ConfigError(f"policy: kind is {self.kind!r}; {nearest(self.kind, KINDS)}")
+        if self.kind not in ENVIRONMENTS:
+            raise ConfigError(f"policy: kind is {self.kind!r}; {nearest(self.kind, ENVIRONMENTS)}")
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:

@@ -9,21 +9,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tables import table  # type: ignore[import-not-found]  # the script's own folder is on the path
+from tables_folding import allocation_finn  # type: ignore[import-not-found]
 
 from foldwright.runs import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Returns a Markdown table."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
 
 
 def optimize_networks(body: dict[str, Any]) -> str:
@@ -429,6 +426,7 @@ def ecp5_build(body: dict[str, Any]) -> str:
 
 SECTIONS: dict[str, Callable[[Any], str]] = {
     "optimize_networks": optimize_networks,
+    "allocation_finn": allocation_finn,
     "calibrate_cost": calibrate_cost,
     "buildable_plans": buildable_plans,
     "rtl_networks": rtl_networks,
@@ -456,6 +454,7 @@ def _command(name: str) -> str:
 
 
 ARGUMENTS = {
+    "allocation_finn": "--cp-sat 100",
     "solvers_equal_cpu": "--seeds 5",
     "placement_baselines": "--seeds 3",
     "train_throughput": "--seconds 10",

@@ -8,16 +8,16 @@ import json
 from functools import cache
 from typing import Any
 
+from foldwright.envs import ENVIRONMENTS
 from foldwright.envs.batch import Kit
-from foldwright.envs.registry import KINDS
 from foldwright.errors import ConfigError, nearest
 
 __all__ = ["feature_names", "feature_version", "kit_of"]
 
 
 def _module(kind: str, name: str) -> Any:
-    if kind not in KINDS:
-        raise ConfigError(f"no problem is named {kind!r}; {nearest(kind, KINDS)}")
+    if kind not in ENVIRONMENTS:
+        raise ConfigError(f"no problem is named {kind!r}; {nearest(kind, ENVIRONMENTS)}")
     return importlib.import_module(f"foldwright.envs.{kind}.{name}")
 
 

@@ -268,18 +268,26 @@ def _run(model: str, inputs: Path, output: Path) -> None:
 @click.option("--cpu-seconds", type=float, help="Stop after so much CPU time; 10 if nothing is given.")
 @click.option("--deterministic", type=float, help="Stop after so much counted work: the same result always.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the solver.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the solver; of a folding table also its budgets, clock and target.",
+)
 @click.option("--out", type=_ANY_PATH, help="The JSON file to write.")
+@click.option("--folding", type=_ANY_PATH, help="Write a folding table's solution there, as FINN reads it.")
 @click.option("--list", "show_list", is_flag=True, help="List the instances and the solvers.")
 def _solve(
     instance: str | None, solver: str, settings: tuple[str, ...], show_list: bool, **options: Any
 ) -> int:
     """Run a solver on INSTANCE, a name that --list shows or a JSON file, and print cost, bound and gap.
 
-    Exits with 3 if no legal solution was found.
+    INSTANCE may be a folding table (.json, .json.gz) too; --set then takes part, budget_percent, budget_lut, budget_bram18,
+    budget_dsp, clock_mhz, target_fps and target_cycles. Exits with 3 if no legal solution was found.
     """
     from foldwright.progress import Progress
-    from foldwright.solve import describe, list_all, solve_instance
+    from foldwright.solve import describe, list_all, solve_named
 
     if show_list:
         click.echo(list_all())
@@ -287,9 +295,27 @@ def _solve(
     if instance is None:
         raise click.UsageError("Missing argument 'INSTANCE'; 'foldwright solve --list' shows all.")
     with Progress() as progress:
-        result = solve_instance(instance, solver, settings=_pairs(settings), progress=progress, **options)
-    click.echo(describe(result))
-    return 0 if result.has_solution else InfeasibleError.exit_code
+        solved = solve_named(instance, solver, settings=_pairs(settings), progress=progress, **options)
+    click.echo(describe(solved.result, solved.problem))
+    return 0 if solved.result.has_solution else InfeasibleError.exit_code
+
+
+@cli.command("score", short_help="Score a folding of FINN's in a folding table and in our models.")
+@click.argument("folding", type=_ANY_PATH)
+@click.option("--table", type=_ANY_PATH, help="A folding table (.json, .json.gz): score by its estimates.")
+@click.option("--network", help="A name or an ONNX file: score one engine a layer by our models.")
+@click.option("--part", default="xc7z020", show_default=True, help="Whose memories our models take.")
+@click.option("--clock-mhz", type=click.FloatRange(1, 2000), default=100.0, show_default=True)
+def _score(folding: Path, **options: Any) -> None:
+    """Score FOLDING, a folding configuration as FINN reads it, on one scale with ours.
+
+    --table scores it by FINN's estimates; --network turns it into a datapath of one engine a layer and scores that by our
+    simulator and cost model. Give either or both.
+    """
+    from foldwright.verbs.score import score_lines
+
+    for line in score_lines(folding, **options):
+        click.echo(line)
 
 
 @cli.command("bench", short_help="Compare solvers on the instances of a suite at equal CPU.")

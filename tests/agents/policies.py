@@ -8,7 +8,7 @@ import numpy as np
 
 from foldwright.agents.policy import Policy
 from foldwright.agents.policy_file import PolicyCard, policy_bytes, weight_shapes
-from foldwright.envs.registry import KINDS
+from foldwright.envs import ENVIRONMENTS
 
 __all__ = ["INSTANCES", "random_policy", "written"]
 
@@ -16,7 +16,9 @@ _NAMED = {
     "allocation": ("allocation/digits-w1a2-xc7z020-80",),
     "tiling": ("tiling/digits-w1a2-b16-p20", "tiling/cnv-w1a1-b16"),
 }
-INSTANCES = {kind: _NAMED.get(kind, (f"{kind}/train-s0-0", f"{kind}/heldout-size-s0-0")) for kind in KINDS}
+INSTANCES = {
+    kind: _NAMED.get(kind, (f"{kind}/train-s0-0", f"{kind}/heldout-size-s0-0")) for kind in ENVIRONMENTS
+}
 """Instances that policies are tried on, by kind; where no names are chosen, one of the generated and a larger one."""
 
 

@@ -9,10 +9,11 @@ import numpy.typing as npt
 import pytest
 
 from foldwright.agents.policy import Policy
+from foldwright.envs import ENVIRONMENTS
 from foldwright.envs.batch import BatchCore
 from foldwright.envs.kits import kit_of
 from foldwright.envs.problem import MAX_CANDIDATES
-from foldwright.envs.registry import KINDS, load_instance
+from foldwright.envs.registry import load_instance
 from foldwright.errors import ConfigError
 from tests.agents.policies import INSTANCES, random_policy
 from tests.support import ROOT, python
@@ -88,7 +89,7 @@ def test_forbidden_candidates_change_nothing() -> None:
 
 
 @pytest.mark.parametrize(("width", "depth"), SHAPES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENVIRONMENTS)
 def test_torch_computes_the_same_logits(kind: str, width: int, depth: int) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("sb3_contrib", reason="sb3-contrib is not installed")
@@ -148,7 +149,7 @@ def test_weights_go_through_torch_and_back() -> None:
         load_weights(other, policy.weights)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENVIRONMENTS)
 def test_maskable_ppo_trains_the_scorer(kind: str) -> None:
     sb3 = pytest.importorskip("sb3_contrib", reason="sb3-contrib is not installed")
     from importlib import import_module

@@ -15,8 +15,8 @@ import pytest
 
 from foldwright.agents import policy, policy_file
 from foldwright.agents.policy_file import policy_bytes, read_policy_file, weight_shapes
+from foldwright.envs import ENVIRONMENTS
 from foldwright.envs.kits import feature_version, kit_of
-from foldwright.envs.registry import KINDS
 from foldwright.errors import ConfigError, PolicyError
 from tests.agents.policies import random_policy, written
 
@@ -151,7 +151,7 @@ def test_what_is_no_file_is_refused(path: str, message: str, tmp_path: Path) -> 
         read_policy_file(tmp_path / path)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENVIRONMENTS)
 def test_a_policy_reads_back_equal(kind: str, tmp_path: Path) -> None:
     before = random_policy(kind, width=24, depth=2)
     card = replace(before.card, seed=7, training_cpu_seconds=1.5, training_hashes=("ab", "cd"), recipe="r")
@@ -191,7 +191,7 @@ def test_weights_that_are_no_numbers_are_not_written() -> None:
         policy_bytes(POLICY.card, weights)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENVIRONMENTS)
 def test_the_card_of_a_kind_has_the_features_of_its_environment(kind: str) -> None:
     card, kit = policy_file.PolicyCard.of_kind(kind), kit_of(kind)
     assert (kit.kind, kit.candidate_features, kit.context_features) == (
@@ -202,7 +202,7 @@ def test_the_card_of_a_kind_has_the_features_of_its_environment(kind: str) -> No
 
 
 def test_feature_versions_differ_between_kinds() -> None:
-    assert len({feature_version(kind) for kind in KINDS}) == len(KINDS)
+    assert len({feature_version(kind) for kind in ENVIRONMENTS}) == len(ENVIRONMENTS)
     with pytest.raises(ConfigError, match="no problem is named 'tilling'; did you mean 'tiling'"):
         kit_of("tilling")
 

@@ -13,23 +13,26 @@ from foldwright.agents.decode import fork
 from foldwright.agents.registry import Solver, get_solver
 from foldwright.agents.result import Result
 from foldwright.agents.stop import CpuSeconds, Evaluations, StopRule
+from foldwright.envs import ENVIRONMENTS
 from foldwright.envs.batch import BatchCore
 from foldwright.envs.kits import kit_of
-from foldwright.envs.registry import KINDS, load_instance
+from foldwright.envs.registry import load_instance
 from foldwright.errors import ConfigError, PolicyError
 from foldwright.solve import list_all, solve_instance
 from tests.agents.policies import INSTANCES, random_policy, written
 
 __all__: list[str] = []
 
-ALL = [pytest.param(kind, name, id=name) for kind in KINDS for name in INSTANCES[kind]]
+ALL = [pytest.param(kind, name, id=name) for kind in ENVIRONMENTS for name in INSTANCES[kind]]
 DECODINGS = ("greedy", "sampled", "beam")
 
 
 @pytest.fixture(scope="module", name="solvers")
 def _solvers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Solver]:
     folder = tmp_path_factory.mktemp("policies")
-    files = {kind: written(random_policy(kind, seed=2), folder / f"{kind}.safetensors") for kind in KINDS}
+    files = {
+        kind: written(random_policy(kind, seed=2), folder / f"{kind}.safetensors") for kind in ENVIRONMENTS
+    }
     return {kind: get_solver(f"policy:{file}") for kind, file in files.items()}
 
 
@@ -100,7 +103,7 @@ def likelihood(
     return total
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENVIRONMENTS)
 def test_a_forked_episode_goes_on_like_its_parent(kind: str) -> None:
     core, rng = BatchCore(kit_of(kind), 3), np.random.default_rng(0)
     core.begin(dict.fromkeys(range(3), load_instance(INSTANCES[kind][-1])))

@@ -20,7 +20,7 @@ from foldwright.jsonform import to_json
 
 def test_names_are_sorted_unique_and_complete() -> None:
     names = instance_names()
-    assert names == [name for kind in ("allocation", "placement", "tiling") for name in instance_names(kind)]
+    assert names == [name for kind in KINDS for name in instance_names(kind)]
     assert all(a < b for kind in KINDS for a, b in pairwise(instance_names(kind)))
     for wanted in (
         "tiling/cnv-w1a1-b16",
@@ -51,7 +51,13 @@ def test_pools_left_out_are_those_that_do_not_fit() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["tiling/train-s3-5", "allocation/validation-s0-2", "tiling/digits-w1a2-b8", "placement/train-s0-2"],
+    [
+        "tiling/train-s3-5",
+        "allocation/validation-s0-2",
+        "folding/train-s0-1",
+        "tiling/digits-w1a2-b8",
+        "placement/train-s0-2",
+    ],
 )
 def test_an_instance_survives_its_json_file(name: str, tmp_path: Path) -> None:
     problem = load_instance(name)

@@ -6,6 +6,7 @@ traceback, and not one file more than before.
 
 from __future__ import annotations
 
+import gzip
 import io
 import zipfile
 from collections.abc import Callable
@@ -118,6 +119,9 @@ def _damaged_bench(folder: Path) -> None:
     (folder / "b" / STORE_NAME).write_bytes(b"SQLite format 3" + bytes(3000))
 
 
+TABLE = '[{"name": "a", "op": "x", "choices": [[{"PE": 1}, 10, 20, 1, 0, 8, 8]]}]'
+
+
 def _evil_pickle(folder: Path) -> None:
     """Writes what torch once called a model: a zip of a pickle that makes the folder `pwned` when it is loaded."""
     payload = b"cos\nmkdir\n(S'pwned'\ntR."
@@ -201,6 +205,86 @@ MISTAKES = [
         "26 cells need CLB sites, the fabric has 25: 1 over",
         _large_netlist,
         3,
+    ),
+    # Folding tables and foldings.
+    Mistake(
+        "a folding table that is absent", ["solve", "t.json.gz"], "t.json.gz: cannot be read: No such file"
+    ),
+    Mistake(
+        "a folding table that was cut off",
+        ["solve", "t.json.gz"],
+        "t.json.gz: is damaged or truncated gzip",
+        _write("t.json.gz", gzip.compress(TABLE.encode())[:-9]),
+    ),
+    Mistake(
+        "a folding table of something else",
+        ["solve", "t.json"],
+        "t.json: is not a sound folding table\n  node 0: is 1, not an object",
+        _write("t.json", "[1, 2]"),
+    ),
+    Mistake(
+        "a number of a folding table that is none",
+        ["solve", "t.json"],
+        "node 'a', choice 0: LUT is '9', needed is a whole number",
+        _write("t.json", TABLE.replace("20", '"9"')),
+    ),
+    Mistake(
+        "a budget that does not exist",
+        ["solve", "t.json", "--set", "budget_luts=9"],
+        "solver 'anneal': no option 'budget_luts'",
+        _write("t.json", TABLE),
+    ),
+    Mistake(
+        "budgets of an instance that has none",
+        [*SOLVE, "--set", "budget_lut=9"],
+        "no option 'budget_lut'",
+    ),
+    Mistake(
+        "a budget in words",
+        ["solve", "t.json", "--set", "budget_lut=many"],
+        "options of t.json: 1 mistake\n  budget_lut: Input should be a valid integer (got 'many')",
+        _write("t.json", TABLE),
+    ),
+    Mistake(
+        "two targets",
+        ["solve", "t.json", "--set", "target_fps=9", "--set", "target_cycles=9"],
+        "target_fps and target_cycles exclude each other",
+        _write("t.json", TABLE),
+    ),
+    Mistake(
+        "a folding budget that nothing fits",
+        ["solve", "t.json", "--solver", "exact", "--set", "budget_lut=19"],
+        "no folding fits 19 LUTs, 280 BRAM18, 220 DSP slices at any rate: 20 LUTs would do",
+        _write("t.json", TABLE),
+        3,
+    ),
+    Mistake(
+        "a rate that no folding reaches",
+        ["solve", "t.json", "--solver", "exact", "--set", "target_fps=2e7"],
+        "every choice of node 'a' takes at least 10 cycles per frame (10,000,000 frames/s at 100 MHz): that is the bound",
+        _write("t.json", TABLE),
+        3,
+    ),
+    Mistake(
+        "a folding of another problem",
+        [*SOLVE, "--folding", "f.json"],
+        "'tiling/digits-w1a2-b16' is a problem of tiling; leave the option out",
+    ),
+    Mistake("a folding in no folder", [*SOLVE, "--folding", "no/f.json"], "no/f.json: there is no folder no"),
+    Mistake("a score of nothing", ["score"], "Missing argument 'FOLDING'"),
+    Mistake("a score by nothing", ["score", "f.json"], "give --table, --network or both"),
+    Mistake("a folding that is absent", ["score", "f.json", "--network", "dorefa"], "f.json: cannot be read"),
+    Mistake(
+        "a folding with a misspelt key",
+        ["score", "f.json", "--network", "dorefa"],
+        "node 'a': unknown attribute 'PEs'; did you mean 'PE'?",
+        _write("f.json", '{"a": {"PEs": 3}}'),
+    ),
+    Mistake(
+        "a folding for another network",
+        ["score", "f.json", "--network", "dorefa"],
+        "folds 1 matrix nodes by PE and SIMD (a), but 'dorefa' has 4 layers",
+        _write("f.json", '{"a": {"PE": 3, "SIMD": 1}}'),
     ),
     # Benches.
     Mistake("a bench of nothing", ["bench"], "Missing argument 'SUITE'; 'foldwright bench --list' shows all"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -87,6 +88,48 @@ def test_the_list_holds_every_instance_and_solver(capsys: pytest.CaptureFixture[
     assert set(instance_names()) | set(SOLVERS) <= set(words)
 
 
+def test_a_folding_table_is_solved_with_its_budgets_and_written_for_finn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two choices: 10 cycles for 50 LUTs, 20 cycles for 20 LUTs."""
+    table, folding, out = (str(tmp_path / name) for name in ("t.json", "f.json", "r.json"))
+    choices = [[{"PE": 2}, 10, 50, 1, 0, 8, 8], [{"PE": 1}, 20, 20, 1, 0, 8, 8]]
+    Path(table).write_text(
+        json.dumps([{"name": "m", "op": "MVAU_hls", "choices": choices}]), encoding="utf-8"
+    )
+    command = [
+        "solve",
+        table,
+        "--solver",
+        "exact",
+        "--folding",
+        folding,
+        "--out",
+        out,
+        "--deterministic",
+        "9",
+    ]
+    assert main([*command, "--set", "budget_percent=50", "--set", "clock_mhz=200"]) == 0
+    lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    assert (lines["instance"], lines["cost"], lines["status"]) == (
+        "folding/t",
+        "10 cycles per frame",
+        "optimal",
+    )
+    assert lines["solution"] == (
+        "20,000,000 frames/s at 200 MHz (10 cycles), 50 of 26,600 LUTs, 1 of 140 BRAM18, 0 of 110 DSP slices"
+    )
+    assert json.loads(Path(folding).read_text()) == {"Defaults": {}, "m": {"PE": 2}}
+    problem = load_instance(table, {"budget_percent": 50, "clock_mhz": 200.0})
+    assert read_result(problem, Path(out)).choices == (0, 0, 1)  # the second by LUTs
+    assert main(["score", folding, "--table", table]) == 0
+    assert "10,000,000 frames/s at 100 MHz: 10 cycles of m; 50 LUTs" in capsys.readouterr().out
+    assert main([*command, "--set", "budget_lut=49"]) == 0
+    assert "cost         20 cycles per frame" in capsys.readouterr().out
+    assert main([*command, "--set", "target_fps=5000000"]) == 0
+    assert "cost         20 LUTs" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("instance", "solver", "options", "error", "message"),
     [
@@ -111,7 +154,7 @@ def test_mistakes_are_refused_before_any_work(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=re.escape(message)):
-        solve.solve_instance(instance, solver, deterministic=5, **options)  # type: ignore[arg-type]  # by row
+        solve.solve_instance(instance, solver, deterministic=5, **options)
     assert list(tmp_path.iterdir()) == []
 
 
