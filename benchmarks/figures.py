@@ -15,6 +15,7 @@ from typing import Any
 
 from tables import table  # type: ignore[import-not-found]  # the script's own folder is on the path
 from tables_folding import allocation_finn  # type: ignore[import-not-found]
+from tables_tiling_network import tiling_network  # type: ignore[import-not-found]
 
 from foldwright.runs import write_atomic
 
@@ -427,6 +428,7 @@ def ecp5_build(body: dict[str, Any]) -> str:
 SECTIONS: dict[str, Callable[[Any], str]] = {
     "optimize_networks": optimize_networks,
     "allocation_finn": allocation_finn,
+    "tiling_network": tiling_network,
     "calibrate_cost": calibrate_cost,
     "buildable_plans": buildable_plans,
     "rtl_networks": rtl_networks,

@@ -46,13 +46,12 @@ from foldwright.accel.memory import (
     deepest,
     live_items,
 )
-from foldwright.accel.repeats import S_INPUT_BITS
 from foldwright.accel.tables import L_INPUT, L_RESIDUAL
-from foldwright.accel.tile_table import tile_table
 from foldwright.accel.tiles import (
     DRAM_LATENCY_CYCLES,
     ORDER_ROWS,
     P_BLOCKS,
+    P_IN_BITS_PER_ROW,
     P_IN_DRAM,
     P_ORDER,
     P_ROWS,
@@ -60,6 +59,7 @@ from foldwright.accel.tiles import (
     P_TILE_ROWS,
     P_WEIGHT_BITS_PER_BLOCK,
     TRANSFER_CYCLES,
+    input_rows,
     layer_cycles,
     traffic_bits,
 )
@@ -82,6 +82,7 @@ class _Option:
     Attributes:
         residency: whether the input, the residual and the output are on chip.
         port_bits: loads of input and residual, what each takes besides included.
+        own_bits: those of them that cannot come before the layer's turn.
         sweeps: how often weights come where several chunks stream.
         one_chunk: the most streamed blocks that are a single chunk.
         cycles: of the tiles, and of a first load that nothing hides.
@@ -95,6 +96,7 @@ class _Option:
     sweeps: int
     one_chunk: int
     port_bits: int
+    own_bits: int
     stored_bits: int
     cycles: int
     words: dict[tuple[int, int, int], int] = field(default_factory=dict)
@@ -106,16 +108,8 @@ class _Option:
 
     def beats(self, other: _Option) -> bool:
         """Whether nothing speaks for the other one."""
-        mine = (self.port_bits, self.stored_bits, self.cycles, self.tile_blocks, self.sweeps, self.ahead)
-        theirs = (
-            other.port_bits,
-            other.stored_bits,
-            other.cycles,
-            other.tile_blocks,
-            other.sweeps,
-            other.ahead,
-        )
-        if any(a > b for a, b in zip(mine, theirs, strict=True)) or self.one_chunk < other.one_chunk:
+        names = ("port_bits", "own_bits", "stored_bits", "cycles", "tile_blocks", "sweeps", "ahead")
+        if any(getattr(self, n) > getattr(other, n) for n in names) or self.one_chunk < other.one_chunk:
             return False
         return all(words <= other.words.get(key, 0) for key, words in self.words.items())
 
@@ -153,17 +147,18 @@ def _option(
     layers, engines, mappings, assignment, _, _, _, numbers = problem.tables
     plans, dram_bits = expand(*problem.tables, choices), int(numbers[1])
     plan = plans[i]
-    only = np.full(len(layers), -1, dtype=np.int64)
-    only[i] = 0
-    tiles = tile_table(plans, only, 0)
     load, store = (int(b) for b in traffic_bits(plan))
-    transfers = int((tiles[:, S_INPUT_BITS] > 0).sum())
     parts_m, parts_y = (
         -(-int(plan[a]) // int(plan[b])) for a, b in ((P_BLOCKS, P_TILE_BLOCKS), (P_ROWS, P_TILE_ROWS))
     )
-    cycles, first = int(layer_cycles(plan)), int(tiles[0, S_INPUT_BITS])
-    if plan[P_IN_DRAM] and _is_exposed(problem, i, ahead):
-        cycles += -(-first // dram_bits) + DRAM_LATENCY_CYCLES
+    cycles, transfers, exposed = int(layer_cycles(plan)), 0, False
+    if plan[P_IN_DRAM]:
+        transfers = parts_y if plan[P_ORDER] == ORDER_ROWS or parts_y == 1 else parts_m * parts_y
+        exposed = _is_exposed(problem, i, ahead)
+        if exposed:
+            first = int(input_rows(plan, 0, plan[P_TILE_ROWS]) * plan[P_IN_BITS_PER_ROW])
+            cycles += -(-first // dram_bits) + DRAM_LATENCY_CYCLES
+    port_bits = load + transfers * TRANSFER_CYCLES * dram_bits
     option = _Option(
         tile=int(choices[DECISIONS * i + 2]),
         residency=residency,
@@ -171,7 +166,8 @@ def _option(
         tile_blocks=int(plan[P_TILE_BLOCKS]),
         sweeps=parts_y if plan[P_ORDER] == ORDER_ROWS and parts_m > 1 else 1,
         one_chunk=int(plan[P_BLOCKS] - (parts_m - 1) * plan[P_TILE_BLOCKS]),
-        port_bits=load + transfers * TRANSFER_CYCLES * dram_bits,
+        port_bits=port_bits,
+        own_bits=port_bits if exposed else 0,
         stored_bits=store,
         cycles=cycles,
     )
@@ -210,6 +206,7 @@ class _Layer:
         self.pinned, self.streamed = pinned, blocks - pinned
         self.ahead = sum(o.ahead * p for o, p in self.pairs)
         self.port_bits = self._chosen(model, "port_bits")
+        self.own_bits = self._chosen(model, "own_bits")
         self.stored_bits = self._chosen(model, "stored_bits")
         self.cycles = self._chosen(model, "cycles")
         self.weight_bits = self._weight_bits(model, blocks, int(problem.tables[7][1]))
@@ -385,11 +382,12 @@ def _objective(
 def _windows(model: Any, layers: list[_Layer], spans: list[Any], ring_bits: Any, dram_bits: int) -> None:
     """Lets the loads of every run of an engine's layers come while it lasts, but for the weights that places hold before.
 
-    The first layer's input may be there before, too.
+    The first layer's input may be there before, too, where nothing speaks against it.
     """
     n = len(layers)
     for first in range(n):
         for count in range(1, n):
             run = [(first + k) % n for k in range(count)]
-            bits = sum(layers[k].weight_bits for k in run) + sum(layers[k].port_bits for k in run[1:])
+            bits = layers[first].own_bits + sum(layers[k].port_bits for k in run[1:])
+            bits += sum(layers[k].weight_bits for k in run)
             model.add(dram_bits * sum(spans[k] for k in run) + ring_bits >= bits)

@@ -18,6 +18,7 @@ from foldwright.agents.stop import (
     any_of,
     cpu_limit,
     evaluation_limit,
+    fraction,
     is_reproducible,
     unit_limit,
     without_counts,
@@ -81,6 +82,15 @@ def test_limits_are_the_least_of_all_parts() -> None:
     rule = any_of(Evaluations(5000), DeterministicTime(2), any_of(CpuSeconds(3), CpuSeconds(1.5)))
     assert (evaluation_limit(rule), unit_limit(rule), cpu_limit(rule)) == (2000, 2, 1.5)
     assert evaluation_limit(TargetCost(1)) is unit_limit(TargetCost(1)) is cpu_limit(TargetCost(1)) is None
+
+
+def test_a_share_of_a_rule_is_a_share_of_each_limit() -> None:
+    rule = fraction(any_of(CpuSeconds(4), Evaluations(10), DeterministicTime(2), TargetCost(3)), 0.25)
+    assert cpu_limit(rule) == 1
+    assert evaluation_limit(rule) == 2  # a quarter of ten, to an even number
+    assert unit_limit(fraction(DeterministicTime(2), 0.25)) == 0.5
+    assert rule(0.0, 0, 3)
+    assert not rule(0.9, 1, 4)
 
 
 def test_counts_can_be_taken_out() -> None:
