@@ -119,8 +119,10 @@ __all__ = [
     "multiplier_slices",
     "operand_bits",
     "reserve_bram36",
+    "rounded_terms",
     "store_bram36",
     "sum_of_terms",
+    "thousandths_of_terms",
 ]
 
 _IntArray = npt.NDArray[np.int64]
@@ -268,14 +270,26 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
 
 
 @njit(cache=True)
-def sum_of_terms(row: _IntArray, coefficients: _IntArray) -> int:
-    """Returns the rounded sum of all terms of one engine; `coefficients` in thousandths, int64 (TERMS,)."""
+def thousandths_of_terms(row: _IntArray, coefficients: _IntArray) -> int:
+    """Returns the sum of all terms of one engine in thousandths, as the coefficients are, int64 (TERMS,)."""
     features = np.zeros(len(coefficients), dtype=np.int64)
     features_of(row, features)
     total = np.int64(0)
     for i in range(len(coefficients)):
         total += features[i] * coefficients[i]
-    return int((total + _MILLI // 2) // _MILLI)
+    return int(total)
+
+
+@njit(cache=True)
+def rounded_terms(thousandths: int) -> int:
+    """Returns the whole LUTs or flip-flops of so many thousandths."""
+    return int((thousandths + _MILLI // 2) // _MILLI)
+
+
+@njit(cache=True)
+def sum_of_terms(row: _IntArray, coefficients: _IntArray) -> int:
+    """Returns the rounded sum of all terms of one engine; `coefficients` in thousandths, int64 (TERMS,)."""
+    return rounded_terms(thousandths_of_terms(row, coefficients))
 
 
 @njit(cache=True)

@@ -35,7 +35,17 @@ from foldwright.accel.workload import (
 )
 from foldwright.errors import ModelError, nearest
 
-__all__ = ["KNOWN_WORKLOADS", "LayerChain", "known_workload", "pooling", "signed_bits_for", "with_sums"]
+__all__ = [
+    "KNOWN_WORKLOADS",
+    "LayerChain",
+    "known_workload",
+    "largest_act",
+    "largest_weight",
+    "pooling",
+    "signed_bits_for",
+    "sum_bits",
+    "with_sums",
+]
 
 _CIFAR_IMAGE = (3, 32, 32, 8, ActKind.SIGNED)
 _PHOTO = (3, 224, 224, 8, ActKind.UNSIGNED)
@@ -117,7 +127,7 @@ class LayerChain:
         act_bits, act_kind = self._acts_of[reads]
         kernel = shape.get("kernel", (1, 1))
         depth = channels // int(shape.get("groups", 1)) * kernel[0] * kernel[1]
-        largest = _largest_weight(weight_bits, weight_kind) * _largest_act(act_bits, act_kind, reads == IMAGE)
+        largest = largest_weight(weight_bits, weight_kind) * largest_act(act_bits, act_kind, reads == IMAGE)
         acc_bits = signed_bits_for(depth * largest)
         layer = Layer(
             name, kind, (reads, adds) if adds else (reads,), channels, height, width, out_channels,
@@ -135,13 +145,15 @@ class LayerChain:
         return Workload(name, tuple(self.layers), *self._image)
 
 
-def _largest_weight(bits: int, kind: WeightKind) -> int:
+def largest_weight(bits: int, kind: WeightKind) -> int:
+    """Returns the largest magnitude of weights."""
     if kind in (WeightKind.BINARY, WeightKind.TERNARY):
         return 1
     return (1 << bits) - 1 if kind is WeightKind.ODD else 1 << (bits - 1)
 
 
-def _largest_act(bits: int, kind: ActKind, is_image: bool) -> int:
+def largest_act(bits: int, kind: ActKind, is_image: bool) -> int:
+    """Returns the largest magnitude of activations."""
     if kind is ActKind.UNSIGNED:
         return (1 << bits) - 1
     # Thresholds of signed codes are symmetric; only an image reaches the lowest code.
@@ -229,21 +241,21 @@ def with_sums(workload: Workload) -> Workload:
             bits = sums[layer.inputs[0]]
             depth = layer.in_channels // layer.groups * layer.taps
             most = (1 << bits) - 1 if layer.act_kind is ActKind.UNSIGNED else 1 << bits - 1
-            largest = most * _largest_weight(layer.weight_bits, layer.weight_kind)
+            largest = most * largest_weight(layer.weight_bits, layer.weight_kind)
             layer = replace(layer, act_bits=bits, acc_bits=signed_bits_for(depth * largest))
             if layer.result is ResultKind.RAW:
                 layer = replace(layer, out_bits=layer.acc_bits)
         if layer.pool is not None and layer.averages:
-            sums[layer.name] = _sum_bits(layer.pool.area, layer.out_bits, layer.out_kind)
+            sums[layer.name] = sum_bits(layer.pool.area, layer.out_bits, layer.out_kind)
             layer = replace(layer, out_bits=sums[layer.name], code_bits=layer.out_bits)
         layers.append(layer)
     return replace(workload, layers=tuple(layers))
 
 
-def _sum_bits(area: int, bits: int, kind: ActKind) -> int:
+def sum_bits(area: int, bits: int, kind: ActKind) -> int:
     """Returns the bits of a sum of results over a window of so many pixels.
 
-    >>> _sum_bits(49, 2, ActKind.UNSIGNED), _sum_bits(4, 2, ActKind.SIGNED)
+    >>> sum_bits(49, 2, ActKind.UNSIGNED), sum_bits(4, 2, ActKind.SIGNED)
     (8, 4)
     """
     if kind is ActKind.UNSIGNED:

@@ -71,6 +71,7 @@ __all__ = [
     "build_schedule",
     "decisions_of",
     "network_tables",
+    "places_of",
     "with_memories",
 ]
 

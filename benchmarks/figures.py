@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tables import table  # type: ignore[import-not-found]  # the script's own folder is on the path
+from tables_bits import bits_digits  # type: ignore[import-not-found]
 from tables_folding import allocation_finn  # type: ignore[import-not-found]
+from tables_tiling import tiling_layer  # type: ignore[import-not-found]
 from tables_tiling_network import tiling_network  # type: ignore[import-not-found]
 
 from foldwright.runs import write_atomic
@@ -429,6 +431,8 @@ SECTIONS: dict[str, Callable[[Any], str]] = {
     "optimize_networks": optimize_networks,
     "allocation_finn": allocation_finn,
     "tiling_network": tiling_network,
+    "tiling_layer": tiling_layer,
+    "bits_digits": bits_digits,
     "calibrate_cost": calibrate_cost,
     "buildable_plans": buildable_plans,
     "rtl_networks": rtl_networks,

@@ -52,8 +52,8 @@ def tiling_network(body: dict[str, Any]) -> str:
         else ""
     )
     title = (
-        "**Schedules of whole networks: cycles over the proven bound,** by the simulator, for DRAM of 8, 16, 32 and 64 bits a cycle "
-        "times pools of block RAMs; the bound is the problem's own or CP-SAT's on its relaxation. "
+        "**Schedules of whole networks: cycles over the proven bound,** by the simulator, for DRAM of 8, 16, 32 and 64 bits a "
+        "cycle times pools of block RAMs; the bound is the problem's own or CP-SAT's on its relaxation. "
         f"{len(ratios)} instances: median {statistics.median(ratios):.4f}, worst {max(ratios):.4f}.{said}"
     )
     header = ("network", "engines", "instances", "proven optimal", "median", "worst", "worst instance")

@@ -109,9 +109,12 @@ def _read(path: str) -> Problem:
         if form == cls.FORMAT:
             problem: Problem = cls.read(text, path) if hasattr(cls, "read") else from_json(cls, text, path)
             return problem
+    bits = importlib.import_module("foldwright.envs.allocation.bits").BitsProblem
+    if form == bits.FORMAT:
+        return from_json(bits, text, path)
     raise ConfigError(
         f"{path}: format is {form!r}, not that of an instance; allowed are "
-        + ", ".join(f"'foldwright.{kind}-problem/1'" for kind in KINDS)
+        + ", ".join(f"'foldwright.{kind}-problem/1'" for kind in (*KINDS, "bits"))
     )
 
 

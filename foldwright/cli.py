@@ -72,6 +72,7 @@ def _demo(out: Path) -> None:
 @click.option("--clock-mhz", type=float, help="Clock to assume; 200 if not given.")
 @click.option("--objective", help="fps (the default), or lut: the fewest LUTs that reach --target-fps.")
 @click.option("--target-fps", type=float, help="Frames per second to reach; for --objective lut.")
+@click.option("--pareto", is_flag=True, default=None, help="Also find the front between frames/s and LUTs.")
 @click.option(
     "--solver",
     multiple=True,
@@ -88,7 +89,8 @@ def _demo(out: Path) -> None:
 def _optimize(config: Path | None, settings: tuple[str, ...], **options: Any) -> None:
     """Find the best accelerator for MODEL (an ONNX file or a name of `models`) and write a run folder.
 
-    The folder gets summary.json, plan.json, schedule.json, placement.json, search.json, report.html and run.log.
+    The folder gets summary.json, plan.json, schedule.json, placement.json, search.json, report.html and run.log; with
+    --pareto also pareto.json, and the plan is its fastest point.
     """
     from foldwright.config import merge_options
     from foldwright.runs import open_run
@@ -149,7 +151,8 @@ def _report(folder: Path) -> None:
     "--to",
     "target",
     required=True,
-    help="What to write: accelerator (complete), vivado or ecp5 (that as a project), or verilog (engines alone).",
+    help="What to write: accelerator (complete), vivado or ecp5 (that as a project), verilog (engines alone), or loopnests "
+    "(what engines do for each layer, as Timeloop-style YAML).",
 )
 @click.option("--model", help="The ONNX file, if it is not where it was.")
 def _export(folder: Path, target: str, model: str | None) -> None:
@@ -300,21 +303,72 @@ def _solve(
     return 0 if solved.result.has_solution else InfeasibleError.exit_code
 
 
-@cli.command("score", short_help="Score a folding of FINN's in a folding table and in our models.")
-@click.argument("folding", type=_ANY_PATH)
-@click.option("--table", type=_ANY_PATH, help="A folding table (.json, .json.gz): score by its estimates.")
-@click.option("--network", help="A name or an ONNX file: score one engine a layer by our models.")
-@click.option("--part", default="xc7z020", show_default=True, help="Whose memories our models take.")
-@click.option("--clock-mhz", type=click.FloatRange(1, 2000), default=100.0, show_default=True)
-def _score(folding: Path, **options: Any) -> None:
-    """Score FOLDING, a folding configuration as FINN reads it, on one scale with ours.
+@cli.command("score", short_help="Score a mapping of another tool: a folding of FINN's, a loop nest.")
+@click.argument("mapping", type=_ANY_PATH)
+@click.option(
+    "--table", type=_ANY_PATH, help="Of a folding: a folding table (.json, .json.gz) with FINN's estimates."
+)
+@click.option(
+    "--network", help="Of a folding: a name or an ONNX file, to score one engine a layer by our models."
+)
+@click.option("--part", help="Whose memories our models take; xc7z020 if not given.")
+@click.option("--clock-mhz", type=click.FloatRange(1, 2000), help="Of a folding; 100 if not given.")
+@click.option(
+    "--array", type=_ANY_PATH, help="Of a loop nest: a JSON file with array, widths, buffers, DRAM port."
+)
+@click.option("--json", "json_file", type=_ANY_PATH, help="Of a loop nest: write the score there too.")
+def _score(mapping: Path, array: Path | None, json_file: Path | None, **of_folding: Any) -> None:
+    """Score MAPPING on one scale with ours.
 
-    --table scores it by FINN's estimates; --network turns it into a datapath of one engine a layer and scores that by our
-    simulator and cost model. Give either or both.
+    A folding configuration as FINN reads it: --table scores it by FINN's estimates; --network turns it into a datapath of one
+    engine a layer and scores that by our simulator and cost model. Give either or both.
+
+    A mapping of one layer, ZigZag's result (NAME_complete.json) or a loop nest of ours, with --array: cycles, bits moved and
+    buffers by a neutral referee, and how far from the layer's bound. What ZigZag leaves open is tried in all ways, and the best
+    is told. Exits with 3 if the array cannot run it.
     """
-    from foldwright.verbs.score import score_lines
+    given = {name: value for name, value in of_folding.items() if value is not None}
+    if array is None:
+        if json_file is not None:
+            raise click.UsageError("--json is for a loop nest; give --array too, or leave it out")
+        from foldwright.verbs.score import score_lines as folding_lines
 
-    for line in score_lines(folding, **options):
+        lines = folding_lines(mapping, **given)
+    else:
+        if given:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise click.UsageError(
+                f"{names} is for a folding, --array for a loop nest; leave one of them out"
+            )
+        from foldwright.verbs.loopnests import score_file, score_lines
+
+        lines = score_lines(*score_file(mapping, array, json_file))
+    for line in lines:
+        click.echo(line)
+
+
+@cli.command("bits", short_help="Choose bits per layer together with engines.")
+@click.argument("options")
+@click.option("--max-drop", type=float, required=True, help="The accuracy budget, in the unit of OPTIONS.")
+@click.option(
+    "--part", default="xc7z020", show_default=True, help="A name that 'foldwright parts' lists, or a file."
+)
+@click.option("--budget-lut-percent", type=float, default=80.0, show_default=True)
+@click.option("--dram-bits-per-cycle", type=int, default=32, show_default=True)
+@click.option("--max-engines", type=int, default=3, show_default=True)
+@click.option("--cpu-seconds", type=float, help="CPU time of the search for bits; 60 if nothing is given.")
+@click.option("--deterministic", type=float, help="Stop after so much counted work: the same result always.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--out", type=_ANY_PATH, help="The JSON file to write.")
+def _bits(options: str, **rest: Any) -> None:
+    """Choose weight and result bits for every layer, and engines for them, that lose at most --max-drop.
+
+    OPTIONS is a file of bit options (docs/bits.md), or digits_bits, which comes along. Train the network again with the bits
+    chosen; its ONNX file is what 'optimize' takes.
+    """
+    from foldwright.verbs.bits import chosen_lines, run_bits
+
+    for line in chosen_lines(run_bits(options, **rest)):
         click.echo(line)
 
 

@@ -38,6 +38,7 @@ class OptimizeOptions(BaseModel):
     clock_mhz: Annotated[float, Field(ge=1, le=1000)] = 200.0
     objective: Literal["fps", "lut"] = "fps"
     target_fps: Annotated[float, Field(gt=0)] | None = None
+    pareto: bool = False
     requant: Literal["thresholds", "scale_shift"] = "thresholds"
     solver: tuple[str, ...] = ()
     budget_lut_percent: Annotated[float, Field(gt=0, le=100)] = 80.0
@@ -75,6 +76,10 @@ class OptimizeOptions(BaseModel):
             raise ValueError('objective "lut" needs target_fps, the rate that the fewest LUTs have to reach')
         if self.objective == "fps" and self.target_fps is not None:
             raise ValueError('target_fps is only used with objective = "lut"; remove one of them')
+        if self.objective == "lut" and self.pareto:
+            raise ValueError(
+                'pareto goes with objective = "fps", which it trades for LUTs; remove one of them'
+            )
         return self
 
     def solver_for(self, problem: str, default: str) -> str:
@@ -151,6 +156,7 @@ out = "runs/first"          # the folder to write; only a run of the same comman
 clock_mhz = 200             # the clock the accelerator is to run at
 objective = "fps"           # "fps": most frames per second; "lut": fewest LUTs that reach target_fps
 # target_fps = 1000         # frames per second, with objective = "lut"
+pareto = false              # true: also the front between frames per second and LUTs, in pareto.json
 requant = "thresholds"      # how accumulators become codes: "thresholds", exact, or "scale_shift", nearly, in DSP slices
 budget_lut_percent = 80     # share of the part's LUTs the accelerator may use; full parts do not route
 

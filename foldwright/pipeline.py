@@ -7,63 +7,42 @@ objective "lut" turns this round: the cheapest designs that could reach the targ
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from foldwright.accel.cost import bram36_of_engine
-from foldwright.accel.layout import lay_out
-from foldwright.accel.layout_cost import datapath_of_layout
 from foldwright.accel.network import Network, load_network
 from foldwright.accel.plan import Plan
 from foldwright.accel.schedule import Schedule
-from foldwright.accel.tilings import tilings_of
-from foldwright.agents.buildable import nearest_buildable
-from foldwright.agents.params import NoParams, parse_settings
+from foldwright.accel.workload import Workload
+from foldwright.agents.params import parse_settings
 from foldwright.agents.registry import Solver, get_solver
 from foldwright.agents.result import Result
-from foldwright.agents.search import Search
-from foldwright.agents.stop import NO_COST, CpuSeconds, DeterministicTime, Evaluations, StopRule, Watched
+from foldwright.budget import Budget, Tell
 from foldwright.config import OptimizeOptions
-from foldwright.envs.allocation.problem import AllocationProblem, AllocationSolution
-from foldwright.envs.tiling.problem import TilingProblem, TilingSolution
-from foldwright.envs.tiling.start import fitted_start
+from foldwright.designs import Design, design_finder
+from foldwright.envs.allocation.problem import AllocationProblem
 from foldwright.errors import ConfigError, InfeasibleError, InputError, nearest
-from foldwright.layout_plans import deep_enough, is_in_space, schedule_cycles, scheduled
 from foldwright.netlists.part import load_part
+from foldwright.pareto import Pareto
 from foldwright.placing import Placed, placement_problem
+from foldwright.race import Solvers
+from foldwright.sweep import DEFAULT_POINTS, pareto_of, sweep
 
-if TYPE_CHECKING:
-    from foldwright.envs.problem import Choices
+__all__ = ["Optimized", "Planned", "optimize", "optimize_workload"]
 
-__all__ = ["DEFAULT_CPU_SECONDS", "Optimized", "optimize"]
-
-DEFAULT_CPU_SECONDS = 20.0
 _MILLI = 1000
-_ALLOCATION_SHARE = 0.2
-_TILING_SHARE = 0.6
 _PLACEMENT_SHARE = 0.2
-_RUNGS = ((12, 0.35), (3, 0.25), (1, 0.4))
-"""Tiling is a race: so many designs stay in it, and share so much of its time; the fastest go on to the next rung."""
-_SETTINGS = {"dram_bits_per_cycle": int, "max_engines": int, "technology": str, "buildable": bool}
-_BUILDABLE_DESIGNS = 3
-_WIDENED_PERMILLE = 100
-_PROPOSALS_PER_UNIT = 1_000_000
-"""Proposals of the placer in a unit of counted work: each takes a thousandth of the time of a simulated schedule."""
-
+_MOST_POINTS = 64
+_SETTINGS = {
+    "dram_bits_per_cycle": int,
+    "max_engines": int,
+    "technology": str,
+    "buildable": bool,
+    "pareto_points": int,
+}
 _DEFAULT_SOLVERS = {"allocation": "exact", "tiling": "anneal", "placement": "anneal"}
-
-_Solvers = dict[str, tuple[Solver, Any]]
-Tell = Callable[[str, float, int, int], None]
-"""Receives progress: stage, CPU seconds, evaluations, best cost."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +68,7 @@ class Optimized:
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     reproducible: bool = False
     in_space: bool = True
+    pareto: Pareto | None = None
 
     @property
     def cycles_per_frame(self) -> float:
@@ -116,41 +96,15 @@ class Optimized:
         return "optimal" if self.in_space and self.gap == 0 else "feasible"
 
 
-@dataclass
-class _Budget:
-    """What the searches may spend, and on which stage it went."""
+@dataclass(frozen=True)
+class Planned:
+    """A checked plan with the design that it is made of, the front that it lies on, if asked for, and the instance searched."""
 
-    options: OptimizeOptions
-    tell: Tell | None
-    spent: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        before = time.process_time()
-        if self.tell is not None:
-            self.tell(name, 0.0, 0, NO_COST)
-        yield
-        self.spent[name] = self.spent.get(name, 0.0) + time.process_time() - before
-
-    def done(self, name: str, result: Result) -> None:
-        """Tells how a search ended; a stop rule may not be asked after the last step."""
-        if self.tell is not None:
-            best = result.cost if result.has_solution else NO_COST
-            self.tell(name, result.cpu_seconds, result.iterations, best)
-
-    def stop(self, share: float, by_proposals: bool = False, prepared: float = 0.0) -> StopRule:
-        """Returns the rule of a search that has a share of the whole, and what was `prepared` for it before on top."""
-        if self.options.deterministic is not None and by_proposals:
-            return Evaluations(max(1, round(self.options.deterministic * share * _PROPOSALS_PER_UNIT)))
-        if self.options.deterministic is not None:
-            return DeterministicTime(self.options.deterministic * share)
-        return CpuSeconds((self.options.cpu_seconds or DEFAULT_CPU_SECONDS) * share + prepared)
-
-    def watched(self, name: str, share: float, by_proposals: bool = False, prepared: float = 0.0) -> StopRule:
-        rule, tell = self.stop(share, by_proposals, prepared), self.tell
-        if tell is None:
-            return rule
-        return Watched(rule, lambda seconds, count, best: tell(name, seconds, count, best))
+    plan: Plan
+    design: Design
+    pareto: Pareto | None
+    whole: AllocationProblem
+    cpu_seconds: dict[str, float]
 
 
 def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = None) -> Optimized:
@@ -166,62 +120,97 @@ def optimize(model: str | Path, options: OptimizeOptions, tell: Tell | None = No
         InfeasibleError: no design fits the budgets, or none reaches the target rate.
         IllegalSolutionError: the referee refuses the plan; there is none then.
     """
-    settings, solvers = _understood(options)
-    is_buildable = settings.pop("buildable", False)
-    budget = _Budget(options, tell)
+    asked = _understood(options)
+    budget = Budget(options, tell)
     with budget.stage("load"):
         network = load_network(model, options.requant)
-    problem = AllocationProblem(
-        name=f"allocation/{network.name}-{options.part}",
-        workload=network.workload,
-        part=options.part,
-        budget_lut_percent=options.budget_lut_percent,
-        **settings,
-    )
-    with budget.stage("bound"):
-        bound = problem.bound()
-    found = _cheapest if options.objective == "lut" else _fastest
-    if is_buildable:
-        datapath_problem, tiling, allocation, lut_bound = _buildable(
-            problem, network, options, solvers, budget
-        )
-    else:
-        datapath_problem, tiling, allocation, lut_bound = found(problem, options, solvers, budget)
-    plan = _plan(model, options, problem, datapath_problem, tiling)
-    if is_buildable:
-        layout = lay_out(network, plan.datapath, tilings=tilings_of(tiling.solution.decisions))
-        plan = replace(plan, datapath=deep_enough(datapath_of_layout(layout), plan.datapath))
-    placed, placement = _place(plan, options, solvers, budget)
-    with budget.stage("check"):
-        schedule = datapath_problem.schedule(tiling.solution)
-        if is_buildable:  # memories are as deep as the layout's, which may be deeper than the schedule needs
-            part = load_part(plan.part)
-            schedule = replace(schedule, bram36=sum(bram36_of_engine(e, part) for e in plan.datapath.engines))
-        plan.check(schedule)
-        if placed is not None:
+    sha256 = hashlib.sha256(Path(model).read_bytes()).hexdigest()
+    planned = _planned(network.workload, (Path(model).name, sha256), options, asked, budget, network)
+    placed, placement = _place(planned.plan, options, asked.solvers, budget)
+    if placed is not None:
+        with budget.stage("check"):
             placed.check()
+    design, bound = planned.design, planned.whole.bound()
     return Optimized(
-        plan=plan,
-        schedule=schedule,
+        plan=planned.plan,
+        schedule=design.schedule,
         network=network,
         objective=options.objective,
         bound_cycles_per_frame=bound.value / _MILLI,
         bound_proof=bound.proof,
-        lut_bound=lut_bound,
-        allocation=allocation,
-        tiling=tiling,
+        lut_bound=design.lut_bound,
+        allocation=design.allocation,
+        tiling=design.tiling,
         placed=placed,
         placement=placement,
         cpu_seconds=budget.spent,
         reproducible=options.deterministic is not None,
-        in_space=not is_buildable or is_in_space(problem, plan.datapath),
+        in_space=design.in_space,
+        pareto=planned.pareto,
     )
 
 
-def _understood(options: OptimizeOptions) -> tuple[dict[str, Any], _Solvers]:
-    """Returns settings and solvers; tells all that is wrong with them and the part at once."""
+def optimize_workload(workload: Workload, options: OptimizeOptions, tell: Tell | None = None) -> Planned:
+    """Returns what `optimize` finds for the shapes of a network: checked by the same referees, neither placed nor for export.
+
+    Raises:
+        InputError, InfeasibleError, IllegalSolutionError: as `optimize`; plans that can be built need a model.
+    """
+    asked = _understood(options)
+    if asked.is_buildable:
+        raise ConfigError(
+            f"{workload.name}: set buildable=true needs a model, not shapes alone; leave it out"
+        )
+    return _planned(workload, (workload.name, ""), options, asked, Budget(options, tell))
+
+
+def _planned(
+    workload: Workload, model: tuple[str, str], options: OptimizeOptions, asked: _Asked, budget: Budget,
+    network: Network | None = None,
+) -> Planned:  # fmt: skip
+    """Searches for designs and returns the best as a checked plan; `model` is the name and the sum of its file."""
+    problem = AllocationProblem(
+        name=f"allocation/{workload.name}-{options.part}",
+        workload=workload,
+        part=options.part,
+        budget_lut_percent=options.budget_lut_percent,
+        **asked.settings,
+    )
+    with budget.stage("bound"):
+        problem.bound()
+    find = design_finder(options, asked.solvers, network if asked.is_buildable else None)
+    designs = sweep(problem, find, budget, asked.points) if options.pareto else [find(problem, budget, ())]
+    design = min(designs, key=lambda d: (d.cycles_per_frame, d.used.lut))
+    plan = Plan(
+        model=model[0],
+        model_sha256=model[1],
+        part=options.part,
+        clock_mhz=options.clock_mhz,
+        budget_lut_percent=options.budget_lut_percent,
+        technology=problem.technology,
+        workload=workload,
+        datapath=design.datapath,
+    )
+    with budget.stage("check"):
+        plan.check(design.schedule)
+        front = pareto_of(designs, plan) if options.pareto else None
+    return Planned(plan, design, front, problem, budget.spent)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Settings of the problem and solvers by problem, understood; the points of a front; whether the RTL is to be built."""
+
+    settings: dict[str, Any]
+    solvers: Solvers
+    points: int
+    is_buildable: bool
+
+
+def _understood(options: OptimizeOptions) -> _Asked:
+    """Returns what options ask for; tells all that is wrong with settings, solvers and the part at once."""
     settings: dict[str, Any] = {}
-    solvers: _Solvers = {}
+    solvers: Solvers = {}
     wrong: list[InputError] = []
     try:
         load_part(options.part)
@@ -240,7 +229,8 @@ def _understood(options: OptimizeOptions) -> tuple[dict[str, Any], _Solvers]:
         raise wrong[0]
     if wrong:
         raise ConfigError("\n".join(dict.fromkeys(map(str, wrong))))
-    return settings, solvers
+    points, is_buildable = settings.pop("pareto_points", DEFAULT_POINTS), settings.pop("buildable", False)
+    return _Asked(settings, solvers, points, is_buildable)
 
 
 def _settings(options: OptimizeOptions) -> dict[str, Any]:
@@ -257,6 +247,8 @@ def _settings(options: OptimizeOptions) -> dict[str, Any]:
             wrong.append(f"set {key}={value!r} must be a whole number")
         elif kind is bool and str(value).lower() not in ("true", "false"):
             wrong.append(f"set {key}={value!r} must be true or false")
+        elif key == "pareto_points" and not (options.pareto and 2 <= value <= _MOST_POINTS):
+            wrong.append(f"set pareto_points={value} must be 2..{_MOST_POINTS}, and goes with --pareto only")
         elif key == "buildable" and str(value).lower() == "true" and options.objective == "lut":
             wrong.append('set buildable=true goes with objective "fps" only; leave one of them out')
         else:
@@ -280,163 +272,8 @@ def _solver(options: OptimizeOptions, kind: str) -> tuple[Solver, Any]:
     return solver, solver.make_params(parse_settings(given), kind)
 
 
-_Found = tuple[TilingProblem, Result, Result | None, int | None]
-
-
-def _fastest(
-    problem: AllocationProblem, options: OptimizeOptions, solvers: _Solvers, budget: _Budget
-) -> _Found:
-    """Searches for the engines with the most frames per second, then for the schedules of the best few."""
-    allocation, designs = _allocate(problem, options, solvers, budget)
-    return *_race(_distinct_instances(problem, designs), options, solvers, budget), allocation, None
-
-
-def _buildable(
-    problem: AllocationProblem, network: Network, options: OptimizeOptions, solvers: _Solvers, budget: _Budget
-) -> _Found:
-    """Searches for engines, then near the best few for what the RTL can be built for; tensors stay on chip."""
-    allocation, designs = _allocate(problem, options, solvers, budget)
-    instances = _distinct_instances(problem, designs)[:_BUILDABLE_DESIGNS]
-    with budget.stage("buildable"):
-        best = nearest_buildable(
-            network, [instance.datapath for instance in instances], load_part(problem.part), problem.lut_budget,
-            problem.technology, stop=budget.watched("buildable", _TILING_SHARE), seed=options.seed,
-            schedule_cycles=lambda layout: schedule_cycles(problem, layout),
-        )  # fmt: skip
-    instance, choices = scheduled(problem, best.layout)
-    with budget.stage("tiling"):
-        search = Search(
-            _beginning_with(instance, choices.tolist()), "resident", Evaluations(1), options.seed, NoParams()
-        )
-        search.start()
-        search.evaluate(choices)
-        tiling = search.result()
-    return instance, tiling, allocation, None
-
-
-def _allocate(
-    problem: AllocationProblem, options: OptimizeOptions, solvers: _Solvers, budget: _Budget
-) -> tuple[Result, list[Choices]]:
-    """Searches for engines; returns what was found, and the designs that are worth a schedule, the best first."""
-    solver, params = solvers["allocation"]
-    with budget.stage("allocation"):
-        # the stage before made the bound, and with it what solvers are charged for
-        stop = budget.watched("allocation", _ALLOCATION_SHARE, prepared=problem.preparation_seconds)
-        allocation = solver(problem, stop=stop, seed=options.seed, params=params)
-        budget.done("allocation", allocation)
-        if budget.tell is not None and allocation.has_solution:
-            budget.tell("allocation", allocation.cpu_seconds, allocation.iterations, allocation.cost)
-    if not allocation.has_solution:
-        raise InfeasibleError(
-            f"{problem.name}: solver {solver.name!r} found no design that fits; give it more time or another solver"
-        )
-    designs = [np.array(allocation.choices, dtype=np.int64)]
-    if solver.name == "exact":
-        designs += problem.search.leading()
-    return allocation, designs
-
-
-def _race(
-    instances: list[TilingProblem], options: OptimizeOptions, solvers: _Solvers, budget: _Budget
-) -> tuple[TilingProblem, Result]:
-    """Searches for schedules of all designs shortly, then longer for fewer; returns the fastest with its best schedule.
-
-    A design whose own bound is no better than what another has reached leaves the race.
-    """
-    found: dict[int, tuple[TilingProblem, Result]] = {}
-    runners, saved = list(range(len(instances))), 0.0
-    for most, share in _RUNGS:
-        runners = runners[:most]
-        part, saved = (_TILING_SHARE * share + saved) / len(runners), 0.0
-        for k in runners:
-            others = min((_rate(*f) for key, f in found.items() if key != k), default=math.inf)
-            if instances[k].bound().value / instances[k].datapath.batch_frames >= others:
-                saved += part
-                continue
-            known = found[k][1].choices if k in found else ()
-            instance = _beginning_with(instances[k], known or fitted_start(instances[k]).tolist())
-            result = _tile(instance, options, solvers, budget, part)
-            if k not in found or _rate(instance, result) < _rate(*found[k]):
-                found[k] = instance, result
-        runners = sorted(found, key=lambda k: _rate(*found[k]))
-    return found[runners[0]]
-
-
-def _beginning_with(instance: TilingProblem, start: Sequence[int]) -> TilingProblem:
-    """Returns the instance with another schedule than the one by rule as the start of searches."""
-    again = copy.copy(instance)
-    vars(again)["start"] = np.array(start, dtype=np.int64)  # where the instance keeps the one by rule
-    return again
-
-
-def _distinct_instances(problem: AllocationProblem, designs: list[Choices]) -> list[TilingProblem]:
-    """Returns the tiling instances of designs, those of equal shapes once."""
-    instances: dict[tuple[Any, ...], TilingProblem] = {}
-    for choices in designs:
-        datapath = problem.decode(choices).datapath
-        key = (datapath.batch_frames, datapath.assignment, tuple(e.shape for e in datapath.engines))
-        if key not in instances:
-            instances[key] = _tiling_instance(problem, choices)
-    return list(instances.values())
-
-
-def _tiling_instance(problem: AllocationProblem, choices: Choices) -> TilingProblem:
-    solution: AllocationSolution = problem.decode(choices)
-    name = problem.name.replace("allocation/", "tiling/")
-    pool = problem.pool_bram36(solution.datapath)
-    return TilingProblem(name, problem.workload, solution.datapath, pool, problem.part)
-
-
-def _tile(
-    instance: TilingProblem, options: OptimizeOptions, solvers: _Solvers, budget: _Budget, share: float
-) -> Result:
-    """Returns the solver's schedule of a datapath."""
-    solver, params = solvers["tiling"]
-    with budget.stage("tiling"):
-        result = solver(instance, stop=budget.watched("tiling", share), seed=options.seed, params=params)
-        budget.done("tiling", result)
-        return result
-
-
-def _rate(instance: TilingProblem, result: Result) -> float:
-    """Returns cycles per frame; infinite without a solution."""
-    return result.cost / instance.datapath.batch_frames if result.has_solution else math.inf
-
-
-def _cheapest(
-    problem: AllocationProblem, options: OptimizeOptions, solvers: _Solvers, budget: _Budget
-) -> _Found:
-    """Tiles designs from the cheapest on until one reaches the target rate.
-
-    Designs come from the frontier at the target's time, then at up to `_WIDENED_PERMILLE` less.
-    """
-    assert options.target_fps is not None  # the options say so
-    target = math.floor(options.clock_mhz * 1e6 * _MILLI / options.target_fps)
-    fixed = problem.lut_budget - int(problem.tables[4][2])
-    stop = budget.stop(1.0)
-    lut_bound, tried, before = None, 0, time.process_time()
-    for less in range(0, _WIDENED_PERMILLE + 1, 5):
-        for luts, choices in problem.search.cheapest(target * (1000 - less) // 1000):
-            lut_bound = luts + fixed if lut_bound is None else lut_bound
-            if stop(time.process_time() - before, tried, 0):
-                break
-            tried += 1
-            if not 0 < problem.cost_of(choices) <= target * 1.05:
-                continue
-            instance = _tiling_instance(problem, choices)
-            result = _tile(instance, options, solvers, budget, 0.05)
-            if _rate(instance, result) * _MILLI <= target:
-                return instance, result, None, lut_bound
-    fastest = options.clock_mhz * 1e6 * _MILLI / problem.bound().value
-    raise InfeasibleError(
-        f"{problem.name}: no design found that reaches {options.target_fps:g} frames per second at {options.clock_mhz:g} MHz "
-        f"within {problem.lut_budget} LUTs ({tried} tried); no design of the space is faster than {fastest:.0f}; "
-        "lower --target-fps or raise --budget-lut-percent or --cpu-seconds"
-    )
-
-
 def _place(
-    plan: Plan, options: OptimizeOptions, solvers: _Solvers, budget: _Budget
+    plan: Plan, options: OptimizeOptions, solvers: Solvers, budget: Budget
 ) -> tuple[Placed | None, Result | None]:
     """Places the plan's netlist, where the part has a fabric."""
     problem = placement_problem(plan)
@@ -452,23 +289,3 @@ def _place(
             f"{problem.name}: solver {solver.name!r} placed nothing; give it more time or another solver"
         )
     return Placed(problem, result.solution), result
-
-
-def _plan(
-    model: str | Path,
-    options: OptimizeOptions,
-    problem: AllocationProblem,
-    instance: TilingProblem,
-    tiling: Result,
-) -> Plan:
-    solution: TilingSolution = tiling.solution
-    return Plan(
-        model=Path(model).name,
-        model_sha256=hashlib.sha256(Path(model).read_bytes()).hexdigest(),
-        part=options.part,
-        clock_mhz=options.clock_mhz,
-        budget_lut_percent=options.budget_lut_percent,
-        technology=problem.technology,
-        workload=problem.workload,
-        datapath=instance.sized_datapath(solution),
-    )

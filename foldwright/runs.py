@@ -44,6 +44,7 @@ RUN_ENTRIES = frozenset(
         "schedule.json",
         "search.json",
         "placement.json",
+        "pareto.json",
         "report.html",
         "verify.json",
         "build",

@@ -22,6 +22,7 @@ __all__ = [
     "Solved",
     "describe",
     "list_all",
+    "refuse_unwritable",
     "solve_instance",
     "solve_named",
     "stop_rule",
@@ -104,8 +105,8 @@ def solve_named(
 
     chosen = get_solver(solver)
     stop = stop_rule(solver, cpu_seconds, deterministic)
-    _refuse_unwritable("--out", out)
-    _refuse_unwritable("--folding", folding)
+    refuse_unwritable("--out", out)
+    refuse_unwritable("--folding", folding)
     given, of_instance = parse_settings(settings or {}), option_names(instance)
     problem = load_instance(instance, {key: given.pop(key) for key in of_instance if key in given})
     params = _params(chosen, given, problem.kind, of_instance)
@@ -136,7 +137,12 @@ def _params(solver: Solver, given: Mapping[str, Any], kind: str, of_instance: tu
         raise ConfigError(f"{error}\n  the folding table takes {', '.join(of_instance)}") from None
 
 
-def _refuse_unwritable(option: str, out: str | Path | None) -> None:
+def refuse_unwritable(option: str, out: str | Path | None) -> None:
+    """Refuses a file that cannot be written, before the work is done.
+
+    Raises:
+        RunFolderError: it is a folder, or in one that is not there or not writable.
+    """
     if out is None:
         return
     path = Path(out)

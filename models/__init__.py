@@ -12,10 +12,13 @@ if __name__ != "foldwright.models":
         "so that no module is loaded twice"
     )
 
-__all__ = ["NAMES", "TEST_SET", "model_path"]
+__all__ = ["BIT_OPTIONS", "NAMES", "TEST_SET", "bit_options_path", "model_path"]
 
 NAMES = ("digits_w1a2", "digits_w2a2_balanced")
 """The networks that `model_path` knows."""
+
+BIT_OPTIONS = ("digits_bits",)
+"""The bit options that `bit_options_path` knows; `digits_bits` says how they were made."""
 
 _FOLDER = Path(__file__).resolve().parent
 
@@ -32,3 +35,14 @@ def model_path(name: str) -> Path:
     if name not in NAMES:
         raise ModelError(f"no network of ours is named {name!r}; {nearest(name, NAMES)}")
     return _FOLDER / f"{name}.onnx"
+
+
+def bit_options_path(name: str) -> Path:
+    """Returns the JSON file of bit options of ours.
+
+    Raises:
+        ModelError: no bit options have this name.
+    """
+    if name not in BIT_OPTIONS:
+        raise ModelError(f"no bit options of ours are named {name!r}; {nearest(name, BIT_OPTIONS)}")
+    return _FOLDER / f"{name}.json"

@@ -23,7 +23,14 @@ import numpy.typing as npt
 
 from foldwright.accel.cost import COST_FIELDS, LOADER_BRAM36, multiplier_slices, sum_of_terms
 from foldwright.accel.mapping import M_CYCLES, M_PA, MAPPING_FIELDS, map_run
-from foldwright.accel.memory import bram36_in_use, engine_reserve, first_fit, live_items, memory_widths
+from foldwright.accel.memory import (
+    bram36_in_use,
+    engine_reserve,
+    first_fit,
+    live_items,
+    memory_widths,
+    set_least_places,
+)
 from foldwright.accel.tables import (
     E_BATCH,
     E_DK,
@@ -320,6 +327,7 @@ def _measure_memories(
         flags[5] = layers[i, L_RESIDUAL] > -2
         plan_row(layers[i], engine, mappings[i], numbers, tile, flags, plans[i])
     alone = engine.reshape(1, ENGINE_FIELDS)
+    set_least_places(plans, mine, 1, 1)
     widths = memory_widths(layers, alone, mappings, mine)
     # Nothing stays on chip, so no item depends on who reads what, and the layers of one engine can stand alone.
     items = live_items(layers, alone, mappings, mine, batch, plans)
@@ -408,7 +416,7 @@ def _traffic(it: Instance) -> tuple[float, float, float]:
         taps = layer[L_KH] * layer[L_KW] * (layer[L_IN_C] // layer[L_GROUPS])
         weights += taps * layer[L_OUT_C] * layer[L_W_BITS]
         maps = max(maps, float(layer[L_STORED_H] * layer[L_OUT_C] * layer[L_STORED_W] * layer[L_OUT_BITS]))
-    return maps, float(compulsory_bits(it.layers)), weights
+    return maps, float(compulsory_bits(it.layers, 1)), weights
 
 
 @njit(cache=True)

@@ -20,18 +20,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from foldwright.accel.cost import rounded_terms
 from foldwright.accel.mapping import (
     M_BLOCKS,
-    M_CYCLES,
-    M_DRAIN,
     M_PA,
-    M_ROW_CYCLES,
-    M_ROWS,
-    M_T,
-    M_WEIGHT_WORD_BITS,
     M_WEIGHT_WORDS_PER_BLOCK,
     MAPPING_FIELDS,
-    accumulator_bits,
     ceil_div,
     first_reads,
     map_run,
@@ -46,7 +40,6 @@ from foldwright.accel.tables import (
     E_LEVELS,
     E_PA_MASK,
     E_SCALES,
-    E_SUM,
     E_WINDOW,
     ENGINE_FIELDS,
     L_IN_W,
@@ -54,21 +47,23 @@ from foldwright.accel.tables import (
     L_OUT_C,
     L_OUT_W,
     L_PAD_L,
-    L_PARTS,
-    L_RAW,
     L_SCALES,
-    L_SUM_BITS,
     L_SW,
     L_W_KIND,
     W_SIGNED,
 )
-from foldwright.envs.allocation.exact import (
+from foldwright.envs.allocation.frontier import (
+    Needs,
     added_cycles,
+    count_luts,
     distinct,
+    layer_cycles,
     least_multipliers,
     lower_drains,
-    luts_of,
+    needs_drains,
+    needs_of,
     pack_engine,
+    set_height,
     widths_of,
     window_lanes,
 )
@@ -90,7 +85,6 @@ from foldwright.envs.allocation.space import (
     DRAINS,
     PLANES,
     WIDTHS,
-    levels_of,
     window_bits_of,
 )
 from foldwright.kernels import njit
@@ -113,7 +107,6 @@ IntArray = npt.NDArray[np.int64]
 
 LEVELS = 64
 _FAR = 1 << 60
-_MEMO = 61
 # Entries of the numbers of an enumeration.
 _LOW, _HIGH, _LUTS, _POOL, _BATCH, _SPARE, _DSP = range(7)
 
@@ -165,18 +158,14 @@ def enter_shapes(
         config: int64 of the same shape: receives the engine, packed.
     """
     n, count, batch = len(layers), 0, numbers[_BATCH]
-    needs = np.zeros((n, 4), dtype=np.int64)
-    for i in range(n):
-        needs[i, 0] = accumulator_bits(layers[i], is_and)
-        needs[i, 1] = 0 if layers[i, L_RAW] else levels_of(layers[i])
-        needs[i, 2], needs[i, 3] = layers[i, L_W_KIND] == W_SIGNED, layers[i, L_SUM_BITS]
+    needs = needs_of(layers, is_and)
     kept = detour_bits(layers) * batch > numbers[_SPARE]
     heights = distinct(layers, COUNTS, L_OUT_C, 1)
     row = np.zeros(ENGINE_FIELDS, dtype=np.int64)
     mappings = np.zeros((n, MAPPING_FIELDS), dtype=np.int64)
     words = np.zeros((n, LAYER_WORDS), dtype=np.int64)
-    memo = np.zeros((_MEMO, 2), dtype=np.int64)
-    saving, reads = np.zeros((n, 2), dtype=np.int64), first_reads(layers)
+    saving, times = np.zeros((n, 2), dtype=np.int64), np.zeros((n, 2), dtype=np.int64)
+    reads = first_reads(layers)
     row[E_BATCH], row[E_AND], row[E_LEVELS], row[E_SCALES] = is_batch, is_and, 1, layers[:, L_SCALES].max()
     for c in range(len(columns)):
         planes, a_dk, a_dn, window = columns[c]
@@ -186,22 +175,26 @@ def enter_shapes(
             row[E_DRAIN] = DRAINS[drain]
             if row[E_DRAIN] > row[E_DN]:
                 break
-            helps, row[E_DM] = False, 1
+            row[E_DM] = 1
             map_run(layers, 0, n, row, batch, mappings, saving)
-            for i in range(n):  # nothing but blocks and what follows from them depends on dm
+            for i in range(n):
                 layer_words(layers[i], row, mappings[i], batch, words[i])
-                helps = helps or mappings[i, M_DRAIN] > mappings[i, M_T]
+            helps = needs_drains(mappings)
             if not helps:
                 lower_drains(row, mappings, saving)
             for a_dm in heights:
                 row[E_DM] = COUNTS[a_dm]
                 for i in range(n):
-                    _set_height(layers[i], row, mappings[i], words[i])
+                    set_height(layers[i], row, mappings[i])
+                    each = mappings[i, M_WEIGHT_WORDS_PER_BLOCK]
+                    words[i, W_TILE] = each
+                    words[i, W_PINNED] = mappings[i, M_BLOCKS] * each
+                layer_cycles(mappings, saving, times)
                 code = pack_engine(a_dm, a_dk, a_dn, drain, planes, window, is_batch)
                 count += 1
                 if not _enter(
-                    layers, row, mappings, saving, reads, words, needs, kept, lut_terms, geometries, numbers, caps, code,
-                    best, config, memo,
+                    layers, row, mappings, times, reads, words, needs, kept, lut_terms, geometries, numbers, caps, code,
+                    best, config,
                 ):  # fmt: skip
                     break
             if not helps:
@@ -210,48 +203,43 @@ def enter_shapes(
 
 
 @njit(cache=True)
-def _set_height(layer: IntArray, row: IntArray, mapping: IntArray, words: IntArray) -> None:
-    """Changes a mapping and its weights' words to the `dm` of an engine."""
-    blocks = layer[L_PARTS] * ceil_div(layer[L_OUT_C] // layer[L_PARTS], row[E_DM])
-    each = mapping[M_WEIGHT_WORDS_PER_BLOCK]
-    mapping[M_CYCLES] = blocks * mapping[M_ROWS] * mapping[M_ROW_CYCLES]
-    mapping[M_BLOCKS], mapping[M_WEIGHT_WORD_BITS] = (
-        blocks,
-        row[E_DM] * row[E_DK] // (row[E_PA_MASK] & -row[E_PA_MASK]),
-    )
-    words[W_TILE], words[W_PINNED] = min(blocks, 2) * each, blocks * each
-
-
-@njit(cache=True)
 def _enter(
-    layers: IntArray, row: IntArray, mappings: IntArray, saving: IntArray, reads: IntArray, words: IntArray,
-    needs: IntArray, kept: IntArray, lut_terms: IntArray, geometries: IntArray, numbers: IntArray, caps: IntArray,
-    code: int, best: IntArray, config: IntArray, memo: IntArray,
+    layers: IntArray, row: IntArray, mappings: IntArray, times: IntArray, reads: IntArray, words: IntArray,
+    needs: Needs, kept: IntArray, lut_terms: IntArray, geometries: IntArray, numbers: IntArray, caps: IntArray,
+    code: int, best: IntArray, config: IntArray,
 ) -> bool:  # fmt: skip
     """Enters one engine for every run of layers; returns whether it fits the LUTs of any, and a larger one might."""
     n, levels, any_fits = len(layers), best.shape[2], False
     low, span = numbers[_LOW], numbers[_HIGH] - numbers[_LOW] + 1
     live, run = np.zeros((n, 2), dtype=np.int64), np.zeros(4, dtype=np.int64)
-    memo[:, 0] = -1
+    dm, of_layer, shallow, deep = row[E_DM], needs.of_layer, needs.shallow, needs.deep
+    shallow[:] = -1
     for i in range(n if row[E_WINDOW] == 0 else 1):
         end = n
         while end > i and caps[i, end] < 0:
             end -= 1
-        cycles, lut, acc, most, blocks, depth, signed, row[E_SUM] = 0, 0, 0, -1, 0, -1, 0, 0
+        cycles, lut, acc, most, sums, blocks, depth, signed = 0, 0, -1, -1, -1, 0, -1, 0
         run[:] = 0
         for j in range(i, end):
             if mappings[j, M_PA] == 0:
                 break
-            cycles += added_cycles(mappings, saving, reads, i, j)
+            cycles += added_cycles(times, reads, i, j)
             blocks += mappings[j, M_BLOCKS]
-            signed = max(signed, needs[j, 2])
-            stores, wider = layers[j, L_IS_RESULT], needs[j, 3] > row[E_SUM]
-            if wider:
-                row[E_SUM] = needs[j, 3]
-            if stores or wider or needs[j, 0] > acc or needs[j, 1] > most or (blocks + 63) // 64 > depth:
-                acc, most, depth = max(acc, needs[j, 0]), max(most, needs[j, 1]), (blocks + 63) // 64
-                lut = luts_of(row, acc, most, depth, stores, lut_terms, memo)
-            if lut > numbers[_LUTS] or least_multipliers(row, most) > numbers[_DSP]:
+            signed = max(signed, of_layer[j, 3])
+            stores, deeper = layers[j, L_IS_RESULT], (blocks + 63) // 64
+            if (
+                stores or deeper > depth or of_layer[j, 0] > acc or of_layer[j, 1] > most or of_layer[j, 2] > sums
+            ):  # fmt: skip
+                acc, most, sums = (
+                    max(acc, of_layer[j, 0]),
+                    max(most, of_layer[j, 1]),
+                    max(sums, of_layer[j, 2]),
+                )
+                depth = deeper
+                if shallow[acc, most, sums, stores] < 0 or deep[dm, acc, most, depth] < 0:
+                    count_luts(row, needs, acc, most, sums, depth, stores, lut_terms)
+                lut = rounded_terms(shallow[acc, most, sums, stores] + deep[dm, acc, most, depth])
+            if lut > numbers[_LUTS] or least_multipliers(row, needs.levels[most]) > numbers[_DSP]:
                 break
             # No run from here to a later layer takes fewer LUTs, nor does a larger engine; a larger one may get further.
             any_fits = any_fits or lut <= caps[i, j + 1 : end + 1].max()

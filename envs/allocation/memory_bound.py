@@ -4,7 +4,7 @@ A design of cost `high` or less runs a round in at most `high * frames / 1000` c
 width in each of them. What is left of these bits beside the image is the *spare*. From it follows:
 
 - Weights of a layer are pinned, or loaded at least once a round. So the weight memory holds all words of the run but those
-  that the spare can load, and always one tile of a layer, twice if the layer has several blocks of channels.
+  that the spare can load, and always one block of a layer.
 - A tensor whose load exceeds the spare is on chip. It lies in the map memory of its reader's engine
   while it is written and read: with the reader's own output, if that is on chip too; twice, and always, if another engine
   writes it.
@@ -68,19 +68,20 @@ LAYER_WORDS = 5
 
 
 @njit(cache=True)
-def _load_bits(layer: IntArray) -> int:
-    """Returns the bits of a layer's input that one frame loads at least."""
+def _load_bits(layer: IntArray, beat_bits: int) -> int:
+    """Returns the bits of a layer's input that one frame loads at least, each pixel in whole beats."""
     rows = min(layer[L_IN_H], (layer[L_OUT_H] - 1) * layer[L_SH] - layer[L_PAD_T] + layer[L_KH])
-    return max(0, rows) * layer[L_IN_C] * layer[L_IN_W] * layer[L_A_BITS]
+    pixel = ceil_div(layer[L_IN_C] * layer[L_A_BITS], beat_bits) * beat_bits
+    return max(0, rows) * layer[L_IN_W] * pixel
 
 
 @njit(cache=True)
-def compulsory_bits(layers: IntArray) -> int:
-    """Returns the bits that every frame loads at least: its image."""
+def compulsory_bits(layers: IntArray, beat_bits: int) -> int:
+    """Returns the bits that every frame loads at least: its image, whose pixels take whole beats of the port."""
     total = 0
     for i in range(len(layers)):
         if layers[i, L_INPUT] < 0:
-            total += _load_bits(layers[i])
+            total += _load_bits(layers[i], beat_bits)
     return total
 
 
@@ -90,21 +91,21 @@ def detour_bits(layers: IntArray) -> IntArray:
     out = np.zeros(len(layers), dtype=np.int64)
     for i in range(len(layers)):
         if layers[i, L_INPUT] >= 0:
-            out[i] = _load_bits(layers[i])
+            out[i] = _load_bits(layers[i], 1)
     return out
 
 
 @njit(cache=True)
 def spare_bits(layers: IntArray, high: int, batch: int, dram_bits: int) -> int:
     """Returns the bits a round that a design of cost `high` or less can load beside those it must."""
-    return high * batch // 1000 * dram_bits - batch * compulsory_bits(layers)
+    return high * batch // 1000 * dram_bits - batch * compulsory_bits(layers, dram_bits)
 
 
 @njit(cache=True)
 def layer_words(layer: IntArray, engine: IntArray, mapping: IntArray, batch: int, out: IntArray) -> None:
     """Writes the words of a layer on an engine: of a tile's weights, of all, of the input's rows, of the whole input."""
     out[:] = 0
-    out[W_TILE] = min(mapping[M_BLOCKS], 2) * mapping[M_WEIGHT_WORDS_PER_BLOCK]
+    out[W_TILE] = mapping[M_WEIGHT_WORDS_PER_BLOCK]
     out[W_PINNED] = mapping[M_BLOCKS] * mapping[M_WEIGHT_WORDS_PER_BLOCK]
     rows = min(layer[L_IN_H], 2 * layer[L_KH])
     if mapping[M_PACKED]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from foldwright.envs.allocation import space
-from foldwright.envs.allocation.exact import unpack_engine
+from foldwright.envs.allocation.frontier import unpack_engine
 from foldwright.envs.allocation.score import N_LUT, N_POOL
 from foldwright.envs.cp_problem import CpProblem
 

@@ -2,13 +2,13 @@
 
 See `foldwright.envs.allocation.space` for the decisions and `score` for the cost: thousandths of a cycle per frame in
 steady state, by the simulator. The pool of block RAMs is the part's less what programs and results on their way to DRAM
-take; a design must fit in LUTs (a percentage of the part's), flip-flops, DSP slices and block RAMs. The fallback is one 1x8x1
-engine.
+take; a design must fit in LUTs (a percentage of the part's), flip-flops, DSP slices and block RAMs. The fallback is one small
+engine, 1x8x1 where it fits.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,6 +30,7 @@ from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.workload import ResultKind, Workload
 from foldwright.envs.allocation import space
 from foldwright.envs.allocation.score import cost_of_choices, fits_choices, score
+from foldwright.envs.allocation.smallest import least_needs, why_nothing_fits
 from foldwright.envs.problem import INFEASIBLE, Bound, Choices, Cost
 from foldwright.errors import ConfigError, IllegalSolutionError, InfeasibleError
 from foldwright.jsonform import STRICT
@@ -57,7 +58,7 @@ class AllocationSolution:
 
 @dataclass(frozen=True)
 class AllocationProblem:
-    """One instance; see the module's docstring. Raises `InfeasibleError` where even the fallback does not fit."""
+    """One instance; see the module's docstring. Raises `InfeasibleError` where no small design fits."""
 
     __pydantic_config__: ClassVar = STRICT
     FORMAT: ClassVar[str] = "foldwright.allocation-problem/1"
@@ -91,13 +92,7 @@ class AllocationProblem:
                 f"allocation {self.name!r}: layers make results by {' and '.join(kinds)}; lower the whole network "
                 "with one requant"
             )
-        if not fits_choices.py_func(*self.tables, self.fallback):
-            need = cost(self.decode(self.fallback).datapath, self._part, self.technology)
-            raise InfeasibleError(
-                f"allocation {self.name!r}: the smallest design needs {need.lut} LUTs and {need.bram36} block RAMs with the "
-                f"shallowest memories, but the budget is {self.lut_budget} LUTs ({self.budget_lut_percent} % of {self.part}) "
-                f"and {self._part.budget.bram36} block RAMs; raise the budget or choose a larger part"
-            )
+        self.fallback  # noqa: B018 (raises where nothing fits)
 
     @cached_property
     def _part(self) -> Part:
@@ -146,9 +141,36 @@ class AllocationProblem:
 
     @cached_property
     def fallback(self) -> Choices:
+        """One engine 1x8x1, where that fits; else the smallest that does."""
         choices = np.zeros(len(self.sizes), dtype=np.int64)
+        if not fits_choices.py_func(*self.tables, choices):
+            choices = self._smallest()
         choices.setflags(write=False)
         return choices
+
+    def _smallest(self) -> Choices:
+        """Returns the design with the fewest LUTs that was found within the other budgets.
+
+        Raises:
+            InfeasibleError: it is not within the budget of LUTs either, or there is none; says which budgets bind.
+        """
+        needs = least_needs(self)
+        if needs[0].beyond(self.tables[4]):
+            raise InfeasibleError(f"allocation {self.name!r}: {why_nothing_fits(self, needs)}")
+        return needs[0].choices
+
+    @property
+    def least_luts(self) -> int:
+        """LUTs of the smallest design that was found, below which no instance is posed."""
+        return cost(self.decode(self._smallest()).datapath, self._part, self.technology).lut
+
+    def within(self, budget_lut_percent: float) -> AllocationProblem:
+        """Returns the instance with no more LUTs than this one; its search shares this one's frontiers."""
+        from foldwright.envs.allocation.exact import FrontierSearch
+
+        smaller = replace(self, budget_lut_percent=budget_lut_percent)
+        vars(smaller)["search"] = FrontierSearch(smaller, self.search.frontiers)
+        return smaller
 
     def labels(self, decision: int) -> list[str]:
         cuts = self.max_engines - 1

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.cost import block_rams_of
-from foldwright.accel.memory import MEMORY_LINE
+from foldwright.accel.memory import MEMORY_WEIGHT
 from foldwright.envs.tiling.options import MEMORIES
 from foldwright.kernels import njit
 
@@ -55,9 +55,9 @@ def depth_of(words: IntArray, masks: IntArray, first: int, end: int, scratch: In
 def blocks_of(memory: int, depth: int, widths: IntArray, geometries: IntArray) -> int:
     """Returns the block RAMs of a memory, numbered `MEMORIES * engine + kind`.
 
-    An engine has its weight and map memories even where nothing lies in them.
+    An engine has its weight memory even where nothing lies in it.
     """
     e, kind = memory // MEMORIES, memory % MEMORIES
-    if depth == 0 and kind != MEMORY_LINE:
+    if depth == 0 and kind == MEMORY_WEIGHT:
         depth = 1
     return block_rams_of(widths[e, kind], depth, geometries)

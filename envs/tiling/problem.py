@@ -35,7 +35,7 @@ from foldwright.accel.evaluate import (
     total_traffic,
     weights_choice,
 )
-from foldwright.accel.mapping import M_BLOCKS, M_WEIGHT_WORDS_PER_BLOCK
+from foldwright.accel.mapping import M_BLOCKS, M_PACKED, M_WEIGHT_WORDS_PER_BLOCK
 from foldwright.accel.memory import MEMORY_LINE, MEMORY_MAP, MEMORY_WEIGHT, deepest
 from foldwright.accel.schedule import (
     ORDER_NAMES,
@@ -322,7 +322,9 @@ class TilingProblem:
             mine = mappings[assignment == e]
             each = mine[:, M_WEIGHT_WORDS_PER_BLOCK]
             words, width = int((mine[:, M_BLOCKS] * each).sum()), int(widths[e, MEMORY_WEIGHT])
-            others += sum(int(block_rams_of(widths[e, m], 1, geometries)) for m in (MEMORY_MAP, MEMORY_LINE))
+            if not mine[:, M_PACKED].all():  # what is not packed is read from the map
+                others += int(block_rams_of(widths[e, MEMORY_MAP], 1, geometries))
+            others += int(block_rams_of(widths[e, MEMORY_LINE], 1, geometries))
             depth = np.array([deepest(width, b, geometries) for b in range(self.pool_bram36 + 1)])
             held = np.where(depth >= words, words, np.maximum(0, depth - int(each.min())))
             bits = held * (-(-width // dram_bits) * dram_bits)

@@ -17,6 +17,8 @@ __all__ = [
     "Floorplan",
     "FloorplanGroup",
     "FloorplanNet",
+    "Front",
+    "FrontPoint",
     "Memory",
     "MemoryBlock",
     "ReportData",
@@ -181,6 +183,24 @@ class Floorplan:
 
 
 @dataclass(frozen=True, slots=True)
+class FrontPoint:
+    """A design on the front between frames per second and LUTs; `note` says what it is made of."""
+
+    lut: int
+    fps: float
+    note: str
+    is_plan: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """Designs that no other beats, and (LUTs, frames per second) of bounds, both ascending in LUTs."""
+
+    points: tuple[FrontPoint, ...]
+    bounds: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table below the pictures; cells are ready to read."""
 
@@ -210,6 +230,7 @@ class ReportData:
     memories: tuple[Memory, ...] = ()
     blocks: tuple[MemoryBlock, ...] = ()
     floorplan: Floorplan | None = None
+    front: Front | None = None
     anytime: tuple[Anytime, ...] = ()
     tables: tuple[Table, ...] = ()
     remarks: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from foldwright.accel.cost import cost_breakdown
 from foldwright.accel.plan import Plan
 from foldwright.accel.schedule import LayerDecision, Schedule
 from foldwright.netlists.part import load_part
+from foldwright.pareto import Pareto
 from foldwright.placing import Placed
 from foldwright.report.data import (
     Anytime,
@@ -16,6 +17,8 @@ from foldwright.report.data import (
     BarKind,
     Figure,
     Floorplan,
+    Front,
+    FrontPoint,
     Memory,
     MemoryBlock,
     ReportData,
@@ -49,6 +52,7 @@ def report_data(
     summary: dict[str, Any],
     search: dict[str, Any],
     placed: Placed | None = None,
+    pareto: Pareto | None = None,
 ) -> ReportData:
     """Returns everything of the report of a run; `search` holds the anytime traces by problem."""
     cycles, traffic = _layer_totals(plan, schedule)
@@ -65,6 +69,7 @@ def report_data(
         memories=_memories(plan),
         blocks=_blocks(plan, schedule, cycles),
         floorplan=_floorplan(plan, placed),
+        front=_front(plan, pareto),
         anytime=tuple(_anytime(kind, trace) for kind, trace in search.items()),
         tables=(_engine_table(plan), _layer_table(plan, schedule, cycles, traffic), _cost_table(plan)),
         remarks=_remarks(summary),
@@ -82,6 +87,18 @@ def _floorplan(plan: Plan, placed: Placed | None) -> Floorplan | None:
         "synthesised cells; DSP slices are not placed."
     )
     return floorplan_of(netlist, placed.problem.grid, placed.placement, plan.part, note)
+
+
+def _front(plan: Plan, pareto: Pareto | None) -> Front | None:
+    if pareto is None:
+        return None
+    points = tuple(
+        FrontPoint(
+            p.lut, p.fps, f"{p.gap:.1%} from the bound of its budget: {'; '.join(p.engines)}", p.datapath == plan.datapath
+        )
+        for p in pareto.points
+    )  # fmt: skip
+    return Front(points, tuple((b.lut, b.fps) for b in pareto.bounds))
 
 
 def _figures(s: dict[str, Any]) -> tuple[Figure, ...]:

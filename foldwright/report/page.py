@@ -11,6 +11,7 @@ from foldwright.report.data import BarKind, Floorplan, ReportData, Table, Use
 from foldwright.report.floorplan import COLOURS, draw_floorplan, group_colours
 from foldwright.report.gantt import draw_gantt
 from foldwright.report.memory_map import draw_memories
+from foldwright.report.pareto import draw_front
 from foldwright.report.roofline import draw_roofline
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def render_report(data: ReportData) -> str:
         roofline=Markup(draw_roofline(data.roofline)),
         anytime=[(a, Markup(svg)) for k, a in enumerate(data.anytime) if (svg := draw_anytime(a, k))],
         floorplan=Markup(draw_floorplan(data.floorplan)),
+        front=Markup(draw_front(data.front)),
         floorplan_groups=_legend(data.floorplan),
         memories=[(m, Markup(svg)) for m, svg in draw_memories(data.memories, data.blocks)],
         tables=[_shown(t) for t in data.tables],

@@ -1,7 +1,7 @@
 """The verbs `export` and `verify`: the RTL of a run's plan, written, and played against the reference.
 
 `export --to verilog` writes the engines alone, for any plan; `--to accelerator` the whole accelerator, ready to run frames;
-`--to vivado` and `--to ecp5` add a project for place and route.
+`--to vivado` and `--to ecp5` add a project for place and route; `--to loopnests` the schedule as loop nests, for any plan.
 `verify` plays single tiles in Amaranth's simulator, or whole frames through the exported accelerator in Verilator.
 """
 
@@ -33,6 +33,7 @@ from foldwright.errors import ConfigError, ToolMissingError, VerificationError, 
 from foldwright.jsonform import to_json
 from foldwright.netlists.part import load_part
 from foldwright.runs import RunFolder, open_run, staged_folder, write_atomic
+from foldwright.verbs.loopnests import FOLDER, export_loopnests
 from foldwright.verbs.optimize import model_of, open_placed, open_plan
 from foldwright.verbs.tables import aligned
 
@@ -48,7 +49,7 @@ __all__ = [
     "verify_table",
 ]
 
-TARGETS = ("verilog", "accelerator", "vivado", "ecp5")
+TARGETS = ("verilog", "accelerator", "vivado", "ecp5", FOLDER)
 TOOLS = ("amaranth", "verilator")
 DRAM_PORT_BITS = 32
 _PROJECTS = {"vivado": vivado_files, "ecp5": ecp5_files}
@@ -64,6 +65,8 @@ def export_run(folder: Path, target: str, model: str | None = None) -> list[Expo
     if target not in TARGETS:
         raise ConfigError(f"--to {target!r} is no target; {nearest(target, TARGETS)}")
     run, plan, network = opened_run(folder, model)
+    if target == FOLDER:
+        return export_loopnests(run.path / "build", plan, open_plan(run)[1])
     if target != "verilog":
         package, technology = package_of_run(run, plan, network), technology_of(plan)
         project = _project(run, plan, package, technology, target) if target in _PROJECTS else None

@@ -21,6 +21,7 @@ from foldwright.errors import ModelError, RunFolderError, VerificationError
 from foldwright.jsonform import parse_json, read_json, read_text, to_json
 from foldwright.models import NAMES
 from foldwright.netlists.part import RESOURCES, load_part
+from foldwright.pareto import Pareto, check_pareto
 from foldwright.pipeline import Optimized, optimize
 from foldwright.placing import Placed, read_placed
 from foldwright.progress import Progress
@@ -45,12 +46,14 @@ __all__ = [
 _PACKAGES = ("numpy", "numba", "ortools", "networkx", "onnx", "amaranth")
 _SEARCH = "search.json"
 _PLACEMENT = "placement.json"
+_PARETO = "pareto.json"
 _STAGES = {
     "load": "read network",
     "bound": "bound",
     "allocation": "find engines",
     "buildable": "fit to the RTL",
     "tiling": "find tiles",
+    "front": "find the front",
     "placement": "place",
     "check": "check plan",
 }
@@ -58,6 +61,7 @@ _UNITS = {
     "allocation": "cycles per 1000 frames",
     "buildable": "cycles per 1000 frames",
     "tiling": "cycles per round",
+    "front": "cycles per 1000 frames",
     "placement": "tiles of wire",
 }
 
@@ -76,10 +80,10 @@ def optimize_into(options: OptimizeOptions, command: str) -> Optimized:
         if found.placed is not None:
             run.write(_PLACEMENT, found.placed.to_json())
         run.write(_SEARCH, json.dumps(_search(found), indent=1) + "\n")
-        run.write(
-            "report.html",
-            render_report(report_data(found.plan, found.schedule, summary, _search(found), found.placed)),
-        )
+        if found.pareto is not None:
+            run.write(_PARETO, to_json(found.pareto))
+        data = report_data(found.plan, found.schedule, summary, _search(found), found.placed, found.pareto)
+        run.write("report.html", render_report(data))
         for line in headline(summary):
             run.log(line)
         run.finish(summary)
@@ -149,6 +153,7 @@ def summary_of(found: Optimized, options: OptimizeOptions) -> dict[str, Any]:
             **({"placement": found.placement.solver} if found.placement else {}),
         },
         "placement": placement_figures(found.placed) if found.placed else None,
+        "pareto_points": len(found.pareto.points) if found.pareto else None,
         "versions": {
             "foldwright": __version__,
             "python": platform.python_version(),
@@ -197,7 +202,12 @@ def headline(summary: dict[str, Any]) -> list[str]:
         f"{uses}; {summary['batch']} frames per round, latency {summary['latency_us']:,.1f} us",
         _placed_line(summary["placement"]),
         *_level_lines(summary.get("level_errors", {})),
+        *_front_lines(summary.get("pareto_points")),
     ]
+
+
+def _front_lines(points: int | None) -> list[str]:
+    return [] if points is None else [f"the front has {points} designs: pareto.json and the report show them"]
 
 
 def _level_lines(errors: dict[str, int]) -> list[str]:
@@ -227,7 +237,8 @@ def write_report(folder: Path) -> Path:
     search = parse_json(read_text(trace), str(trace))
     try:
         placed = open_placed(run, plan)
-        page = render_report(report_data(plan, schedule, dict(run.summary), search, placed))
+        data = report_data(plan, schedule, dict(run.summary), search, placed, _open_pareto(run))
+        page = render_report(data)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunFolderError(
             f"{run.path}: summary.json or {_SEARCH} is damaged ({type(error).__name__}: {error}); "
@@ -256,11 +267,15 @@ def check_run(folder: Path) -> list[str]:
             )
     _check_gap(run)
     _check_placed(run, placed)
+    pareto = _open_pareto(run)
+    if pareto is not None:
+        check_pareto(plan, pareto, str(run.file(_PARETO)))
     used = plan.utilization()
     return [
         f"plan and schedule are legal: {used.lut} of {plan.lut_budget} LUTs, {used.bram36} block RAMs, "
         f"{len(schedule.blocks)} memory blocks and {len(schedule.events)} events checked",
         *([f"placement is legal: {_in_words(run.summary['placement'])}"] if placed else []),
+        *([f"{len(pareto.points)} designs of the front are legal"] if pareto else []),
         f"{plan.frames_per_second(schedule):,.0f} frames per second, as the summary says",
     ]
 
@@ -268,6 +283,11 @@ def check_run(folder: Path) -> list[str]:
 def open_placed(run: RunFolder, plan: Plan) -> Placed | None:
     """Reads the placement of a run; None where its summary says that there is none."""
     return None if run.summary.get("placement") is None else read_placed(plan, run.file(_PLACEMENT))
+
+
+def _open_pareto(run: RunFolder) -> Pareto | None:
+    """Reads the front of a run; None where its summary tells of none."""
+    return None if run.summary.get("pareto_points") is None else read_json(Pareto, run.file(_PARETO))
 
 
 def _check_placed(run: RunFolder, placed: Placed | None) -> None:

@@ -16,7 +16,12 @@ __all__ = ["score_lines"]
 
 
 def score_lines(
-    folding: Path, *, table: Path | None, network: str | None, part: str, clock_mhz: float
+    folding: Path,
+    *,
+    table: Path | None = None,
+    network: str | None = None,
+    part: str = "xc7z020",
+    clock_mhz: float = 100.0,
 ) -> list[str]:
     """Returns what a folding takes and how fast it is, a line each.
 
@@ -26,7 +31,8 @@ def score_lines(
     """
     if table is None and network is None:
         raise ConfigError(
-            "score: give --table, --network or both; without either nothing is known about the nodes"
+            "score: give --table, --network or both for a folding, without which nothing is known about its nodes; or --array "
+            "for a mapping of one layer"
         )
     config = read_folding_config(folding)
     lines = [_line("folding", str(folding))]

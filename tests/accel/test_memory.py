@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from foldwright.accel.cost import block_rams_of, geometry_table
 from foldwright.accel.datapath import Datapath, Engine
-from foldwright.accel.evaluate import expand, settled
+from foldwright.accel.evaluate import BUILT_PLACES, expand, settled
 from foldwright.accel.known_workloads import LayerChain
 from foldwright.accel.memory import (
     HOLDS_INPUT,
@@ -101,7 +101,7 @@ def held(
     workload: Workload, datapath: Datapath, choices: list[int]
 ) -> dict[tuple[int, int, int], tuple[int, int]]:
     """Returns (words, lifetime mask) by (engine, what, layer)."""
-    tables = network_tables(workload, datapath, load_part("xc7z020"), 140)
+    tables = network_tables(workload, datapath, load_part("xc7z020"), 140, BUILT_PLACES)
     plans = expand(*tables, np.array(choices))
     items = live_items(tables[0], tables[1], tables[2], tables[3], datapath.batch_frames, plans)
     return {

@@ -8,6 +8,7 @@ import pytest
 
 from foldwright.accel.datapath import Datapath, Engine
 from foldwright.accel.evaluate import (
+    BUILT_PLACES,
     OUTPUT_CHIP,
     OUTPUT_DRAM,
     WEIGHTS_PINNED,
@@ -62,7 +63,7 @@ def by_hand(
     workload: Workload, datapath: Datapath, decisions: list[Decision]
 ) -> tuple[NetworkTables, IntArray]:
     """Returns the tables with the tiles of the decisions as the only ones, and the plans."""
-    made = network_tables(workload, datapath, load_part("xc7z020"), 140)
+    made = network_tables(workload, datapath, load_part("xc7z020"), 140, BUILT_PLACES)
     tiles = np.array([[tile] for _, _, tile in decisions])
     tables = (*made[:6], tiles, made[7])
     choices = np.array([c for weights, output, _ in decisions for c in (weights, output, 0)])

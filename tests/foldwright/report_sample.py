@@ -10,6 +10,8 @@ from foldwright.report import (
     Floorplan,
     FloorplanGroup,
     FloorplanNet,
+    Front,
+    FrontPoint,
     Memory,
     MemoryBlock,
     ReportData,
@@ -132,6 +134,10 @@ def sample_report() -> ReportData:
         ),
         floorplan=_floorplan(),
         blocks=_blocks(end),
+        front=Front(
+            (FrontPoint(9000, 2100.0, "1x"), FrontPoint(30000, 7000.0, "2x", is_plan=True)),
+            ((9000, 2200.0), (20000, 5000.0), (42560, 9000.0)),
+        ),
         anytime=(
             Anytime(
                 "allocation",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from foldwright import netlists
 from foldwright.agents.store import STORE_NAME, RunStore
 from foldwright.cli import cli, main
 from foldwright.envs.placement.problem import PlacementProblem
 from foldwright.jsonform import to_json
 from foldwright.models import TEST_SET, model_path
 from foldwright.netlists.netlist import build_netlist
+from tests.accel.loopnest.samples import SCALAR
 
 MODEL = str(model_path("digits_w1a2"))
 
@@ -102,6 +105,19 @@ CONFIG = ["optimize", "--config", "a.toml"]
 TOML = 'model = "digits_w1a2"\npart = "xc7z020"\nout = "r"\n'
 DIGITS = np.load(TEST_SET)["input"][:1]
 
+SCORE = ["score", "m.json", "--array", "a.json"]
+
+
+def _array(mapping: str) -> Callable[[Path], object]:
+    """Writes an array `a.json` and a mapping `m.json`."""
+
+    def write(folder: Path) -> None:
+        (folder / "a.json").write_text(to_json(SCALAR))
+        (folder / "m.json").write_text(mapping)
+
+    return write
+
+
 BENCH = ["bench", "a.toml", "--out", "b"]
 SUITE = 'instances = ["tiling/digits-w1a2-b16"]\nsolvers = ["random"]\nevaluations = [5]\n'
 
@@ -142,6 +158,18 @@ def _large_netlist(folder: Path) -> None:
     )
     text = to_json(PlacementProblem("placement/n", netlist, "grid-20x20"))
     (folder / "p.json").write_text(text.replace("grid-20x20", "grid-7x5"))
+
+
+def _part(**budget: int) -> Callable[[Path], object]:
+    """Writes the XC7Z020 with other budgets and no fabric as `p.toml`."""
+
+    def write(folder: Path) -> None:
+        text = (Path(netlists.__file__).parent / "parts" / "xc7z020.toml").read_text()
+        for name, value in budget.items():
+            text = re.sub(rf"^{name} = \d+", f"{name} = {value}", text, flags=re.MULTILINE)
+        (folder / "p.toml").write_text(text[: text.index("[fabric]")])
+
+    return write
 
 
 MISTAKES = [
@@ -214,7 +242,7 @@ MISTAKES = [
         "a folding table that was cut off",
         ["solve", "t.json.gz"],
         "t.json.gz: is damaged or truncated gzip",
-        _write("t.json.gz", gzip.compress(TABLE.encode())[:-9]),
+        _write("t.json.gz", gzip.compress(TABLE.encode(), mtime=0)[:-9]),
     ),
     Mistake(
         "a folding table of something else",
@@ -271,7 +299,15 @@ MISTAKES = [
         "'tiling/digits-w1a2-b16' is a problem of tiling; leave the option out",
     ),
     Mistake("a folding in no folder", [*SOLVE, "--folding", "no/f.json"], "no/f.json: there is no folder no"),
-    Mistake("a score of nothing", ["score"], "Missing argument 'FOLDING'"),
+    Mistake("a score of nothing", ["score"], "Missing argument 'MAPPING'"),
+    Mistake(
+        "a score of two sorts",
+        ["score", "f.json", "--array", "a.json", "--clock-mhz", "100"],
+        "--clock-mhz is for a folding, --array for a loop nest",
+    ),
+    Mistake(
+        "a score of a folding in JSON", ["score", "f.json", "--json", "s.json"], "--json is for a loop nest"
+    ),
     Mistake("a score by nothing", ["score", "f.json"], "give --table, --network or both"),
     Mistake("a folding that is absent", ["score", "f.json", "--network", "dorefa"], "f.json: cannot be read"),
     Mistake(
@@ -286,6 +322,7 @@ MISTAKES = [
         "folds 1 matrix nodes by PE and SIMD (a), but 'dorefa' has 4 layers",
         _write("f.json", '{"a": {"PE": 3, "SIMD": 1}}'),
     ),
+    Mistake("bits of nothing", ["bits"], "Missing argument 'OPTIONS'"),
     # Benches.
     Mistake("a bench of nothing", ["bench"], "Missing argument 'SUITE'; 'foldwright bench --list' shows all"),
     Mistake(
@@ -527,17 +564,61 @@ MISTAKES = [
     Mistake(
         "a budget that nothing fits",
         [*OPTIMIZE, "--budget-lut-percent", "1"],
-        "the smallest design needs",
+        "the smallest design found needs 3,629 LUTs, the budget is 532 (1 % of xc7z020); give a budget of 6.83 % or more, or "
+        "choose a larger part",
         code=3,
     ),
     Mistake(
-        "a rate that nothing reaches",
+        "a part without block RAMs enough",
+        [*OPTIMIZE, "--part", "p.toml"],
+        "the smallest design found needs 5 block RAMs, the budget is 3; choose a part with 5 or more",
+        _part(bram36=3),
+        3,
+    ),
+    Mistake(
+        "a part without flip-flops and LUTs enough",
+        [*OPTIMIZE, "--part", "p.toml", "--budget-lut-percent", "2"],
+        "needs 3,629 LUTs, the budget is 1,064 (2 % of p.toml); give a budget of 6.83 % or more, or choose a larger part; and "
+        "the smallest design found needs 5,097 flip-flops, the budget is 3,000; choose a part with 5,097 or more",
+        _part(ff=3000),
+        3,
+    ),
+    Mistake(
+        "a rate that no design of the part reaches",
         [*OPTIMIZE, "--objective", "lut", "--target-fps", "1e9"],
-        "no design of the space is faster than",
+        "no design of the space is faster than 3,125,000 frames per second at 200 MHz, 1e+09 are asked for\n"
+        "all of xc7z020 with as many engines as the space has does not reach it\n"
+        "lower --target-fps to 3,125,000 or less\n",
+        code=3,
+    ),
+    Mistake(
+        "a rate for more LUTs",
+        [*OPTIMIZE, "--objective", "lut", "--target-fps", "2e6", "--budget-lut-percent", "30"],
+        "--target-fps and --budget-lut-percent 30 exclude each other; by the bound that takes --budget-lut-percent 4",
+        code=3,
+    ),
+    Mistake(
+        "a rate for more engines or LUTs",
+        [*OPTIMIZE, "--objective", "lut", "--target-fps", "2.8e6", "--set", "max_engines=1"],
+        "--target-fps and --budget-lut-percent 80 and --set max_engines=1 exclude each other; by the bound that takes "
+        "--budget-lut-percent 99 or max_engines=2\n",
+        code=3,
+    ),
+    Mistake(
+        "a rate for a wider port",
+        [*OPTIMIZE, "--objective", "lut", "--target-fps", "1e6", "--set", "dram_bits_per_cycle=1"],
+        "--target-fps and --set dram_bits_per_cycle=1 exclude each other; by the bound that takes dram_bits_per_cycle=2",
         code=3,
     ),
     Mistake("the fewest LUTs for no rate", [*OPTIMIZE, "--objective", "lut"], "needs target_fps"),
     Mistake("a rate that nobody uses", [*OPTIMIZE, "--target-fps", "9"], "only used with objective"),
+    Mistake(
+        "a front of the fewest LUTs",
+        [*OPTIMIZE, "--objective", "lut", "--target-fps", "9", "--pareto"],
+        'pareto goes with objective = "fps"',
+    ),
+    Mistake("points of no front", [*OPTIMIZE, "--set", "pareto_points=4"], "goes with --pareto only"),
+    Mistake("a front of one point", [*OPTIMIZE, "--pareto", "--set", "pareto_points=1"], "must be 2..64"),
     Mistake("an objective that does not exist", [*OPTIMIZE, "--objective", "power"], "--objective: "),
     Mistake("a clock that is none", [*OPTIMIZE, "--clock-mhz", "0"], "--clock-mhz: "),
     Mistake("a clock in words", [*OPTIMIZE, "--clock-mhz", "fast"], "'fast' is not a valid float"),
@@ -627,6 +708,20 @@ MISTAKES = [
         _run_folder(summary='{"command": "x"}'),
     ),
     Mistake("an export to nowhere", ["export", "r"], "Missing option '--to'"),
+    Mistake("an array that is not there", SCORE, "a.json: cannot be read: No such file or directory"),
+    Mistake("an array that is none", SCORE, "a.json: format is None", _write("a.json", "{}")),
+    Mistake(
+        "a mapping that is no JSON",
+        SCORE,
+        "m.json: not valid JSON",
+        _array("for k in 0..4:"),
+    ),
+    Mistake(
+        "a mapping of nobody",
+        SCORE,
+        "m.json: has no 'inputs'",
+        _array("{}"),
+    ),
     Mistake("building what is no run", ["build", "r"], "r"),
     Mistake("a way of locking that is none", ["build", "r", "--locks", "all"], "Invalid value for '--locks'"),
     Mistake("no time to build", ["build", "r", "--timeout-s", "0"], "Invalid value for '--timeout-s'"),

@@ -17,6 +17,7 @@ from foldwright.accel.plan import Plan
 from foldwright.accel.schedule import Schedule
 from foldwright.agents.registry import get_solver
 from foldwright.agents.stop import NO_COST
+from foldwright.budget import Budget
 from foldwright.cli import main
 from foldwright.config import OptimizeOptions
 from foldwright.envs.allocation import AllocationProblem
@@ -26,7 +27,8 @@ from foldwright.jsonform import from_json, to_json
 from foldwright.models import model_path
 from foldwright.netlists.part import load_part
 from foldwright.netlists.placement import hpwl
-from foldwright.pipeline import _RUNGS, _Budget, _distinct_instances, _race, optimize
+from foldwright.pipeline import optimize
+from foldwright.race import RUNGS, distinct_instances, race
 from foldwright.report.fill import report_data
 from foldwright.runs import open_run
 from foldwright.verbs.build_files import opened_run
@@ -242,7 +244,7 @@ def test_the_plan_is_no_slower_than_any_design_by_rule_that_was_in_the_race() ->
     assert found.allocation is not None
     assert found.bound_cycles_per_frame <= found.cycles_per_frame <= found.allocation.cost / 1000
     begun = sum(stage == "tiling" and best >= NO_COST for stage, best in seen)
-    assert begun > len(_RUNGS)
+    assert begun > len(RUNGS)
 
 
 @pytest.mark.slow
@@ -253,8 +255,8 @@ def test_the_race_is_no_slower_than_the_best_design_by_rule() -> None:
     given = options(deterministic=20.0)
     solvers = {"tiling": (get_solver("anneal"), get_solver("anneal").make_params({}, "tiling"))}
     best, _, _ = problem.search.solve(lambda _: False)
-    instances = _distinct_instances(problem, [best, *problem.search.leading()])
-    instance, result = _race(instances, given, solvers, _Budget(given, None))
+    instances = distinct_instances(problem, [best, *problem.search.leading()])
+    instance, result = race(instances, given, solvers, Budget(given, None))
     frames = instance.datapath.batch_frames
     instance.check(result.solution)
     assert problem.bound().value * frames <= 1000 * result.cost <= problem.cost_of(best) * frames

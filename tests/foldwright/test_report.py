@@ -20,6 +20,8 @@ from foldwright.report import (
     Floorplan,
     FloorplanGroup,
     FloorplanNet,
+    Front,
+    FrontPoint,
     Memory,
     MemoryBlock,
     ReportData,
@@ -34,6 +36,7 @@ from foldwright.report.anytime import draw_anytime, thin_out
 from foldwright.report.floorplan import MAX_DRAWN_NETS, draw_floorplan, group_colours
 from foldwright.report.gantt import busy_share, draw_gantt, merge_bars
 from foldwright.report.memory_map import draw_memories
+from foldwright.report.pareto import draw_front
 from foldwright.report.roofline import draw_roofline
 from foldwright.report.scale import Linear, Log, short
 from tests.foldwright.report_sample import sample_report
@@ -94,6 +97,7 @@ def test_the_page_is_well_formed_and_small() -> None:
         "anytime-1",
         "memory-0",
         "memory-1",
+        "pareto",
     }
 
 
@@ -133,6 +137,7 @@ def test_no_text_becomes_markup() -> None:
             (FloorplanNet(evil, 1, ((0, 0), (0, 0))),),
             evil,
         ),
+        front=Front((FrontPoint(9, 9.0, evil),), ((9, 10.0),)),
         anytime=(Anytime(evil, evil, (Series(evil, (0.1, 1), (5, 4)),), 3),),
         tables=(Table(evil, (evil,), ((evil,),), evil),),
         remarks=(evil,),
@@ -144,7 +149,7 @@ def test_no_text_becomes_markup() -> None:
     assert "b" in page.tags  # our own, in the utilisation
     assert not [a for a in page.attributes if a[0] == "a"]
     assert page.text.count("alert(1)") >= 12
-    assert len(pictures(html)) == 5
+    assert len(pictures(html)) == 6
 
 
 def test_everything_given_can_be_read() -> None:
@@ -293,6 +298,37 @@ def test_points_without_traffic_or_work_do_no_harm() -> None:
     svg = draw_roofline(Roofline(10, 10, (RooflinePoint("pinned", float("inf"), 9),)))
     assert "no DRAM traffic" in svg
     assert "inf" not in svg.replace("infinite", "")
+
+
+# The front.
+
+
+def test_a_bound_holds_down_to_the_budget_before_and_designs_up_to_the_next() -> None:
+    """Up to 3,000 LUTs at most 200 frames per second, from there to 4,000 at most 400; two designs, the larger is the plan."""
+    front = Front(
+        (FrontPoint(1000, 50.0, "a"), FrontPoint(4000, 300.0, "b", True)), ((3000, 200.0), (4000, 400.0))
+    )
+    root = ET.fromstring(draw_front(front))
+    small, large = _by_x(root.iter("circle"))
+    assert [c.get("class") for c in (small, large)] == ["dot-front", "dot-array"]
+    tips = [t.text for t in root.iter("title")]
+    assert tips[0] == "50 frames per second with 1,000 LUTs, a"
+    x_of = {1000: float(small.get("cx", "")), 4000: float(large.get("cx", ""))}
+    y_of = {50: float(small.get("cy", "")), 300: float(large.get("cy", ""))}
+
+    def x(lut: float) -> float:
+        return x_of[1000] + (x_of[4000] - x_of[1000]) * (lut - 1000) / 3000
+
+    def y(fps: float) -> float:
+        return y_of[50] + (y_of[300] - y_of[50]) * (fps - 50) / 250
+
+    paths = {
+        p.get("class"): [float(v) for v in re.findall(r"[\d.]+", p.get("d", ""))] for p in root.iter("path")
+    }
+    assert paths["bound-curve"] == pytest.approx([x(3000), y(200), y(400), x(4000)], abs=0.02)
+    assert paths["front"] == pytest.approx([x(1000), y(50), x(4000), y(300)], abs=0.02)
+    assert "this plan: 300" in draw_front(front)
+    assert draw_front(None) == draw_front(Front((), ())) == ""
 
 
 # Memory and search.

@@ -109,7 +109,7 @@ def test_the_test_set_is_500_images_of_5_bits_with_every_digit(
 def test_the_test_set_is_the_split_of_the_script(test_set: tuple[np.ndarray, np.ndarray]) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("sklearn")
-    from foldwright.models.train_digits import digits
+    from foldwright.models.digits_net import digits
 
     data = digits()
     np.testing.assert_array_equal(data.test_images, test_set[0])

@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 train_digits = pytest.importorskip("foldwright.models.train_digits")
+digits_net = pytest.importorskip("foldwright.models.digits_net")
 
 RECIPES = [replace(recipe, epochs=1) for recipe in train_digits.RECIPES]
 
@@ -32,9 +33,9 @@ def test_the_exported_file_computes_what_torch_computes(recipe: Any) -> None:
 
     from foldwright.accel.onnx_export import to_model
 
-    data = train_digits.digits()
+    data = digits_net.digits()
     net = train_digits.train(recipe, data)
-    model = ModelWrapper(to_model(train_digits.to_graph(net)))
+    model = ModelWrapper(to_model(digits_net.to_graph(net)))
     for image in data.test_images[:20, None]:
         (got,) = execute_onnx(model, {"input": image.astype(np.float32)}).values()
         with torch.no_grad():
@@ -43,7 +44,7 @@ def test_the_exported_file_computes_what_torch_computes(recipe: Any) -> None:
 
 
 def test_one_seed_gives_one_network_and_another_seed_another() -> None:
-    data = train_digits.digits()
+    data = digits_net.digits()
     recipes = [RECIPES[0], RECIPES[0], replace(RECIPES[0], seed=7)]
     first, again, other = (train_digits.train(recipe, data).head.weight.detach() for recipe in recipes)
     assert torch.equal(first, again)

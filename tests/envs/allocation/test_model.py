@@ -97,7 +97,7 @@ def test_no_schedule_of_any_design_takes_fewer_block_rams_than_the_bound(name: s
             layers, engines, mappings, assignment, memory_widths(layers, engines, mappings, assignment), geometries,
             quick_tiles(mappings), np.array([batch, 32, 0], dtype=np.int64),
         )  # fmt: skip
-        spare = total_traffic(expand(*tables, schedule))[0] - batch * compulsory_bits(layers)
+        spare = total_traffic(expand(*tables, schedule))[0] - batch * compulsory_bits(layers, 32)
         assert spare >= 0
         used, least = bram36_of_choices(*tables, schedule), least_of_design(problem, choices, spare)
         assert least <= used + ENGINE_RESERVE_BRAM36 * len(engines)

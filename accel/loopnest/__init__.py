@@ -1,0 +1,1 @@
+"""One convolution on a neutral array of multipliers: loop nests, their referee, an exact mapper, foreign mappings."""
