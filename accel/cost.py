@@ -73,7 +73,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.datapath import WIDEST_WORD, Arithmetic, Datapath, Engine, EngineKind, LaneMode, Requant
-from foldwright.accel.dsp_shape import cascade_count, skew_bits
+from foldwright.accel.dsp_shape import LANES_PER_SLICE, cascade_count, skew_bits
 from foldwright.accel.plain_counters import bit_length, plain_registers
 from foldwright.accel.popcount_registers import REGISTERS
 from foldwright.errors import ConfigError, nearest
@@ -123,6 +123,7 @@ __all__ = [
     "store_bram36",
     "sum_of_terms",
     "thousandths_of_terms",
+    "value_slices",
 ]
 
 _IntArray = npt.NDArray[np.int64]
@@ -230,7 +231,7 @@ def features_of(row: _IntArray, out: _IntArray) -> None:
     lowest = row[C_PA_MASK] & -row[C_PA_MASK]
     log_lowest = bit_length(lowest) - 1
     out[:] = 0
-    if row[C_DSP]:
+    if row[C_DSP] and dk >> log_most:
         values = dk >> log_most
         lane, weights = skew_bits(values, 1 << log_most)
         out[28], out[29] = dm * dn * values, dm * dn * (cascade_count(values, 1 << log_most) - 1)
@@ -450,6 +451,15 @@ def dsp_slices(datapath: Datapath, part: Part, technology: str = "") -> int:
 def operand_bits(part: Part) -> int:
     """Returns the bits of an accumulator that a multiplier of one slice of a part takes."""
     return _OPERAND_BITS[part.family]
+
+
+@njit(cache=True)
+def value_slices(row: _IntArray) -> int:
+    """Returns the DSP slices that the values of an engine of kind dsp take, see `Engine.dsp_slices`."""
+    if row[C_DSP] == 0:
+        return 0
+    values = row[C_DK] >> (bit_length(row[C_PA_MASK]) - 1)
+    return row[C_DM] * _ceil_div(row[C_DN], LANES_PER_SLICE) * values
 
 
 @njit(cache=True)

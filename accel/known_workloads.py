@@ -44,6 +44,7 @@ __all__ = [
     "pooling",
     "signed_bits_for",
     "sum_bits",
+    "ultranet_of",
     "with_sums",
 ]
 
@@ -199,9 +200,9 @@ def _resnet18(weights: tuple[int, WeightKind], act_bits: int = 2) -> LayerChain:
     return c
 
 
-def _ultranet() -> LayerChain:
+def _ultranet(height: int = 160, width: int = 320) -> LayerChain:
     acts = (4, ActKind.UNSIGNED)
-    c = LayerChain((3, 160, 320, 8, ActKind.UNSIGNED), (4, WeightKind.SIGNED), acts)
+    c = LayerChain((3, height, width, 8, ActKind.UNSIGNED), (4, WeightKind.SIGNED), acts)
     for channels in (16, 32, 64, 64):
         c.conv(channels, pool=pooling(2, 2))
     for _ in range(4):
@@ -293,3 +294,8 @@ def known_workload(name: str) -> Workload:
     if name not in _MAKERS:
         raise ModelError(f"no known network is named {name!r}; {nearest(name, _MAKERS)}")
     return _MAKERS[name]().workload(name)
+
+
+def ultranet_of(height: int, width: int) -> Workload:
+    """Returns UltraNet W4A4 for images of another size, such as the 224x224 of classifiers."""
+    return _ultranet(height, width).workload(f"ultranet-{height}x{width}")

@@ -174,7 +174,7 @@ def _choose_words(layer: IntArray, engine: IntArray, out: IntArray) -> None:
     """
     out[:] = 0
     planes = weight_planes(layer[L_W_KIND], layer[L_W_BITS], engine[E_AND])
-    if planes == 0:
+    if planes == 0 or (engine[E_DSP] and engine[E_AND]):
         return
     groups, taps = layer[L_GROUPS], layer[L_KH] * layer[L_KW]
     channels = layer[L_IN_C] // groups

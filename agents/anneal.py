@@ -48,7 +48,8 @@ class AnnealParams:
         start_temperature: First temperature of hot runs, as a share of the cost.
         reheat_temperature: First temperature of warm runs.
         end_temperature: Last temperature of all runs.
-        samples: Random samples from which the start is chosen, beside the fallback and what the problem offers.
+        samples: Random samples from which the start is chosen, beside the fallback and what the problem offers; none where the
+            problem has an outline, which finds better ones.
         run_length: Proposals of the first run, per decision.
         step_share: Share of proposals that move a decision to a neighbouring candidate.
         pair_share: Share of proposals that change two decisions.
@@ -69,7 +70,7 @@ class AnnealParams:
     pair_share: float = 0.25
     swap_share: float = 0.05
     outline_share: float = 0.4
-    outline_proposals: int = 2000
+    outline_proposals: int = 100
 
     def __post_init__(self) -> None:
         where = "solver 'anneal': option "
@@ -191,10 +192,11 @@ class Runs:
     def from_starts(self) -> None:
         """Samples starts, sketches where the problem has an outline, and anneals until the search's stop."""
         search = self._search
-        sample_starts(search, self._params.samples)
+        sample_starts(search, self._params.samples if self._sketcher is None else 0)
         if self._sketcher is not None:
             _sketch(search, self._sketcher, self._params, search.stop)
-        self.from_best(is_warm=search.is_offered_best)  # a good start is worth keeping, a random one is not
+        # A good start is worth keeping, a random one is not.
+        self.from_best(is_warm=search.is_offered_best or self._sketcher is not None)
 
     def from_best(self, is_warm: bool = True) -> None:
         """Anneals from the best solution, by turns warm and hot, until the search's stop."""
@@ -266,9 +268,14 @@ def _sketch(search: Search, sketcher: _Sketcher, params: AnnealParams, stop: Sto
             or (limit is not None and search.clock() > params.outline_share * limit)
         )
 
-    while not is_over():
-        made += sketcher.run(int(min(length, most - made)), is_over)
+    while most > 0 and not search.done and not (made and is_over()):
+        began = search.clock()
+        done = sketcher.run(int(min(length, most - made)), is_over if made else lambda: search.done)
+        made += done
         length *= 2
+        if limit is not None:  # what is left of the time, where that is less than two such runs
+            left = done * (params.outline_share * limit - search.clock()) / max(1e-6, search.clock() - began)
+            length = max(1, int(left)) if left < 2 * length else length
 
 
 def _next_length(search: Search, length: int) -> int:

@@ -267,6 +267,7 @@ def _alone(datapath: Datapath) -> Iterator[Datapath]:
                 dn=dn,
                 lanes=lanes,
                 planes_per_word=(pa,),
+                kind=EngineKind.PLANES,
                 drain_lanes=1,
                 acc_bits=acc,
                 levels=coded.levels,

@@ -29,9 +29,11 @@ from foldwright.agents.result import Result
 from foldwright.agents.search import Search
 from foldwright.agents.stop import (
     NO_COST,
+    CpuSeconds,
     Evaluations,
     StopRule,
     any_of,
+    cpu_limit,
     is_reproducible,
     unit_limit,
     without_counts,
@@ -56,6 +58,8 @@ class CpSatParams:
         workers: Threads of CP-SAT; the CPU time of all counts, and more than one is not reproducible.
         hint: What the first solution is suggested to be: the best start known, or a greedy descent from it.
         linearization_level: CP-SAT's own: 0 none, 1 some, 2 all constraints enter the linear relaxation.
+        bound_share: Share of the stop for a search of the tree by its lower bounds, all constraints in the linear relaxation,
+            before the one for solutions.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -63,8 +67,10 @@ class CpSatParams:
     workers: int = 1
     hint: Literal["start", "greedy", "none"] = "greedy"
     linearization_level: int = 1
+    bound_share: float = 0.0
 
     def __post_init__(self) -> None:
+        require_range("solver 'cp-sat': option 'bound_share'", self.bound_share, 0.0, 1.0)
         require_range("solver 'cp-sat': option 'workers'", self.workers, 1, 64)
         require_range("solver 'cp-sat': option 'linearization_level'", self.linearization_level, 0, 2)
 
@@ -107,9 +113,9 @@ class _Rounds:
         for variable, value in zip(self._cp.decisions, choices, strict=True):
             self._cp.model.add_hint(variable, int(value))
 
-    def play(self) -> None:
+    def play(self, by_bounds: bool = False) -> None:
         """Solves the model until it is solved, empty or stopped, and rules out what was scored."""
-        solver = self._solver()
+        solver = self._solver(by_bounds)
         scorer = _Scorer(self._search, self._cp)
         with self._watched(solver):
             status = solver.solve(self._cp.model, scorer)
@@ -126,16 +132,18 @@ class _Rounds:
         elif self._bounds_hold:
             self._take_bound(math.inf if self.empty else solver.best_objective_bound)
         self._rule_out(scorer.scored)
-        self._bounds_hold &= self._cp.is_complete
+        self._bounds_hold &= self._cp.is_complete or not scorer.scored  # nothing was ruled out then
 
-    def _solver(self) -> cp_model.CpSolver:
+    def _solver(self, by_bounds: bool) -> cp_model.CpSolver:
         solver = cp_model.CpSolver()
         settings = solver.parameters
         settings.num_workers = self._params.workers
         settings.random_seed = self._search.seed % _MAX_SEED
-        settings.linearization_level = self._params.linearization_level
+        settings.linearization_level = 2 if by_bounds else self._params.linearization_level
+        settings.optimize_with_lb_tree_search = by_bounds
         if self._units is not None:
-            settings.max_deterministic_time = max(0.0, self._units - self._used_units)
+            units = self._units * self._params.bound_share if by_bounds else self._units
+            settings.max_deterministic_time = max(0.0, units - self._used_units)
         if self._bounds_hold:
             solver.best_bound_callback = self._take_bound
         return solver
@@ -145,6 +153,11 @@ class _Rounds:
         search = self._search
         known = search.best_cost if bound > search.best_cost else math.ceil(bound - 1e-3)
         search.raise_bound(min(known, search.best_cost), f"CP-SAT on a model of the problem: {self._cp.note}")
+
+    def keep_bound(self) -> None:
+        """Tells the model the bound that is known, so that the next round begins with it."""
+        if self._cp.is_relaxation and self._search.bound > 0:
+            self._cp.model.add(self._cp.objective >= self._search.bound)
 
     def _rule_out(self, scored: list[Choices]) -> None:
         model = self._cp.model
@@ -223,6 +236,14 @@ def prove(search: Search, params: CpSatParams, stop: StopRule, hint: Choices | N
     """
     search.stop = without_counts(stop)  # work is counted in CP-SAT's units, not in scored solutions
     rounds = _Rounds(search, params, stop)
+    if params.bound_share > 0:
+        began, limit = search.clock(), cpu_limit(stop)
+        whole = search.stop
+        if limit is not None:
+            search.stop = any_of(whole, CpuSeconds(began + params.bound_share * (limit - began)))
+        rounds.play(by_bounds=True)
+        search.stop = whole
+        rounds.keep_bound()
     if hint is not None:
         rounds.hint(hint)
     while not (search.done or rounds.empty or rounds.out_of_units):

@@ -34,6 +34,7 @@ class HybridParams:
         model_share: Share of it for CP-SAT; annealing takes the rest.
         workers: Threads of CP-SAT.
         linearization_level: CP-SAT's own.
+        bound_share: Share of CP-SAT's time for a search by bounds, before the one for solutions.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -42,11 +43,13 @@ class HybridParams:
     model_share: float = 0.4
     workers: int = 1
     linearization_level: int = 1
+    bound_share: float = 0.5
 
     def __post_init__(self) -> None:
         where = "solver 'hybrid': option "
         require_range(where + "'first_share'", self.first_share, 0.0, 1.0)
         require_range(where + "'model_share'", self.model_share, 0.0, 1.0)
+        require_range(where + "'bound_share'", self.bound_share, 0.0, 1.0)
         require_range(where + "'first_share' + 'model_share'", self.first_share + self.model_share, 0.0, 1.0)
 
 
@@ -68,7 +71,9 @@ def solve(problem: Problem, *, stop: StopRule, seed: int, params: HybridParams |
             f"solver 'hybrid': {problem.name!r} ({problem.kind}) has no CP-SAT model; use 'anneal'"
         )
     search = Search(problem, "hybrid", stop, seed, params)
-    options = CpSatParams(workers=params.workers, linearization_level=params.linearization_level)
+    options = CpSatParams(
+        workers=params.workers, linearization_level=params.linearization_level, bound_share=params.bound_share
+    )
     runs = anneal.Runs(search, anneal.AnnealParams())
     search.start()
     if not search.done and search.prepare():

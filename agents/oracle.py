@@ -20,7 +20,7 @@ from foldwright.agents.faces import Guide, WithCompletions, WithExact
 from foldwright.agents.kernel import Kernel
 from foldwright.agents.registry import get_solver
 from foldwright.agents.result import Result
-from foldwright.agents.stop import Evaluations
+from foldwright.agents.stop import NO_COST, Evaluations
 from foldwright.envs.problem import INFEASIBLE, Choices, Problem
 
 __all__ = ["Expert", "best_found", "guide_of"]
@@ -126,6 +126,9 @@ class Expert:
         self._fallback: Choices = np.array(problem.fallback, dtype=np.int64)
         self._sizes: Choices = np.array(problem.sizes, dtype=np.int64)
         self._ahead: dict[tuple[int, int], tuple[int, Choices]] = {}
+        self._before = (
+            self.choices.copy()
+        )  # those that the costs of candidates without such a completion were of
         self._bind()
 
     def _bind(self) -> None:
@@ -143,6 +146,7 @@ class Expert:
         Without `mends`, also for those after which the completion does not fit as it is.
         """
         out = np.empty(len(mask), dtype=np.int64)
+        self._before = self.choices.copy()
         self._costs(self._fallback, self.choices, decision, mends, mask, out)
         if isinstance(self.problem, WithCompletions):
             self._look_ahead(self.problem, decision, mask, out)
@@ -172,11 +176,21 @@ class Expert:
         if ahead is not None:
             self.cost, self.choices = ahead[0], ahead[1].copy()
         elif self.choices[decision] != candidate:
-            self.choices[decision] = candidate
-            cost = self._mend(self._fallback, self.choices, decision + 1)
+            cost = self._take(decision, candidate)
             self.cost = self._climb(
                 self._sizes, self.choices, decision + 1, int(cost), self._repair, self._rng
             )
+
+    def _take(self, decision: int, candidate: int) -> int:
+        """Takes a candidate into the better of the completion known and the one that candidates were scored with; mends it."""
+        found = []
+        for choices in (self.choices, self._before):
+            trial = choices.copy()
+            trial[:decision], trial[decision] = self.choices[:decision], candidate
+            cost = int(self._mend(self._fallback, trial, decision + 1))
+            found.append((cost if cost != INFEASIBLE else NO_COST, cost, trial))
+        _, cost, self.choices = min(found, key=lambda known: known[0])
+        return cost
 
 
 _GUIDES = {"placement": ("foldwright.agents.place_expert", "PlaceExpert")}

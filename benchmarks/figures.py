@@ -16,6 +16,7 @@ from typing import Any
 from tables import table  # type: ignore[import-not-found]  # the script's own folder is on the path
 from tables_bits import bits_digits  # type: ignore[import-not-found]
 from tables_folding import allocation_finn  # type: ignore[import-not-found]
+from tables_solvers import networks_on_parts, solvers_equal_cpu  # type: ignore[import-not-found]
 from tables_tiling import tiling_layer  # type: ignore[import-not-found]
 from tables_tiling_network import tiling_network  # type: ignore[import-not-found]
 
@@ -24,44 +25,6 @@ from foldwright.runs import write_atomic
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
-
-
-def optimize_networks(body: dict[str, Any]) -> str:
-    rows = []
-    for r in body["rows"]:
-        use = r["utilization"]
-        rows.append(
-            (
-                *(
-                    r["network"],
-                    f"**{r['fps']:,.0f}**",
-                    f"{r['cycles_per_frame']:,.1f}",
-                    f"{r['bound_cycles']:,.1f}",
-                ),
-                *(f"{100 * r['gap']:.2f} %", f"{100 * r['schedule_gap']:.2f} %", f"{r['binary_tops']:.2f}"),
-                *(f"{use['lut']['used']:,}", use["bram36"]["used"], "; ".join(r["engines"])),
-            )
-        )
-    header = (
-        *(
-            "network",
-            "frames/s",
-            "cycles/frame",
-            "bound",
-            "gap",
-            "schedule gap",
-            "binary TOPS",
-            "LUT",
-            "RAMB36",
-        ),
-        "engines (dm x dk x dn)",
-    )
-    first = body["rows"][0]
-    title = (
-        f"**`foldwright optimize` on {first['part']} at {first['clock_mhz']:g} MHz (assumed), 80 % of the LUTs.** Cycles by "
-        "the simulator, LUTs by the calibrated cost model; the bound holds for every design of the space."
-    )
-    return f"{title}\n\n{table(header, rows)}"
 
 
 def reference_equals(body: dict[str, Any]) -> str:
@@ -134,28 +97,6 @@ def env_speed(body: dict[str, Any]) -> str:
         "free site of every region and column. That is what their policies live on, and why no rate comes near a million."
     )
     return f"**Environments on one core.** {note}\n\n{table(header, rows)}"
-
-
-def solvers_equal_cpu(body: dict[str, Any]) -> str:
-    rows = [
-        (
-            *(r["instance"], r["solver"], r["budget_s"], f"{r['cost_median']:,.0f}"),
-            *(
-                f"{r['cost_least']:,} - {r['cost_greatest']:,}",
-                f"{r['bound']:,}",
-                f"{100 * r['gap_median']:.1f} %",
-            ),
-        )
-        for r in body["rows"]
-    ]
-    header = ("instance", "solver", "CPU s", "median cost", "range", "bound", "gap")
-    seeds = body["rows"][0]["seeds"]
-    unsuited = "".join(f"\n\nNot there: {reason}." for reason in body.get("unsuited", ()))
-    title = (
-        f"**Solvers at equal CPU, {seeds} seeds** (the rows of allocation are from before its solvers were charged for their "
-        "frontiers; held-out instances below are charged):"
-    )
-    return f"{title}\n\n{table(header, rows)}{unsuited}"
 
 
 def _wire(row: dict[str, Any]) -> str:
@@ -428,7 +369,7 @@ def ecp5_build(body: dict[str, Any]) -> str:
 
 
 SECTIONS: dict[str, Callable[[Any], str]] = {
-    "optimize_networks": optimize_networks,
+    "networks_on_parts": networks_on_parts,
     "allocation_finn": allocation_finn,
     "tiling_network": tiling_network,
     "tiling_layer": tiling_layer,
@@ -461,10 +402,12 @@ def _command(name: str) -> str:
 
 ARGUMENTS = {
     "allocation_finn": "--cp-sat 100",
-    "solvers_equal_cpu": "--seeds 5",
+    "solvers_equal_cpu": "tiling --seeds 3 --instances 3 --budgets 0.1 1 --workers 2",
+    "networks_on_parts": "--cpu-seconds 30 --front-seconds 45 --workers 2 --pictures docs/pictures",
+    "tiling_network": "--workers 2",
     "placement_baselines": "--seeds 3",
     "train_throughput": "--seconds 10",
-    "policies_equal_cpu": "--workers 2 --long-instances 1",
+    "policies_equal_cpu": "placement --workers 2 --long-instances 1",
     "resume": "--kills 20",
     "buildable_plans": "--deterministic 12 --seeds 3",
     "rtl_random_layers": "--seed 1",

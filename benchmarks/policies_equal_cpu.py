@@ -3,7 +3,7 @@
     python benchmarks/policies_equal_cpu.py [tiling allocation ...] [--instances N] [--seeds 10] [--workers N]
         [--out FOLDER] [--json FILE]
 
-For every kind of problem and the splits heldout-id, heldout-size and heldout-real: the policy decoding greedily and then
+For the kinds of problems and the splits heldout-id, heldout-size and heldout-real: the policy decoding greedily and then
 sampling, the policy sampling alone, and random, greedy, anneal, cp-sat and exact, with 0.01, 0.1, 1 and 10 s of CPU time
 and 10 seeds; with 10 s on fewer instances (`--long-instances`, the first ones) and without random and the policy sampling
 alone, for that takes hours. The gap is over the best cost known: that of any run here with any budget, or of the table of

@@ -1,187 +1,142 @@
-"""Runs every solver on the same instances with the same CPU seconds, and shows cost, bound and gap.
+"""Every solver of allocation and of tiling at equal CPU on held-out instances: gaps to the best known and integrals.
 
-    python benchmarks/solvers_equal_cpu.py [--json FILE] [--instances NAME ...] [--solvers NAME ...]
-        [--budgets SECONDS ...] [--seeds N]
+    python benchmarks/solvers_equal_cpu.py [tiling allocation] [--splits NAME ...] [--instances N] [--long-instances N]
+        [--budgets SECONDS ...] [--seeds N] [--workers N] [--out FOLDER] [--json FILE]
 
-CPU seconds are user and system time of all threads, after imports, kernel compilation and the bound of the problem
-(the warm-up, shown apart). Cost is the median over the seeds, with the least and the greatest; the bound is the best
-that the solver itself could prove. A solver that finds a proof ends before its time, one that cannot stop in the
-middle of a step runs over it; the column of CPU seconds shows both. A solver that an instance does not offer a model
-or a method for is listed with the reason.
+CPU seconds are user and system time of all threads, after imports and the compilation of kernels; what a start or a model rests
+on, such as allocation's frontiers, is charged. Budgets of 10 s and more take `--long-instances` of each split. The gap is over
+the best cost known, that of any run here or of the table: a solver's is the geometric mean over instances of the median over
+seeds. The primal integral is the mean over time of the cost over the best known, less one, the gap integral that of cost less
+bound over the best known; both are means over instances and seeds. The policies were trained on other instances, their
+training is told beside them. Runs are kept in FOLDER and not made again.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import platform
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from foldwright.agents.registry import SOLVERS, get_solver
-from foldwright.agents.result import Result, Status
+from foldwright.agents.bench import run_suite
+from foldwright.agents.policy import load_policy
+from foldwright.agents.scores import Done, Row, facts_of, ranks_of, rows_of
 from foldwright.agents.search import versions
-from foldwright.agents.stop import CpuSeconds
-from foldwright.envs.problem import Problem
-from foldwright.envs.registry import load_instance
-from foldwright.errors import ConfigError
+from foldwright.agents.store import STORE_NAME, RunStore
+from foldwright.agents.suite import SolverSpec, suite_of
+from foldwright.envs.registry import split as problems_of
 from foldwright.runs import write_atomic
+from foldwright.verbs.tables import aligned
 
-__all__ = ["Row", "main"]
+__all__ = ["SPLITS", "main", "solvers_of"]
 
-INSTANCES = (
-    "tiling/cnv-w1a1-b16",
-    "tiling/resnet18-w1a2-b16",
-    "allocation/cnv-w1a1-xc7z020-80",
-    "allocation/dorefa-xc7z020-80",
-)
-BUDGETS_S = (0.1, 1.0, 10.0)
+SPLITS = ("heldout-id", "heldout-size", "heldout-real")
+LONG_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Row:
-    """One solver on one instance with one budget, over all seeds; costs in the unit of the instance."""
-
-    instance: str
-    unit: str
-    solver: str
-    budget_s: float
-    seeds: int
-    cost_median: float
-    cost_least: int
-    cost_greatest: int
-    bound: int
-    gap_median: float
-    optimal: int
-    cpu_s_median: float
-    cpu_s_greatest: float
-    warmup_s_first: float
-    evaluations_median: float
+def solvers_of(kind: str) -> tuple[SolverSpec, ...]:
+    names = ("random", "greedy", "anneal", "cp-sat", "hybrid", "exact", f"policy:{kind}")
+    return tuple(SolverSpec(name=name) for name in names)
 
 
-def row_of(results: Sequence[Result], budget_s: float) -> Row:
-    """Returns the row of one solver's results on one instance."""
-    costs = [r.cost for r in results]
-    seconds = [r.cpu_seconds for r in results]
-    bound = max(r.bound for r in results)
-    median = statistics.median(costs)
-    return Row(
-        instance=results[0].problem,
-        unit=results[0].unit,
-        solver=results[0].solver,
-        budget_s=budget_s,
-        seeds=len(results),
-        cost_median=median,
-        cost_least=min(costs),
-        cost_greatest=max(costs),
-        bound=bound,
-        gap_median=round(median / bound - 1, 5),
-        optimal=sum(r.status is Status.OPTIMAL for r in results),
-        cpu_s_median=round(statistics.median(seconds), 3),
-        cpu_s_greatest=round(max(seconds), 3),
-        warmup_s_first=round(results[0].warmup_seconds, 3),
-        evaluations_median=statistics.median(r.iterations for r in results),
+def _runs(kind: str, split: str, budgets: Sequence[float], count: int, args: argparse.Namespace) -> Done:
+    """Makes the runs of some budgets on the first instances of a split."""
+    suite = suite_of(
+        instances=tuple(problem.name for problem in problems_of(kind, split, count)),
+        solvers=solvers_of(kind),
+        seeds=args.seeds,
+        cpu_seconds=tuple(budgets),
     )
-
-
-def rows_of(
-    problem: Problem, solvers: Sequence[str], budgets_s: Sequence[float], seeds: int
-) -> Iterator[Row]:
-    """Yields a row per solver and budget; nothing for a solver that the problem does not suit.
-
-    Raises:
-        ConfigError: the solver does not suit the problem.
-    """
-    for name in solvers:
-        for budget_s in budgets_s:
-            runs = [get_solver(name)(problem, stop=CpuSeconds(budget_s), seed=s) for s in range(seeds)]
-            for result in runs:
-                problem.check(result.solution)
-            yield row_of(runs, budget_s)
-
-
-def measure(options: argparse.Namespace, console: Console) -> tuple[list[Row], list[str]]:
-    """Returns all rows, and a line for each solver that an instance does not suit."""
-    rows: list[Row] = []
-    unsuited: list[str] = []
-    for instance in options.instances:
-        problem = load_instance(instance)
-        for solver in options.solvers:
-            try:
-                rows += rows_of(problem, [solver], options.budgets, options.seeds)
-                console.print(f"{instance} {solver}: done", markup=False, highlight=False)
-            except ConfigError as error:
-                unsuited.append(str(error))
-    return rows, unsuited
-
-
-def table_of(rows: Sequence[Row]) -> Table:
-    """Returns the rows as a table, the best median of each instance and budget marked."""
-    best: dict[tuple[str, float], float] = {}
-    for row in rows:
-        key = (row.instance, row.budget_s)
-        best[key] = min(best.get(key, row.cost_median), row.cost_median)
-    table = Table("instance", "CPU s", "solver", *_NUMBERS, title="Solvers at equal CPU seconds")
-    for column in table.columns[3:]:
-        column.justify = "right"
-    for row in sorted(rows, key=lambda r: (r.instance, r.budget_s)):
-        mark = " *" if row.cost_median == best[(row.instance, row.budget_s)] else ""
-        table.add_row(
-            row.instance,
-            f"{row.budget_s:g}",
-            row.solver,
-            f"{row.cost_median:,.0f}{mark}",
-            f"{row.cost_least:,} - {row.cost_greatest:,}",
-            f"{row.bound:,}",
-            f"{100 * row.gap_median:.2f}",
-            f"{row.optimal}/{row.seeds}",
-            f"{row.cpu_s_median:.2f} - {row.cpu_s_greatest:.2f}",
-            f"{row.evaluations_median:,.0f}",
+    folder = args.out / f"{kind}-{split}-{max(budgets):g}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with RunStore(folder / STORE_NAME, suite.digest) as store:
+        return run_suite(
+            suite,
+            store,
+            tell=lambda n, of, last: print(f"{n}/{of} {last}", flush=True),
+            workers=args.workers,
         )
-    return table
 
 
-_NUMBERS = (
-    "median cost",
-    "least - greatest",
-    "bound",
-    "gap %",
-    "proven",
-    "CPU s: median - most",
-    "evaluations",
-)
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None
+
+
+def compare(kind: str, split: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Returns a row per solver and budget on a split."""
+    sets = [
+        ([b for b in args.budgets if b < LONG_SECONDS], args.instances),
+        ([b for b in args.budgets if b >= LONG_SECONDS], args.long_instances),
+    ]
+    done = [_runs(kind, split, budgets, count, args) for budgets, count in sets if budgets and count]
+    facts = facts_of([run for runs in done for run in runs])
+    trained = load_policy(kind).card.training_cpu_seconds
+    return [
+        {
+            "kind": kind,
+            "split": split,
+            **dataclasses.asdict(rank),
+            **_shares([r for r in rows if r.solver == rank.solver and r.budget == rank.budget]),
+            "training_cpu_seconds": trained if rank.solver.startswith("policy:") else None,
+        }
+        for rows in (rows_of(runs, facts) for runs in done)
+        for rank in ranks_of(rows)
+    ]
+
+
+def _shares(rows: Sequence[Row]) -> dict[str, Any]:
+    """Returns what the rows of one solver and budget have in the mean; nothing where it does not go with the problem."""
+    return {
+        "primal_share": _mean([r.primal_share for r in rows]),
+        "gap_share": _mean([r.gap_share for r in rows]),
+        "bound_gap": _mean([r.bound_gap for r in rows]),
+        "proven": sum(r.proven for r in rows),
+        "runs": sum(r.seeds for r in rows),
+        "errors": sorted({error for r in rows for error in r.errors}),
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the table and writes the rows where asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--instances", nargs="+", default=INSTANCES)
-    parser.add_argument("--solvers", nargs="+", default=tuple(SOLVERS))
-    parser.add_argument("--budgets", nargs="+", type=float, default=BUDGETS_S)
+    parser.add_argument("kinds", nargs="*", default=["tiling", "allocation"])
+    parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=SPLITS)
+    parser.add_argument("--instances", type=int, default=4, help="of each split")
+    parser.add_argument("--long-instances", type=int, default=2, help="of each split, with 10 s and more")
+    parser.add_argument("--budgets", nargs="+", type=float, default=[0.1, 1.0, 10.0])
     parser.add_argument("--seeds", type=int, default=5)
-    options = parser.parse_args(arguments)
-    console = Console(width=190)
-    rows, unsuited = measure(options, console)
-    console.print(table_of(rows))
-    for line in unsuited:
-        console.print(line, markup=False, highlight=False)
-    if options.json:
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("runs/solvers-equal-cpu"))
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args(arguments)
+    rows = [row for kind in args.kinds for split in args.splits for row in compare(kind, split, args)]
+    header = ["problem", "split", "CPU s", "solver", "gap", "primal", "gap integral", "proven"]
+    print(aligned(header, [_shown(row) for row in rows]))
+    if args.json:
         body = {
-            "rows": [asdict(row) for row in rows],
-            "unsuited": unsuited,
-            "versions": versions(),
+            "seeds": args.seeds, "workers": args.workers, "rows": rows, "versions": versions(),
             "processor": platform.machine(),
-        }
-        write_atomic(options.json, json.dumps(body, indent=1) + "\n")
+        }  # fmt: skip
+        write_atomic(args.json, json.dumps(body, indent=1) + "\n")
     return 0
+
+
+def _shown(row: dict[str, Any]) -> list[str]:
+    shares = ("-" if row[k] is None else f"{row[k]:.4f}" for k in ("mean_gap", "primal_share", "gap_share"))
+    return [
+        row["kind"],
+        row["split"],
+        f"{row['budget']:g}",
+        row["solver"],
+        *shares,
+        f"{row['proven']}/{row['runs']}",
+    ]
 
 
 if __name__ == "__main__":

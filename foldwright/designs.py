@@ -32,10 +32,10 @@ from foldwright.envs.allocation.problem import AllocationProblem
 from foldwright.envs.tiling.problem import TilingProblem, TilingSolution
 from foldwright.errors import InfeasibleError
 from foldwright.explain import out_of_reach
+from foldwright.joint import improve
 from foldwright.layout_plans import deep_enough, is_in_space, schedule_cycles, scheduled
 from foldwright.netlists.part import load_part
 from foldwright.race import (
-    TILING_SHARE,
     Solvers,
     beginning_with,
     distinct_instances,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Design", "Finder", "design_finder"]
 
 _MILLI = 1000
-_ALLOCATION_SHARE = 0.2
+_ALLOCATION_SHARE, _BUILDABLE_SHARE = 0.2, 0.6
 _BUILDABLE_DESIGNS = 3
 _WIDENED_PERMILLE = 100
 
@@ -131,10 +131,11 @@ def _fastest(
     problem: AllocationProblem, options: OptimizeOptions, solvers: Solvers, budget: Budget,
     also: Sequence[Choices],
 ) -> Design:  # fmt: skip
-    """Searches for the engines with the most frames per second, then for the schedules of the best few."""
+    """Searches for the engines with the most frames per second, for the schedules of the best few, then for both together."""
     allocation, designs = _allocate(problem, options, solvers, budget)
     instances = distinct_instances(problem, [*designs, *also])
-    return Design(problem, *race(instances, options, solvers, budget), allocation)
+    best = race(instances, options, solvers, budget)
+    return Design(problem, *improve(problem, best, options, solvers, budget), allocation)
 
 
 def _buildable(
@@ -146,7 +147,7 @@ def _buildable(
     with budget.stage("buildable"):
         best = nearest_buildable(
             network, [instance.datapath for instance in instances], load_part(problem.part), problem.lut_budget,
-            problem.technology, stop=budget.watched("buildable", TILING_SHARE), seed=options.seed,
+            problem.technology, stop=budget.watched("buildable", _BUILDABLE_SHARE), seed=options.seed,
             schedule_cycles=lambda layout: schedule_cycles(problem, layout),
         )  # fmt: skip
     instance, choices = scheduled(problem, best.layout)
@@ -178,7 +179,7 @@ def _allocate(
         )
     designs = [np.array(allocation.choices, dtype=np.int64)]
     if solver.name == "exact":
-        designs += problem.search.leading()
+        designs += problem.search.leading() + problem.search.one_of_each_frames()
     return allocation, designs
 
 

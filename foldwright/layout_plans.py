@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foldwright.accel.cost import cost
-from foldwright.accel.datapath import Datapath, EngineKind
+from foldwright.accel.datapath import Datapath
 from foldwright.accel.evaluate import BUILT_PLACES, resident_choices
 from foldwright.accel.layout import AcceleratorLayout
 from foldwright.accel.layout_cost import datapath_of_layout
@@ -24,9 +24,7 @@ __all__ = ["deep_enough", "is_in_space", "schedule_cycles", "scheduled"]
 
 
 def is_in_space(problem: AllocationProblem, datapath: Datapath) -> bool:
-    """Whether the bound of a problem holds for a datapath: of bit planes alone, its shapes among the candidates."""
-    if any(engine.kind is EngineKind.DSP for engine in datapath.engines):
-        return False
+    """Whether the bound of a problem holds for a datapath: its engines are among the candidates."""
     try:
         problem.encode(AllocationSolution(datapath))
     except IllegalSolutionError:

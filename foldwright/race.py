@@ -32,8 +32,8 @@ __all__ = [
     "tiling_instance",
 ]
 
-TILING_SHARE = 0.6
-RUNGS = ((12, 0.35), (3, 0.25), (1, 0.4))
+TILING_SHARE = 0.4
+RUNGS = ((30, 0.3), (6, 0.25), (2, 0.15), (1, 0.3))
 """So many designs stay in the race, and share so much of its time; the fastest go on to the next rung."""
 
 Solvers = dict[str, tuple[Solver, Any]]

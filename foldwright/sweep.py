@@ -22,7 +22,7 @@ from foldwright.errors import IllegalSolutionError, InfeasibleError
 from foldwright.netlists.part import load_part
 from foldwright.pareto import BoundPoint, Pareto, ParetoPoint, figures_of_point
 
-__all__ = ["DEFAULT_POINTS", "least_percent", "pareto_of", "percents_of", "sweep"]
+__all__ = ["DEFAULT_POINTS", "bounds_from", "least_percent", "pareto_of", "percents_of", "sweep"]
 
 DEFAULT_POINTS = 12
 _BOUND_POINTS = 48
@@ -46,7 +46,12 @@ def percents_of(problem: AllocationProblem, points: int) -> list[float]:
 
 def least_percent(problem: AllocationProblem) -> float:
     """Returns the least share of the part's LUTs at which an instance can be posed, in whole hundredths of a percent."""
-    percent = 100 * problem.least_luts / load_part(problem.part).budget.lut
+    return _percent_of(problem.least_luts, problem)
+
+
+def _percent_of(lut: int, problem: AllocationProblem) -> float:
+    """Returns the share of the part's LUTs that so many need, in whole hundredths of a percent, rounded up."""
+    percent = 100 * lut / load_part(problem.part).budget.lut
     return min(problem.budget_lut_percent, math.ceil(_PERCENT_STEPS * percent) / _PERCENT_STEPS)
 
 
@@ -93,7 +98,7 @@ def pareto_of(designs: list[Design], plan: Plan) -> Pareto:
         point = _point(design, plan)
         if not points or point.fps > points[-1].fps:
             points.append(point)
-    return Pareto(tuple(_bounds(designs[0].problem, points[0].lut, plan.clock_mhz)), tuple(points))
+    return Pareto(tuple(bounds_from(designs[0].problem, points[0].lut, plan.clock_mhz)), tuple(points))
 
 
 def _point(design: Design, plan: Plan) -> ParetoPoint:
@@ -111,10 +116,10 @@ def _point(design: Design, plan: Plan) -> ParetoPoint:
     )
 
 
-def _bounds(problem: AllocationProblem, least_lut: int, clock_mhz: float) -> Iterator[BoundPoint]:
+def bounds_from(problem: AllocationProblem, least_lut: int, clock_mhz: float) -> Iterator[BoundPoint]:
     """Yields the bounds at evenly spaced budgets, from some LUTs up to the problem's own budget."""
-    whole = load_part(problem.part).budget.lut
-    for percent in np.linspace(100 * least_lut / whole, problem.budget_lut_percent, _BOUND_POINTS):
+    least = _percent_of(least_lut, problem)
+    for percent in np.linspace(least, problem.budget_lut_percent, _BOUND_POINTS):
         own = problem if percent == problem.budget_lut_percent else problem.within(float(percent))
         cycles = own.bound().value / _MILLI
         fps = round(clock_mhz * 1e6 / cycles, _FIGURE_DIGITS)

@@ -6,7 +6,9 @@ that of plain allocation for a *relaxed* workload, which no workload of the node
 - activations have the fewest bits that the producer's options leave, accumulators and results follow;
 - weights have the fewest XNOR planes of any option: as odd levels, since those take an AND engine one plane more. Two's
   complement takes both engines as many planes as it has bits and forces AND, so `b` bits of it count as `b - 1` odd ones; a
-  layer that has nothing else keeps it. Engines cost the same LUTs either way;
+  layer that has nothing else keeps it. So does a ternary one, but where another layer may yet force AND: its two planes have one
+  weight on XNOR and two on AND, which has fewer idle steps, so it counts as binary there. Engines cost the same LUTs either
+  way, but only those without signed weights may be of kind dsp, which lowers a bound at most;
 - results of a layer that is not decided yet, or one of whose readers is not, are written in one word.
 
 The last point is needed because time does *not* always fall with the bits: a reader that gets by with fewer planes may hold
@@ -68,7 +70,8 @@ def relaxed_workload(problem: BitsProblem, sets: Sets) -> Workload:
     template = problem.options.workload
     if _is_decided(sets):
         return with_bits(template, [kept[0] for kept in options])
-    workload = with_bits(template, [_relaxed(kept) for kept in options])
+    is_open = any(len({o.weight_kind is WeightKind.SIGNED for o in kept}) > 1 for kept in options)
+    workload = with_bits(template, [_relaxed(kept, is_open) for kept in options])
     decided = [len(kept) == 1 for kept in sets]
     layers = list(workload.layers)
     for i, layer in enumerate(layers):
@@ -78,8 +81,10 @@ def relaxed_workload(problem: BitsProblem, sets: Sets) -> Workload:
     return replace(workload, layers=tuple(layers))
 
 
-def _relaxed(options: list[BitOption]) -> BitOption:
-    if len({(o.weight_kind, o.weight_bits) for o in options}) == 1:
+def _relaxed(options: list[BitOption], is_open: bool) -> BitOption:
+    """Returns an option that none of several beats; `is_open`: weights of some layer may yet force the arithmetic AND or not."""
+    kinds = {(o.weight_kind, o.weight_bits) for o in options}
+    if len(kinds) == 1 and not (is_open and options[0].weight_kind is WeightKind.TERNARY):
         kind, bits = options[0].weight_kind, options[0].weight_bits
     elif all(o.weight_kind is WeightKind.SIGNED for o in options):
         kind, bits = WeightKind.SIGNED, min(o.weight_bits for o in options)

@@ -114,7 +114,7 @@ def _run_left(it: Instance, edges: IntArray, choices: IntArray, engine: int) -> 
     """Returns what is left to an engine, less the margin."""
     run = run_of(it, edges, choices, engine)
     lut_left = run.lut_left - _MARGIN * it.limits[N_LUT]
-    return Run(run.first, run.end, run.batch, lut_left, run.pool_left, run.before)
+    return Run(run.first, run.end, run.batch, lut_left, run.pool_left, run.before, run.dsp_left)
 
 
 @njit(cache=True)

@@ -17,6 +17,7 @@ from foldwright.accel.cost import (
     C_DM,
     C_DN,
     C_DRAIN,
+    C_DSP,
     C_THRESHOLD_WORDS,
     COST_FIELDS,
     sum_of_terms,
@@ -142,6 +143,8 @@ def lut_model(cost_row: IntArray, lut_terms: IntArray) -> LutModel:
         row, lut_terms, _PROBE, _PROBE - 1, _PROBE, 0
     )  # of one dk, which takes one bit more to count
     rise = whole - _probe(row, lut_terms, _PROBE, 0, _PROBE, 0)  # of all dk
+    if row[C_DSP]:
+        step = rise / p  # of units in slices no term has the bits of dk; cascades make single steps uneven
     bits = (p * step - rise) / (p - _PROBE_BITS)
     dk_dn_dm = ((rise - _PROBE_BITS * bits) / p - dk_one - p * (dk_dn + dk_dm)) / p**2
     drain_one = _probe(row, lut_terms, 0, 0, 0, _PROBE) - none

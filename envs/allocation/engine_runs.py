@@ -24,6 +24,7 @@ from foldwright.accel.tables import (
     E_DM,
     E_DN,
     E_DRAIN,
+    E_DSP,
     E_PA_MASK,
     E_WINDOW,
     L_GROUPS,
@@ -48,6 +49,7 @@ from foldwright.envs.allocation.memory_bound import (
     least_block_rams,
 )
 from foldwright.envs.allocation.score import (
+    N_DSP,
     N_LUT,
     N_MAX_ENGINES,
     N_POOL,
@@ -63,6 +65,7 @@ from foldwright.envs.allocation.space import (
     BATCHES,
     COUNTS,
     DRAINS,
+    ON_DSP,
     PER_ENGINE,
     PLANES,
     WIDTHS,
@@ -107,7 +110,8 @@ class Instance(NamedTuple):
 class Run(NamedTuple):
     """What an engine is made for: its layers, first..end-1, the frames per round, and what others leave to it.
 
-    `lut_left` is also for the engines after it; `before` is the time of the slowest one that is decided.
+    `lut_left` is also for the engines after it; `before` is the time of the slowest one that is decided. `dsp_left`: DSP slices
+    of an engine of kind dsp, none where there is one already.
     """
 
     first: int
@@ -116,6 +120,7 @@ class Run(NamedTuple):
     lut_left: float
     pool_left: float
     before: float
+    dsp_left: int
 
 
 @njit(cache=True)
@@ -124,6 +129,7 @@ def _engine_row(layers: IntArray, first: int, end: int, own: IntArray) -> IntArr
     row, _ = rows_of(layers[first:end])
     row[E_DM], row[E_DK], row[E_DN] = COUNTS[own[A_DM]], WIDTHS[own[A_DK]], COUNTS[own[A_DN]]
     row[E_DRAIN], row[E_PA_MASK], row[E_BATCH] = DRAINS[own[A_DRAIN]], PLANES[own[A_PLANES]], own[A_LANES]
+    row[E_DSP] = ON_DSP[own[A_PLANES]]
     row[E_WINDOW] = window_bits_of(layers) if own[A_WINDOW] else 0
     return row
 
@@ -184,11 +190,13 @@ def run_of(it: Instance, edges: IntArray, choices: IntArray, engine: int) -> Run
     """Returns what the engines before one, all decided, leave to it."""
     most = it.limits[N_MAX_ENGINES]
     batch, lut, pool, before = BATCHES[choices[most]], float(it.limits[N_LUT]), float(it.limits[N_POOL]), 0.0
+    slices = it.limits[N_DSP]
     for e in range(engine):
         at = first_decision(most, e)
         own = choices[at : at + PER_ENGINE]
         time, taken = engine_takes(it.layers, it.lut_terms, edges[e], edges[e + 1], batch, own)
         lut, before = lut - taken, max(before, time)
+        slices = 0 if ON_DSP[own[A_PLANES]] else slices
         pool -= resident_blocks(it.layers, it.geometries, edges[e], edges[e + 1], batch, own)
     pool -= blocks_ahead(it.layers, edges[engine + 1], batch)
-    return Run(edges[engine], edges[engine + 1], batch, lut, pool, before)
+    return Run(edges[engine], edges[engine + 1], batch, lut, pool, before, slices)

@@ -55,7 +55,7 @@ class AllocationEnv(DecisionEnv):
         `foldwright.envs.allocation.problem`: number of engines, layers of each, frames per round, then seven decisions an
         engine; the cost is thousandths of the simulator's cycles per frame under a schedule made by rule.
     Observation:
-        A dict. `candidates`, float32 (1984,), -4..4, or (64, 31) with `flat=False`:
+        A dict. `candidates`, float32 (2112,), -4..4, or (64, 33) with `flat=False`:
         `kernels.CANDIDATE_FEATURES` of each candidate of the next decision, zeros where it is not allowed or beyond the last.
         `context`, float32 (36,), -4..4:
         `kernels.CONTEXT_FEATURES`. `action_mask`, int8 (64,), 0 or 1. After the last decision all are zero.

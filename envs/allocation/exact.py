@@ -2,9 +2,9 @@
 
 For a run of layers i..j-1 the *frontier* is the fewest cycles of any engine by its LUTs: all `dm`, `dk`, `dn`, planes,
 windows and drains of the space are enumerated (njit). A dynamic programme over the cuts then finds the fewest LUTs of
-any chain of engines that is no slower than a given time, and bisection on the time finds the fastest within the budget.
-Block RAMs and DRAM are left out, so that time is a lower bound on every design; `FrontierSearch.solve` simulates
-designs close to it until none that is left could be better, or the stop says so.
+any chain of engines, one of kind dsp at most, that is no slower than a given time, and bisection on the time finds the
+fastest within the budget. Block RAMs and DRAM are left out, so that time is a lower bound on every design;
+`FrontierSearch.solve` simulates designs close to it until none that is left could be better, or the stop says so.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from foldwright.envs.allocation.frontier import (
     FAR,
     Frontiers,
     fastest,
+    kinds_of,
     least_luts,
-    total_buckets,
     unpack_engine,
 )
 from foldwright.envs.allocation.memory_bound import compulsory_bits
-from foldwright.envs.allocation.score import MILLI, N_DSP, N_LUT, fits_choices, is_resident
+from foldwright.envs.allocation.score import MILLI, N_DSP, N_HAS_DSP, N_LUT, fits_choices, is_resident
 from foldwright.envs.allocation.space import BATCHES
 from foldwright.envs.problem import Bound, Choices
 
@@ -67,7 +67,9 @@ class FrontierSearch:
         self._problem = problem
         self._layers, _, lut_terms, _, limits = problem.tables
         self._budget = int(limits[N_LUT])
-        self.frontiers = frontiers or Frontiers(self._layers, lut_terms, self._budget, int(limits[N_DSP]))
+        self.frontiers = frontiers or Frontiers(
+            self._layers, lut_terms, self._budget, int(limits[N_DSP]), bool(limits[N_HAS_DSP])
+        )
         self._chains: list[_Chain] | None = None
         self.best: tuple[int, Choices] | None = None
         self._leaders: dict[bytes, tuple[int, Choices]] = {}
@@ -80,7 +82,8 @@ class FrontierSearch:
         n = len(self._layers)
         out = np.full((n, n + 1), FAR, dtype=np.int64)
         for i, j in combinations(range(n + 1), 2):
-            out[i, j] = min(FAR, BUCKET_LUTS * least_luts(best, i, j, value))
+            least = min(int(least_luts(best, kind, i, j, value)) for kind in range(len(best)))
+            out[i, j] = min(FAR, BUCKET_LUTS * least)
         return out
 
     def chains(self) -> list[_Chain]:
@@ -125,12 +128,14 @@ class FrontierSearch:
         choices = self._problem.fallback.copy()
         choices[0] = len(runs) - 1
         choices[self._problem.max_engines] = chain.batch_index
+        on_dsp = kinds_of(best, np.array((0, *chain.cuts, len(self._layers)), dtype=np.int64), value)[1]
         for e, (i, j) in enumerate(runs):
             if e < len(runs) - 1:
                 choices[1 + e] = j - i - 1
-            bucket = least_luts(best, i, j, value)
+            kind = int(e == on_dsp)
+            bucket = least_luts(best, kind, i, j, value)
             at = space.first_decision(self._problem.max_engines, e)
-            choices[at : at + space.PER_ENGINE] = unpack_engine(int(config[i, j, bucket]))
+            choices[at : at + space.PER_ENGINE] = unpack_engine(int(config[kind, i, j, bucket]))
         return choices
 
     def solve(self, stop: Callable[[int], bool]) -> tuple[Choices | None, int, str]:
@@ -164,6 +169,17 @@ class FrontierSearch:
         fitting = (d for d in map(self._first_that_fits, self.chains()) if d is not None)
         return [*(choices for _, choices in best), *islice(fitting, LOWEST_BOUNDS)]
 
+    def one_of_each_frames(self) -> list[Choices]:
+        """Returns a design for each number of frames per round, that of the lowest bound that fits with some schedule.
+
+        Bounds hardly tell these numbers apart, memories do.
+        """
+        found: dict[int, Choices] = {}
+        for chain in self.chains():
+            if chain.batch_index not in found and (design := self._first_that_fits(chain)) is not None:
+                found[chain.batch_index] = design
+        return list(found.values())
+
     def _first_that_fits(self, chain: _Chain) -> Choices | None:
         """Returns the fastest design of a chain that has room for the smallest tiles; None without any."""
         tables = self._problem.tables
@@ -184,7 +200,7 @@ class FrontierSearch:
             if chain.value <= value:
                 best, _ = self.frontiers.of(chain.batch_index)
                 edges = np.array((0, *chain.cuts, len(self._layers)), dtype=np.int64)
-                found.append((int(total_buckets(best, edges, value)) * BUCKET_LUTS, chain))
+                found.append((int(kinds_of(best, edges, value)[0]) * BUCKET_LUTS, chain))
         for luts, chain in sorted(found, key=lambda f: (f[0], f[1].value, f[1].batch_index, f[1].cuts)):
             yield luts, self.design(chain, value)
 

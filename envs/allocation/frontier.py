@@ -1,16 +1,15 @@
 """The fewest cycles of any engine by its LUTs, for every run of layers: all shapes of the space are enumerated (njit).
 
-An entry [i, j, b] of a frontier is of layers i..j-1 and of engines with up to `BUCKET_LUTS` * b LUTs, rounded down.
+An entry [k, i, j, b] of a frontier is of engines of kind k (0 planes, 1 dsp), of layers i..j-1, and of engines with up to
+`BUCKET_LUTS` * b LUTs, rounded down. A chain has one engine of kind dsp at most.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.cost import COST_FIELDS, rounded_terms, thousandths_of_terms
+from foldwright.accel.cost import rounded_terms
 from foldwright.accel.mapping import (
     M_BLOCKS,
     M_CYCLES,
@@ -22,7 +21,6 @@ from foldwright.accel.mapping import (
     M_T,
     M_WEIGHT_WORD_BITS,
     MAPPING_FIELDS,
-    accumulator_bits,
     ceil_div,
     first_reads,
     map_run,
@@ -34,10 +32,10 @@ from foldwright.accel.tables import (
     E_DM,
     E_DN,
     E_DRAIN,
+    E_DSP,
     E_LEVELS,
     E_PA_MASK,
     E_SCALES,
-    E_SUM,
     E_WINDOW,
     ENGINE_FIELDS,
     L_A_BITS,
@@ -50,21 +48,19 @@ from foldwright.accel.tables import (
     L_OUT_C,
     L_OUT_W,
     L_PARTS,
-    L_RAW,
     L_SCALES,
-    L_SUM_BITS,
     L_W_KIND,
     W_SIGNED,
 )
+from foldwright.envs.allocation.engine_needs import Needs, count_luts, least_slices, needs_of
 from foldwright.envs.allocation.score import MILLI
 from foldwright.envs.allocation.space import (
     BATCHES,
     COUNTS,
     DRAINS,
+    ON_DSP,
     PLANES,
     WIDTHS,
-    fill_cost_row,
-    levels_of,
     planes_suit,
     window_bits_of,
 )
@@ -74,21 +70,17 @@ __all__ = [
     "BUCKET_LUTS",
     "FAR",
     "Frontiers",
-    "Needs",
     "added_cycles",
-    "count_luts",
     "distinct",
     "fastest",
     "frontier",
+    "kinds_of",
     "layer_cycles",
     "least_luts",
-    "least_multipliers",
     "lower_drains",
     "needs_drains",
-    "needs_of",
     "pack_engine",
     "set_height",
-    "total_buckets",
     "unpack_engine",
     "widths_of",
     "window_lanes",
@@ -99,44 +91,6 @@ IntArray = npt.NDArray[np.int64]
 FAR = 1 << 60
 BUCKET_LUTS = 8
 """Frontiers count LUTs rounded down to this many: bounds stay bounds, and a design a few LUTs over is found out later."""
-
-
-class Needs(NamedTuple):
-    """What layers ask of an engine with one kind of arithmetic, and the thousandths of LUTs that follow, as far as known.
-
-    Attributes:
-        of_layer: int64 (layers, 4): places of accumulator bits, levels and bits of sums among the ascending values that occur,
-            and whether weights are signed.
-        shallow: int64 (accumulators, levels, sums, 2): of the engine in question with threshold memories of no depth, the last
-            one whether it stores results; -1 where not known, as all are of the next engine.
-        deep: int64 (dm, accumulators, levels, depths): what threshold memories of so many times 64 words, or a little less, take
-            more, which is the same for all engines; -1 where not known.
-    """
-
-    of_layer: IntArray
-    acc_bits: IntArray
-    levels: IntArray
-    sum_bits: IntArray
-    shallow: IntArray
-    deep: IntArray
-
-
-@njit(cache=True)
-def needs_of(layers: IntArray, is_and: int) -> Needs:
-    """Returns what layers need, nothing known of LUTs."""
-    n, most_words = len(layers), layers[:, L_OUT_C].sum()
-    values = np.zeros((3, n), dtype=np.int64)
-    for i in range(n):
-        values[0, i] = accumulator_bits(layers[i], is_and)
-        values[1, i] = 0 if layers[i, L_RAW] else levels_of(layers[i])
-        values[2, i] = layers[i, L_SUM_BITS]
-    acc, levels, sums = np.unique(values[0]), np.unique(values[1]), np.unique(values[2])
-    of_layer = np.zeros((n, 4), dtype=np.int64)
-    of_layer[:, 0], of_layer[:, 1] = np.searchsorted(acc, values[0]), np.searchsorted(levels, values[1])
-    of_layer[:, 2], of_layer[:, 3] = np.searchsorted(sums, values[2]), layers[:, L_W_KIND] == W_SIGNED
-    shallow = np.full((len(acc), len(levels), len(sums), 2), -1, dtype=np.int64)
-    deep = np.full((COUNTS[-1] + 1, len(acc), len(levels), most_words // 64 + 2), -1, dtype=np.int64)
-    return Needs(of_layer, acc, levels, sums, shallow, deep)
 
 
 @njit(cache=True)
@@ -216,7 +170,7 @@ def widths_of(layers: IntArray, mask: int, window_bits: int) -> IntArray:
                 if window_bits and layers[i, L_IS_IMAGE_IN]
                 else channels
             )
-            for log_pa in range(3):
+            for log_pa in range(4):
                 if mask >> log_pa & 1 and last >= 0:
                     pa = 1 << log_pa
                     fewer = fewer or ceil_div(channels, WIDTHS[k] // pa) < ceil_div(
@@ -232,14 +186,14 @@ def widths_of(layers: IntArray, mask: int, window_bits: int) -> IntArray:
 
 @njit(cache=True)
 def frontier(
-    layers: IntArray, lut_terms: IntArray, lut_budget: int, dsp_budget: int, batch: int, is_batch: int, is_and: int,
+    layers: IntArray, lut_terms: IntArray, lut_budget: int, dsp_budget: int, batch: int, is_batch: int, is_and: int, kind: int,
     best: IntArray, config: IntArray,
 ) -> int:  # fmt: skip
-    """Enumerates all engines with one kind of lanes and of arithmetic and returns how many there are.
+    """Enumerates all engines of one kind, with one kind of lanes and of arithmetic, and returns how many there are.
 
     Args:
         best: int64 (layers, layers + 1, buckets): receives the fewest milli-cycles a frame of layers i..j-1 by LUTs.
-        config: int64 of the same shape: receives the engine, packed.
+        config: int32 of the same shape: receives the engine, packed.
     """
     n, count = len(layers), 0
     needs = needs_of(layers, is_and)
@@ -248,6 +202,7 @@ def frontier(
     saving, times = np.zeros((n, 2), dtype=np.int64), np.zeros((n, 2), dtype=np.int64)
     reads = first_reads(layers)
     row[E_BATCH], row[E_AND], row[E_LEVELS], row[E_SCALES] = is_batch, is_and, 1, layers[:, L_SCALES].max()
+    row[E_DSP] = kind
     heights = distinct(layers, COUNTS, L_OUT_C, 1)
     marks = window_lanes(layers)
     marks[distinct(layers, COUNTS, L_OUT_W, 0)] = 1
@@ -256,7 +211,7 @@ def frontier(
         frames = np.zeros((1, layers.shape[1]), dtype=np.int64)
         frames[0, L_OUT_W] = batch
         lanes = distinct(frames, COUNTS, L_OUT_W, 0)
-    for a_planes in range(len(PLANES)):
+    for a_planes in np.flatnonzero(kind == ON_DSP):
         row[E_PA_MASK] = PLANES[a_planes]
         for window in range(2 if window_bits_of(layers) > 0 else 1):
             row[E_WINDOW] = window_bits_of(layers) if window else 0
@@ -352,7 +307,7 @@ def _update(
                 if shallow[acc, levels, sums, stores] < 0 or deep[dm, acc, levels, depth] < 0:
                     count_luts(row, needs, acc, levels, sums, depth, stores, lut_terms)
                 lut = rounded_terms(shallow[acc, levels, sums, stores] + deep[dm, acc, levels, depth])
-            if lut > lut_budget or least_multipliers(row, needs.levels[levels]) > dsp_budget:
+            if lut > lut_budget or least_slices(row, needs.levels[levels]) > dsp_budget:
                 break
             any_fits = True
             if signed != row[E_AND]:
@@ -364,78 +319,46 @@ def _update(
 
 
 @njit(cache=True)
-def least_multipliers(row: IntArray, levels: int) -> int:
-    """Returns the fewest DSP slices of an engine that makes codes up to `levels`: one for each channel and lane of a beat."""
-    return row[E_DM] * row[E_DRAIN] if row[E_SCALES] and levels > 0 else 0
-
-
-@njit(cache=True)
-def count_luts(
-    row: IntArray,
-    needs: Needs,
-    acc: int,
-    levels: int,
-    sums: int,
-    depth: int,
-    stores: int,
-    lut_terms: IntArray,
-) -> None:
-    """Makes an entry of `shallow` and one of `deep` known; `acc`, `levels` and `sums` are places."""
-    dm, base = row[E_DM], needs.shallow[acc, levels, sums, stores]
-    if base < 0:
-        base = _thousandths(row, needs, acc, levels, sums, 0, stores, lut_terms)
-        needs.shallow[acc, levels, sums, stores] = base
-    if needs.deep[dm, acc, levels, depth] < 0:
-        whole = _thousandths(row, needs, acc, levels, sums, max(1, 64 * depth - 63), stores, lut_terms)
-        needs.deep[dm, acc, levels, depth] = whole - base
-
-
-@njit(cache=True)
-def _thousandths(
-    row: IntArray,
-    needs: Needs,
-    acc: int,
-    levels: int,
-    sums: int,
-    words: int,
-    stores: int,
-    lut_terms: IntArray,
-) -> int:
-    cost_row = np.zeros(COST_FIELDS, dtype=np.int64)
-    row[E_SUM] = needs.sum_bits[sums]
-    fill_cost_row(row, needs.acc_bits[acc], needs.levels[levels], words, stores, cost_row)
-    return thousandths_of_terms(cost_row, lut_terms)
-
-
-@njit(cache=True)
 def _close(best: IntArray, config: IntArray) -> None:
-    """Makes each entry the best of all with as many LUTs or fewer."""
-    for i in range(best.shape[0]):
-        for j in range(best.shape[1]):
-            for lut in range(1, best.shape[2]):
-                if best[i, j, lut - 1] <= best[i, j, lut]:
-                    best[i, j, lut], config[i, j, lut] = best[i, j, lut - 1], config[i, j, lut - 1]
+    """Makes each entry the best of all of its kind with as many LUTs or fewer."""
+    for k in range(best.shape[0]):
+        for i in range(best.shape[1]):
+            for j in range(best.shape[2]):
+                for lut in range(1, best.shape[3]):
+                    if best[k, i, j, lut - 1] <= best[k, i, j, lut]:
+                        best[k, i, j, lut] = best[k, i, j, lut - 1]
+                        config[k, i, j, lut] = config[k, i, j, lut - 1]
 
 
 @njit(cache=True)
-def least_luts(best: IntArray, i: int, j: int, value: int) -> int:
-    """Returns the fewest LUTs that run layers i..j-1 in `value` or less; far away if none do."""
-    low, high = 0, best.shape[2]
+def least_luts(best: IntArray, kind: int, i: int, j: int, value: int) -> int:
+    """Returns the fewest LUTs of a kind of engine that run layers i..j-1 in `value` or less; far away if none do."""
+    low, high = 0, best.shape[3]
     while low < high:
         middle = (low + high) // 2
-        if best[i, j, middle] <= value:
+        if best[kind, i, j, middle] <= value:
             high = middle
         else:
             low = middle + 1
-    return low if low < best.shape[2] else FAR
+    return low if low < best.shape[3] else FAR
 
 
 @njit(cache=True)
-def total_buckets(best: IntArray, edges: IntArray, value: int) -> int:
-    total = 0
+def kinds_of(best: IntArray, edges: IntArray, value: int) -> tuple[int, int]:
+    """Returns the fewest LUTs, in buckets, of a chain no slower than `value`, and its engine of kind dsp; -1 where it has none.
+
+    Far away or farther where there is no such chain.
+    """
+    total, most, on_dsp, far = 0, 0, -1, 0
     for k in range(len(edges) - 1):
-        total += least_luts(best, edges[k], edges[k + 1], value)
-    return total
+        planes = least_luts(best, 0, edges[k], edges[k + 1], value)
+        slices = least_luts(best, 1, edges[k], edges[k + 1], value) if len(best) > 1 else FAR
+        if planes >= FAR and slices < FAR:
+            far, planes = far + 1, 2 * best.shape[3]  # that engine must be the one
+        total += planes
+        if planes - slices > most:
+            most, on_dsp = planes - slices, k
+    return (FAR if far > 1 else total - most), on_dsp
 
 
 @njit(cache=True)
@@ -443,17 +366,20 @@ def fastest(best: IntArray, edges: IntArray, budget: int) -> int:
     """Returns the least time at which the engines between the edges together stay within a budget, in buckets."""
     low, high = 0, 0
     for k in range(len(edges) - 1):
-        least, most = best[edges[k], edges[k + 1], budget], 0
-        for bucket in range(budget + 1):
-            if best[edges[k], edges[k + 1], bucket] < FAR:
-                most = best[edges[k], edges[k + 1], bucket]
-                break
-        low, high = max(low, least), max(high, most)
-    if low >= FAR or total_buckets(best, edges, high) > budget:
+        least = FAR
+        for kind in range(len(best)):
+            mine = best[kind, edges[k], edges[k + 1]]
+            least = min(least, mine[budget])
+            for bucket in range(budget + 1):
+                if mine[bucket] < FAR:
+                    high = max(high, mine[bucket])
+                    break
+        low = max(low, least)
+    if low >= FAR or kinds_of(best, edges, high)[0] > budget:
         return FAR
     while low < high:
         middle = (low + high) // 2
-        if total_buckets(best, edges, middle) <= budget:
+        if kinds_of(best, edges, middle)[0] <= budget:
             high = middle
         else:
             low = middle + 1
@@ -474,9 +400,15 @@ def unpack_engine(code: int) -> tuple[int, ...]:
 class Frontiers:
     """The closed frontiers of one network by frames per round, each enumerated when it is first asked for."""
 
-    def __init__(self, layers: IntArray, lut_terms: IntArray, lut_budget: int, dsp_budget: int) -> None:
+    def __init__(
+        self, layers: IntArray, lut_terms: IntArray, lut_budget: int, dsp_budget: int, has_dsp: bool
+    ) -> None:
+        """Args:
+        has_dsp: whether an engine may be of kind dsp.
+        """
         self.layers, self.lut_budget = layers, lut_budget
         self._lut_terms, self._dsp_budget = lut_terms, dsp_budget
+        self._kinds = 1 + (has_dsp and bool((layers[:, L_W_KIND] != W_SIGNED).any()))
         self._closed: dict[int, tuple[IntArray, IntArray]] = {}
         self._columns: tuple[IntArray, IntArray] | None = None
         self.engines_counted = 0
@@ -494,13 +426,15 @@ class Frontiers:
 
     def _nothing(self) -> tuple[IntArray, IntArray]:
         n = len(self.layers)
-        shape = (n, n + 1, self.lut_budget // BUCKET_LUTS + 1)
-        return np.full(shape, FAR, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
+        shape = (self._kinds, n, n + 1, self.lut_budget // BUCKET_LUTS + 1)
+        return np.full(shape, FAR, dtype=np.int64), np.full(shape, -1, dtype=np.int32)
 
     def _enumerate(self, batch: int, is_batch: int, best: IntArray, config: IntArray) -> None:
-        for is_and in sorted({int(kind == W_SIGNED) for kind in self.layers[:, L_W_KIND]}):
+        ways = [(int(w == W_SIGNED), 0) for w in np.unique(self.layers[:, L_W_KIND])]
+        for is_and, kind in sorted({*ways, *([(0, 1)] if self._kinds > 1 else [])}):
             self.engines_counted += frontier(
-                self.layers, self._lut_terms, self.lut_budget, self._dsp_budget, batch, is_batch, is_and, best, config
+                self.layers, self._lut_terms, self.lut_budget, self._dsp_budget, batch, is_batch, is_and, kind, best[kind],
+                config[kind],
             )  # fmt: skip
 
     def _column_frontier(self) -> tuple[IntArray, IntArray]:
@@ -515,7 +449,7 @@ class Frontiers:
 
     def load_kernels(self) -> None:
         """Compiles the kernels, or takes them from the cache, by a network of one layer without a budget."""
-        best, config = np.full((1, 2, 1), FAR, dtype=np.int64), np.full((1, 2, 1), -1, dtype=np.int64)
-        frontier(self.layers[:1], self._lut_terms, 0, 0, 1, 0, 0, best, config)
+        best, config = np.full((1, 1, 2, 1), FAR, dtype=np.int64), np.full((1, 1, 2, 1), -1, dtype=np.int32)
+        frontier(self.layers[:1], self._lut_terms, 0, 0, 1, 0, 0, 0, best[0], config[0])
         _close(best, config)
         fastest(best, np.array([0, 1], dtype=np.int64), 0)

@@ -1,7 +1,7 @@
 """Costs and observations of a batch of allocation episodes (njit); see `foldwright.envs.batch` for the arrays.
 
 Every feature is relative to the instance: to its bound, its budgets, its network, or to the candidates' own range. The
-shapes do not depend on the instance. All are clipped to -`LIMIT` .. `LIMIT`. A candidate that is not allowed has zeros.
+shapes do not depend on the instance. All are clipped (`prospects.LIMIT`). A candidate that is not allowed has zeros.
 
 Candidate features (`CANDIDATE_FEATURES`): the design that the candidate leads to, completed by the fallback. Context
 features (`CONTEXT_FEATURES`): what is decided, and the layers that the engine in question runs as far as is known.
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.cost import COST_FIELDS, LOADER_BRAM36, multiplier_slices, sum_of_terms
+from foldwright.accel.cost import COST_FIELDS, LOADER_BRAM36, sum_of_terms
 from foldwright.accel.mapping import M_CYCLES, M_PA, MAPPING_FIELDS, map_run
 from foldwright.accel.memory import (
     bram36_in_use,
@@ -37,6 +37,7 @@ from foldwright.accel.tables import (
     E_DM,
     E_DN,
     E_DRAIN,
+    E_DSP,
     E_PA_MASK,
     E_WINDOW,
     ENGINE_FIELDS,
@@ -45,35 +46,21 @@ from foldwright.accel.tables import (
     L_IN_C,
     L_KH,
     L_KW,
-    L_OUT_BITS,
     L_OUT_C,
     L_OUT_W,
     L_RESIDUAL,
-    L_STORED_H,
-    L_STORED_W,
     L_W_BITS,
 )
 from foldwright.accel.tiles import PLAN_FIELDS, plan_row
 from foldwright.envs.allocation.engine_curves import (
     BUCKETS,
-    FAR,
     GROUP_FRAMES,
-    cut_values,
-    edges_of,
-    group_of,
-    runs_curve,
 )
 from foldwright.envs.allocation.engine_estimate import bit_macs
 from foldwright.envs.allocation.engine_runs import (
-    BLOCK_BITS,
-    BLOCK_PORT_BITS,
     Instance,
-    blocks_ahead,
-    resident_blocks,
-    run_of,
 )
-from foldwright.envs.allocation.memory_bound import compulsory_bits
-from foldwright.envs.allocation.outlook import new_survey, open_after, survey
+from foldwright.envs.allocation.prospects import clip, log2, look_ahead
 from foldwright.envs.allocation.score import (
     MILLI,
     N_DRAM_BITS,
@@ -81,22 +68,15 @@ from foldwright.envs.allocation.score import (
     N_FF,
     N_LUT,
     N_MAX_ENGINES,
-    N_OPERAND_BITS,
     N_POOL,
     cost_of_choices,
+    slices_of,
 )
 from foldwright.envs.allocation.space import (
-    A_DK,
-    A_DM,
-    A_DN,
-    A_LANES,
     BATCHES,
-    COUNTS,
     PER_ENGINE,
-    WIDTHS,
     build_engine,
     fill_assignment,
-    first_decision,
     is_legal,
 )
 from foldwright.kernels import njit
@@ -123,7 +103,8 @@ CANDIDATE_FEATURES = (
     "outlook / best, ln x 32", "this engine's in the outlook / ideal, ln x 2", "later engines' / ideal, ln x 2",
     "this engine's / later engines', ln x 4", "LUTs in the outlook / budget", "resident block RAMs / pool",
     "resident block RAMs / pool, ln", "time to load what is not resident / ideal, ln", "largest weights' width / ports",
-    "dk in the outlook, log2 / 10", "dn in the outlook, log2 / 8", "batch lanes in the outlook",
+    "dk in the outlook, log2 / 10", "dn in the outlook, log2 / 8", "batch lanes in the outlook", "kind dsp",
+    "DSP slices / budget",
 )  # fmt: skip
 CONTEXT_FEATURES = (
     "decides engines", "decides cut", "decides frames", "decides lanes", "decides planes", "decides window", "decides dm",
@@ -136,7 +117,6 @@ CONTEXT_FEATURES = (
     "block RAMs for the later layers / pool", "image and results over DRAM / ideal, ln", "weights over DRAM / ideal, ln",
     "best outlook / ideal, ln x 2", "ideal / bound, ln x 2",
 )  # fmt: skip
-LIMIT = 4.0
 _POOL_BLOCK_BITS = 36864.0
 
 # Entries of a part, what an engine takes. PART_RUNS: whether it can run its layers (if not, the two before are 0).
@@ -260,16 +240,6 @@ def _engine_of(position: int, max_engines: int) -> int:
 
 
 @njit(cache=True)
-def _clip(value: float) -> float:
-    return max(-LIMIT, min(LIMIT, value))
-
-
-@njit(cache=True)
-def _log2(value: float) -> float:
-    return np.log2(max(value, 1e-9))
-
-
-@njit(cache=True)
 def _measure(
     it: Instance, choices: IntArray, assignment: IntArray, only: int, engines: IntArray, parts: IntArray
 ) -> Total:
@@ -289,7 +259,7 @@ def _measure(
             build_engine(it.layers, it.limits[N_MAX_ENGINES], choices, assignment, e, engines[e], cost_row)
             parts[e, PART_LUT] = sum_of_terms(cost_row, it.lut_terms)
             parts[e, PART_FF] = sum_of_terms(cost_row, it.ff_terms)
-            parts[e, PART_DSP] = multiplier_slices(cost_row, it.limits[N_OPERAND_BITS])
+            parts[e, PART_DSP] = slices_of(cost_row, it.limits)
         lut, ff, dsp = lut + parts[e, PART_LUT], ff + parts[e, PART_FF], dsp + parts[e, PART_DSP]
     if lut > it.limits[N_LUT] or ff > it.limits[N_FF] or dsp > it.limits[N_DSP]:
         return Total(False, lut, ff, 0, 0)
@@ -365,113 +335,14 @@ def _observe_one(
                 _describe_engine(it.layers, engines[one], run, one, bound, own, out)
             out[9], out[10] = found.lut / it.limits[N_LUT], found.ff / it.limits[N_FF]
             out[11] = found.blocks / it.limits[N_POOL]
+            out[32] = trial[:, PART_DSP].sum() / max(1, it.limits[N_DSP])
             out[12] = (found.lut - lut) / it.limits[N_LUT]
-            out[13] = _clip(_log2(found.cycles / bound) / 16)
+            out[13] = clip(log2(found.cycles / bound) / 16)
     choices[position] = fallback
     _describe_state(it.layers, it.limits, choices, position, one, bound, cost, assignment, context)
     context[12], context[13] = lut / it.limits[N_LUT], ff / it.limits[N_FF]
     context[14] = blocks / it.limits[N_POOL]
-    _look_ahead(it, size, choices, position, one, bound, mask, candidates, context)
-
-
-@njit(cache=True)
-def _ratio(time: float, other: float, scale: float) -> float:
-    """Returns the natural logarithm of a ratio, scaled and clipped."""
-    return _clip(scale * np.log(max(time, 1e-9) / max(other, 1e-9)))
-
-
-@njit(cache=True)
-def _look_ahead(
-    it: Instance, size: int, choices: IntArray, position: int, one: int, bound: int, mask: npt.NDArray[np.int8],
-    candidates: FloatArray, context: FloatArray,
-) -> None:  # fmt: skip
-    """Writes the features that tell what candidates and state lead to; see `foldwright.envs.allocation.outlook`."""
-    most = it.limits[N_MAX_ENGINES]
-    ideal = float(it.chains[:, 0, BUCKETS].min())
-    if ideal >= FAR:
-        ideal = bound / MILLI
-    values = np.full(size, np.float64(FAR))
-    if position <= most:
-        _look_at_runs(it, choices, position, ideal, values, candidates)
-    elif one <= choices[0]:
-        _look_at_shapes(it, choices, position, one, ideal, mask, values, candidates, context)
-    best = values.min()
-    if best < FAR:
-        for k in range(size):
-            if mask[k]:
-                out = candidates[k]
-                out[17] = _ratio(values[k], ideal, 2.0)
-                out[18], out[19] = _ratio(values[k], best, 4.0), _ratio(values[k], best, 32.0)
-    _, image, weights = _traffic(it)
-    port, batch = float(it.limits[N_DRAM_BITS]), BATCHES[choices[most]]
-    context[32], context[33] = _ratio(image / port, ideal, 1.0), _ratio(weights / port / batch, ideal, 1.0)
-    context[34], context[35] = _ratio(best, ideal, 2.0), _ratio(MILLI * ideal, bound, 2.0)
-
-
-@njit(cache=True)
-def _traffic(it: Instance) -> tuple[float, float, float]:
-    """Returns bits: of the largest map, of what a frame must move, of all weights."""
-    maps, weights = 0.0, 0.0
-    for layer in it.layers:
-        taps = layer[L_KH] * layer[L_KW] * (layer[L_IN_C] // layer[L_GROUPS])
-        weights += taps * layer[L_OUT_C] * layer[L_W_BITS]
-        maps = max(maps, float(layer[L_STORED_H] * layer[L_OUT_C] * layer[L_STORED_W] * layer[L_OUT_BITS]))
-    return maps, float(compulsory_bits(it.layers, 1)), weights
-
-
-@njit(cache=True)
-def _look_at_runs(
-    it: Instance, choices: IntArray, position: int, ideal: float, values: Doubles, candidates: FloatArray
-) -> None:
-    """Writes the outlook of numbers of engines, of cuts, or of frames per round."""
-    maps, _, weights = _traffic(it)
-    pool = it.limits[N_POOL] * float(BLOCK_BITS)
-    for k in range(len(values)):
-        if position == 0:
-            values[k] = it.chains[k, 0, BUCKETS]
-        elif position == it.limits[N_MAX_ENGINES]:
-            edges = edges_of(it.layers, choices)
-            values[k] = runs_curve(it.curves[group_of(BATCHES[k])], edges, 0)[BUCKETS]
-            blocks = (weights + 2 * BATCHES[k] * maps) / pool
-            short = max(0.0, blocks - 1) * pool / (it.limits[N_DRAM_BITS] * BATCHES[k])
-            candidates[k, 24], candidates[k, 25] = _clip(blocks), _clip(np.log(blocks))
-            candidates[k, 26] = _ratio(short + 0.02 * ideal, ideal, 1.0)
-    if 0 < position < it.limits[N_MAX_ENGINES] and position <= choices[0]:
-        edges = np.zeros(position, dtype=np.int64)
-        for cut in range(1, position):
-            edges[cut] = edges[cut - 1] + choices[cut] + 1
-        cut_values(it.curves[len(GROUP_FRAMES) - 1], it.chains, choices[0] + 1, edges, position - 1, values)
-
-
-@njit(cache=True)
-def _look_at_shapes(
-    it: Instance, choices: IntArray, position: int, one: int, ideal: float, mask: npt.NDArray[np.int8], values: Doubles,
-    candidates: FloatArray, context: FloatArray,
-) -> None:  # fmt: skip
-    """Writes the outlook of the candidates of an engine's decision."""
-    most, found, edges = it.limits[N_MAX_ENGINES], new_survey(), edges_of(it.layers, choices)
-    run = run_of(it, edges, choices, one)
-    at, pool = first_decision(most, one), float(it.limits[N_POOL])
-    rest = runs_curve(it.curves[group_of(run.batch)], edges, one + 1)
-    survey(it, run, choices[at : at + PER_ENGINE], open_after(position - at), rest, found)
-    for k in range(len(values)):
-        values[k] = found.value[k] if mask[k] else FAR
-        if values[k] >= FAR:
-            continue
-        out, engine = candidates[k], found.engine[k]
-        out[20], out[21] = _ratio(found.own[k], ideal, 2.0), _ratio(found.rest[k], ideal, 2.0)
-        out[22], out[23] = _ratio(found.own[k], found.rest[k], 4.0), found.lut[k] / it.limits[N_LUT]
-        held = resident_blocks(it.layers, it.geometries, run.first, run.end, run.batch, engine)
-        blocks = (held + pool - run.pool_left) / pool
-        out[24], out[25] = _clip(blocks), _clip(np.log(max(blocks, 1e-9)))
-        short = max(0.0, blocks - 1) * pool * BLOCK_BITS / (it.limits[N_DRAM_BITS] * run.batch)
-        out[26] = _ratio(short + 0.02 * ideal, ideal, 1.0)
-        out[27] = _clip(COUNTS[engine[A_DM]] * WIDTHS[engine[A_DK]] / (BLOCK_PORT_BITS * pool))
-        out[28], out[29] = _log2(WIDTHS[engine[A_DK]]) / 10, _log2(COUNTS[engine[A_DN]]) / 8
-        out[30] = engine[A_LANES]
-    context[28] = _ratio(run.before, ideal, 2.0) if run.before > 0 else -LIMIT
-    context[29], context[30] = run.lut_left / it.limits[N_LUT], _clip(run.pool_left / pool)
-    context[31] = _clip(blocks_ahead(it.layers, run.end, run.batch) / pool)
+    look_ahead(it, size, choices, position, one, bound, mask, candidates, context)
 
 
 @njit(cache=True)
@@ -484,13 +355,14 @@ def _describe_engine(
         if assignment[i] == one:
             mine += 1
             work += bit_macs(layers[i])
-    out[2], out[3] = _log2(row[E_DM]) / 8, _log2(row[E_DK]) / 10
-    out[4], out[5] = _log2(row[E_DN]) / 8, _log2(row[E_DRAIN]) / 4
+    out[2], out[3] = log2(row[E_DM]) / 8, log2(row[E_DK]) / 10
+    out[4], out[5] = log2(row[E_DN]) / 8, log2(row[E_DRAIN]) / 4
     out[6], out[7], out[8] = row[E_PA_MASK] / 8, row[E_WINDOW] > 0, row[E_BATCH]
-    out[14] = _clip(_log2(cycles / bound) / 16)
+    out[31] = row[E_DSP]
+    out[14] = clip(log2(cycles / bound) / 16)
     out[15] = mine / len(layers)
     array = float(row[E_DM] * row[E_DK] * row[E_DN])
-    out[16] = _clip(MILLI * work / (max(cycles, 1) * array))
+    out[16] = clip(MILLI * work / (max(cycles, 1) * array))
 
 
 @njit(cache=True)
@@ -537,12 +409,12 @@ def _describe_state(
     out[:] = 0
     out[_kind_of(position, limits[N_MAX_ENGINES])] = 1
     out[10] = position / len(choices)
-    out[11] = _clip(_log2(cost / bound) / 16)
+    out[11] = clip(log2(cost / bound) / 16)
     out[15], out[16], out[17] = one / 4, (choices[0] + 1) / 4, limits[N_MAX_ENGINES] / 4
     out[18], out[19], out[20] = own / work, later / work, batch / 16
     out[21], out[22] = bits / 8, weights / count / 8
-    out[23] = _clip(limits[N_DRAM_BITS] / 64)
-    out[24] = _clip(_log2(weights / (limits[N_POOL] * _POOL_BLOCK_BITS)) / 8)
-    out[25] = _log2(n) / 8
-    out[26] = _log2(narrow) / 8 if own > 0 else 0.0
-    out[27] = _log2(wide) / 12
+    out[23] = clip(limits[N_DRAM_BITS] / 64)
+    out[24] = clip(log2(weights / (limits[N_POOL] * _POOL_BLOCK_BITS)) / 8)
+    out[25] = log2(n) / 8
+    out[26] = log2(narrow) / 8 if own > 0 else 0.0
+    out[27] = log2(wide) / 12

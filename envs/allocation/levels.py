@@ -37,6 +37,7 @@ from foldwright.accel.tables import (
     E_DM,
     E_DN,
     E_DRAIN,
+    E_DSP,
     E_LEVELS,
     E_PA_MASK,
     E_SCALES,
@@ -52,16 +53,13 @@ from foldwright.accel.tables import (
     L_W_KIND,
     W_SIGNED,
 )
+from foldwright.envs.allocation.engine_needs import Needs, count_luts, least_slices, needs_of
 from foldwright.envs.allocation.frontier import (
-    Needs,
     added_cycles,
-    count_luts,
     distinct,
     layer_cycles,
-    least_multipliers,
     lower_drains,
     needs_drains,
-    needs_of,
     pack_engine,
     set_height,
     widths_of,
@@ -78,11 +76,12 @@ from foldwright.envs.allocation.memory_bound import (
     least_block_rams,
     spare_bits,
 )
-from foldwright.envs.allocation.score import MILLI, N_DRAM_BITS, N_DSP, N_LUT, N_POOL
+from foldwright.envs.allocation.score import MILLI, N_DRAM_BITS, N_DSP, N_HAS_DSP, N_LUT, N_POOL
 from foldwright.envs.allocation.space import (
     BATCHES,
     COUNTS,
     DRAINS,
+    ON_DSP,
     PLANES,
     WIDTHS,
     window_bits_of,
@@ -104,9 +103,10 @@ __all__ = [
 ]
 
 IntArray = npt.NDArray[np.int64]
+_Table = npt.NDArray[np.int32]
 
 LEVELS = 64
-_FAR = 1 << 60
+_FAR = 1 << 29
 # Entries of the numbers of an enumeration.
 _LOW, _HIGH, _LUTS, _POOL, _BATCH, _SPARE, _DSP = range(7)
 
@@ -129,13 +129,13 @@ def lane_counts(layers: IntArray, batch: int, is_batch: int) -> IntArray:
 
 
 @njit(cache=True)
-def shape_columns(layers: IntArray, batch: int, is_batch: int) -> IntArray:
-    """Returns the shapes without `dm` and drain, int64 (shapes, 4): positions of planes, `dk` and `dn`, and the window."""
+def shape_columns(layers: IntArray, batch: int, is_batch: int, kind: int) -> IntArray:
+    """Returns the shapes of a kind of engine, int64 (shapes, 4): positions of planes, `dk`, `dn`; window; no `dm`, no drain."""
     lanes = lane_counts(layers, batch, is_batch)
     windows = 2 if window_bits_of(layers) > 0 else 1
     out = np.empty((len(PLANES) * windows * len(WIDTHS) * len(lanes), 4), dtype=np.int64)
     n = 0
-    for planes in range(len(PLANES)):
+    for planes in np.flatnonzero(kind == ON_DSP):
         for window in range(windows):
             for dk in widths_of(layers, PLANES[planes], window * window_bits_of(layers)):
                 for dn in lanes:
@@ -154,8 +154,8 @@ def enter_shapes(
     Args:
         caps: int64 (layers, layers + 1), the most LUTs of an engine for layers i..j-1, negative where none is of use.
         columns: see `shape_columns`.
-        best: int64 (layers, layers + 1, levels, pool + 1): receives the fewest LUTs for layers i..j-1.
-        config: int64 of the same shape: receives the engine, packed.
+        best: int32 (layers, layers + 1, levels, pool + 1): receives the fewest LUTs for layers i..j-1.
+        config: int32 of the same shape: receives the engine, packed.
     """
     n, count, batch = len(layers), 0, numbers[_BATCH]
     needs = needs_of(layers, is_and)
@@ -169,7 +169,12 @@ def enter_shapes(
     row[E_BATCH], row[E_AND], row[E_LEVELS], row[E_SCALES] = is_batch, is_and, 1, layers[:, L_SCALES].max()
     for c in range(len(columns)):
         planes, a_dk, a_dn, window = columns[c]
-        row[E_PA_MASK], row[E_DK], row[E_DN] = PLANES[planes], WIDTHS[a_dk], COUNTS[a_dn]
+        row[E_PA_MASK], row[E_DSP], row[E_DK], row[E_DN] = (
+            PLANES[planes],
+            ON_DSP[planes],
+            WIDTHS[a_dk],
+            COUNTS[a_dn],
+        )
         row[E_WINDOW] = window_bits_of(layers) if window else 0
         for drain in range(len(DRAINS)):
             row[E_DRAIN] = DRAINS[drain]
@@ -239,7 +244,7 @@ def _enter(
                 if shallow[acc, most, sums, stores] < 0 or deep[dm, acc, most, depth] < 0:
                     count_luts(row, needs, acc, most, sums, depth, stores, lut_terms)
                 lut = rounded_terms(shallow[acc, most, sums, stores] + deep[dm, acc, most, depth])
-            if lut > numbers[_LUTS] or least_multipliers(row, needs.levels[most]) > numbers[_DSP]:
+            if lut > numbers[_LUTS] or least_slices(row, needs.levels[most]) > numbers[_DSP]:
                 break
             # No run from here to a later layer takes fewer LUTs, nor does a larger engine; a larger one may get further.
             any_fits = any_fits or lut <= caps[i, j + 1 : end + 1].max()
@@ -271,28 +276,35 @@ def _lower(best: IntArray, config: IntArray, bram36: int, lut: int, code: int) -
 
 @njit(cache=True)
 def close_levels(best: IntArray, config: IntArray) -> None:
-    """Makes each entry the best of all that are as fast or faster."""
-    for i in range(best.shape[0]):
-        for j in range(best.shape[1]):
-            for level in range(1, best.shape[2]):
-                for b in range(best.shape[3]):
-                    if best[i, j, level - 1, b] <= best[i, j, level, b]:
-                        best[i, j, level, b] = best[i, j, level - 1, b]
-                        config[i, j, level, b] = config[i, j, level - 1, b]
+    """Makes each entry the best of all of its kind that are as fast or faster."""
+    for k in range(best.shape[0]):
+        for i in range(best.shape[1]):
+            for j in range(best.shape[2]):
+                for level in range(1, best.shape[3]):
+                    before, here = best[k, i, j, level - 1], best[k, i, j, level]
+                    for b in range(best.shape[4]):
+                        if before[b] <= here[b]:
+                            here[b], config[k, i, j, level, b] = before[b], config[k, i, j, level - 1, b]
 
 
 @njit(cache=True)
 def _fits(best: IntArray, edges: IntArray, level: int, lut_budget: int) -> bool:
-    """Whether engines between the edges, none slower than a level, fit in LUTs and block RAMs together."""
-    pool = best.shape[3] - 1
-    total = best[edges[0], edges[1], level].copy()
-    for k in range(1, len(edges) - 1):
-        after = np.full(pool + 1, _FAR, dtype=np.int64)
-        mine = best[edges[k], edges[k + 1], level]
-        for a in range(pool + 1):
-            if total[a] <= lut_budget:
-                for b in range(pool + 1 - a):
-                    after[a + b] = min(after[a + b], total[a] + mine[b])
+    """Whether engines between the edges, none slower than a level, fit in LUTs and block RAMs together.
+
+    One of them may be of kind dsp: totals are those of chains without it and with it.
+    """
+    kinds, pool = best.shape[0], best.shape[4] - 1
+    total = np.full((2, pool + 1), _FAR, dtype=np.int64)
+    total[0, 0] = 0
+    for k in range(len(edges) - 1):
+        after = np.full((2, pool + 1), _FAR, dtype=np.int64)
+        for before in range(2):
+            for kind in range(min(kinds, 2 - before)):
+                mine, sums = best[kind, edges[k], edges[k + 1], level], after[before + kind]
+                for a in range(pool + 1):
+                    if total[before, a] <= lut_budget:
+                        for b in range(pool + 1 - a):
+                            sums[a + b] = min(sums[a + b], total[before, a] + mine[b])
         total = after
     return total.min() <= lut_budget
 
@@ -312,7 +324,8 @@ def least_level(best: IntArray, edges: IntArray, lut_budget: int, most: int) -> 
 
 @dataclass(frozen=True, slots=True)
 class EnginePoint:
-    """An engine for layers first..end-1 that no other of its run and frames beats: its level, LUTs and block RAMs."""
+    """An engine for layers first..end-1 that no other of its run, frames and kind beats, nor any of planes: its level, LUTs and
+    block RAMs."""
 
     batch_index: int
     first: int
@@ -321,6 +334,7 @@ class EnginePoint:
     bram36: int
     lut: int
     code: int
+    on_dsp: bool
 
 
 class LevelTables:
@@ -335,7 +349,7 @@ class LevelTables:
         self._problem = problem
         self.low, self.high = low, max(low, high)
         self._layers, self._geometries, self._lut_terms, _, self._limits = problem.tables
-        self._tables: dict[int, tuple[IntArray, IntArray]] = {}
+        self._tables: dict[int, tuple[_Table, _Table]] = {}
         self.engines_counted = 0
 
     def _numbers(self, batch: int) -> IntArray:
@@ -344,21 +358,25 @@ class LevelTables:
         numbers = [self.low, self.high, limits[N_LUT], limits[N_POOL], batch, spare, limits[N_DSP]]
         return np.array(numbers, dtype=np.int64)
 
-    def table(self, batch_index: int) -> tuple[IntArray, IntArray]:
-        """Returns (fewest LUTs, engines) for a number of frames per round; see `enter_shapes`."""
+    def table(self, batch_index: int) -> tuple[_Table, _Table]:
+        """Returns (fewest LUTs, engines) by kind for a number of frames per round; see `enter_shapes`."""
         if batch_index not in self._tables:
             n, batch = len(self._layers), int(BATCHES[batch_index])
-            shape = (n, n + 1, LEVELS, int(self._limits[N_POOL]) + 1)
-            best, config = np.full(shape, _FAR, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
+            signed = self._layers[:, L_W_KIND] == W_SIGNED
+            ways = [(int(s), 0) for s in np.unique(signed)]
+            if self._limits[N_HAS_DSP] and not signed.all():
+                ways.append((0, 1))
+            shape = (1 + ways[-1][1], n, n + 1, LEVELS, int(self._limits[N_POOL]) + 1)
+            best, config = np.full(shape, _FAR, dtype=np.int32), np.full(shape, -1, dtype=np.int32)
             numbers = self._numbers(batch)
             caps = self._caps(batch_index)
             if numbers[_SPARE] >= 0 and caps.max() >= 0:
                 for is_batch in range(1 + (batch > 1)):
-                    columns = shape_columns(self._layers, batch, is_batch)
-                    for is_and in sorted({int(kind == W_SIGNED) for kind in self._layers[:, L_W_KIND]}):
+                    for is_and, kind in ways:
+                        columns = shape_columns(self._layers, batch, is_batch, kind)
                         self.engines_counted += enter_shapes(
                             self._layers, self._lut_terms, self._geometries, numbers, caps, is_batch, is_and, columns,
-                            best, config,
+                            best[kind], config[kind],
                         )  # fmt: skip
             close_levels(best, config)
             self._tables[batch_index] = best, config
@@ -405,13 +423,12 @@ class LevelTables:
         """Returns the engines of a number of frames per round that no other beats in level, block RAMs and LUTs."""
         best, config = self.table(batch_index)
         before = np.full_like(best, _FAR)
-        before[:, :, 1:] = best[:, :, :-1]
-        before[:, :, :, 1:] = np.minimum(before[:, :, :, 1:], best[:, :, :, :-1])
+        before[..., 1:, :] = best[..., :-1, :]
+        before[..., 1:] = np.minimum(before[..., 1:], best[..., :-1])
+        before[1:] = np.minimum(before[1:], best[0])
         points = []
         for at in np.argwhere(best < before):
-            first, end, level, bram36 = (int(v) for v in at)
-            place = (first, end, level, bram36)
-            points.append(
-                EnginePoint(batch_index, first, end, level, bram36, int(best[place]), int(config[place]))
-            )
+            kind, first, end, level, bram36 = (int(v) for v in at)
+            lut, code = int(best[tuple(at)]), int(config[tuple(at)])
+            points.append(EnginePoint(batch_index, first, end, level, bram36, lut, code, kind == 1))
         return points

@@ -55,6 +55,7 @@ def allocation_model(problem: AllocationProblem) -> CpProblem:
     limits = problem.tables[4]
     model.add(sum(p.point.lut * p.literal for p in picks) <= int(limits[N_LUT]))
     model.add(sum(p.point.bram36 * p.literal for p in picks) <= int(limits[N_POOL]))
+    model.add_at_most_one(p.literal for p in picks if p.point.on_dsp)
     time = model.new_int_var(tables.low, tables.high, "time")
     for place in range(problem.max_engines):
         here = [p for p in picks if p.place == place]

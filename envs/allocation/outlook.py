@@ -14,15 +14,18 @@ import numpy.typing as npt
 
 from foldwright.accel.cost import (
     C_BATCH,
+    C_DSP,
     C_PA_MASK,
     C_WINDOW,
 )
+from foldwright.accel.dsp_shape import LANES_PER_SLICE
 from foldwright.accel.mapping import (
     ceil_div,
     map_words,
 )
 from foldwright.accel.tables import (
     E_DK,
+    E_DSP,
     E_PA_MASK,
     E_WINDOW,
     L_A_BITS,
@@ -32,6 +35,8 @@ from foldwright.accel.tables import (
     L_OUT_C,
     L_OUT_W,
     L_PARTS,
+    L_W_KIND,
+    W_SIGNED,
 )
 from foldwright.envs.allocation.engine_curves import (
     FAR,
@@ -63,6 +68,7 @@ from foldwright.envs.allocation.engine_runs import (
 )
 from foldwright.envs.allocation.score import (
     N_DRAM_BITS,
+    N_HAS_DSP,
     N_LUT,
 )
 from foldwright.envs.allocation.space import (
@@ -75,6 +81,7 @@ from foldwright.envs.allocation.space import (
     A_WINDOW,
     COUNTS,
     DRAINS,
+    ON_DSP,
     PER_ENGINE,
     PLANES,
     WIDTHS,
@@ -149,22 +156,25 @@ class Shape(NamedTuple):
 
 
 @njit(cache=True)
-def _modes(layers: IntArray, first: int, own: IntArray, open_: IntArray) -> IntArray:
+def _modes(it: Instance, run: Run, own: IntArray, open_: IntArray) -> IntArray:
     """Returns (planes, window) as positions, int64 (modes, 2), that an engine's decisions leave open.
 
+    Only the engine that reads the image packs taps. Units in DSP slices are looked at where words are decided or in question.
+
     Args:
-        layers: All of the instance.
-        first: Of the engine's run; only the engine that reads the image packs taps.
         own: The seven choices of the engine; see `survey` for which of them are open.
     """
+    layers = it.layers
     most_act = layers[:, L_A_BITS].max()
-    windows = 2 if first == 0 and window_bits_of(layers) > 0 else 1
+    signed = (layers[run.first : run.end, L_W_KIND] == W_SIGNED).any()
+    takes_dsp = it.limits[N_HAS_DSP] and run.dsp_left > 0 and not signed and open_[A_PLANES] != FREE
+    windows = 2 if run.first == 0 and window_bits_of(layers) > 0 else 1
     least_dk = WIDTHS[own[A_DK]] if open_[A_DK] == DECIDED else 4 * WIDTHS[0]
     out, n = np.zeros((2 * len(PLANES), 2), dtype=np.int64), 0
     for planes in range(len(PLANES)):
         if open_[A_PLANES] == DECIDED and planes != own[A_PLANES]:
             continue
-        if not planes_suit(PLANES[planes], least_dk, most_act):
+        if not planes_suit(PLANES[planes], least_dk, most_act) or (ON_DSP[planes] and not takes_dsp):
             continue
         for window in range(windows):
             if open_[A_WINDOW] != DECIDED or window == own[A_WINDOW]:
@@ -255,7 +265,7 @@ def survey(it: Instance, run: Run, own: IntArray, open_: IntArray, rest: FloatAr
         for i in range(len(mine)):
             parts = mine[i, L_PARTS]
             blocks[h, i] = parts * ceil_div(mine[i, L_OUT_C] // parts, COUNTS[heights[h]])
-    modes = _modes(it.layers, run.first, own, open_)
+    modes = _modes(it, run, own, open_)
     models = _models(it, cost_row, modes)
     steps = np.zeros((len(modes), len(mine), STEPS), dtype=np.int64)
     columns = _grid(open_[A_DN], own[A_DN], _columns_grid(mine), len(COUNTS))
@@ -290,7 +300,7 @@ def _models(it: Instance, cost_row: IntArray, modes: IntArray) -> Doubles:
     """Returns the LUT model of each mode with column and with batch lanes, float64 (modes, 2, fields)."""
     models = np.zeros((len(modes), 2, 10))
     for m in range(len(modes)):
-        cost_row[C_PA_MASK] = PLANES[modes[m, 0]]
+        cost_row[C_PA_MASK], cost_row[C_DSP] = PLANES[modes[m, 0]], ON_DSP[modes[m, 0]]
         cost_row[C_WINDOW] = window_bits_of(it.layers) if modes[m, 1] else 0
         for is_batch in range(2):
             cost_row[C_BATCH] = is_batch
@@ -313,7 +323,7 @@ def _mode_cycles(
     runs, most_act = np.zeros(len(modes), dtype=np.bool_), it.layers[:, L_A_BITS].max()
     row[E_DK] = dk
     for m in range(len(modes)):
-        row[E_PA_MASK] = PLANES[modes[m, 0]]
+        row[E_PA_MASK], row[E_DSP] = PLANES[modes[m, 0]], ON_DSP[modes[m, 0]]
         row[E_WINDOW] = window_bits_of(it.layers) if modes[m, 1] else 0
         if planes_suit(row[E_PA_MASK], dk, most_act):
             runs[m] = block_cycles(it.layers, run.first, run.end, row, run.batch, steps[m])
@@ -384,11 +394,14 @@ def _weigh(
         flush += steps[i, 2] + steps[i, 1] * (beats - 1)
     flush /= run.batch
     lowest = PLANES[shape.planes] & -PLANES[shape.planes]
+    groups, values = ceil_div(dn, LANES_PER_SLICE), dk // lowest
     for h in range(len(sketch.heights)):
         height = sketch.heights[h]
         lut = sketch.bases[h] + offset + slope * COUNTS[height]
         if lut > run.lut_left:  # thresholds of few channels at once are deep: a larger engine may fit
             continue
+        if ON_DSP[shape.planes] and COUNTS[height] * groups * values > run.dsp_left:
+            break
         own, words = flush, 0.0
         for i in range(n):
             own += sketch.blocks[h, i] * busy[i]

@@ -24,7 +24,7 @@ from foldwright.accel.cost import (
     operand_bits,
     reserve_bram36,
 )
-from foldwright.accel.datapath import Arithmetic, Datapath, Engine, LaneMode, Requant
+from foldwright.accel.datapath import Arithmetic, Datapath, Engine, EngineKind, LaneMode, Requant
 from foldwright.accel.memory import store_words
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.workload import ResultKind, Workload
@@ -43,7 +43,7 @@ __all__ = ["AllocationProblem", "AllocationSolution"]
 
 IntArray = npt.NDArray[np.int64]
 
-_PLANES_OF_MASK = {int(m): tuple(p for p in (1, 2, 4) if m & p) for m in space.PLANES}
+_PLANES_OF_MASK = {int(m): tuple(p for p in (1, 2, 4, 8) if m & p) for m in space.PLANES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class AllocationProblem:
         limits = np.array(
             [
                 self.dram_bits_per_cycle, self._part.budget.bram36, lut, ff, self.max_engines,
-                self._part.budget.dsp, operand_bits(self._part),
+                self._part.budget.dsp, operand_bits(self._part), int(c.technology != "generic"),
             ],
             dtype=np.int64,
         )  # fmt: skip
@@ -182,10 +182,10 @@ class AllocationProblem:
             return [f"{b} frames per round" for b in space.BATCHES]
         engine, which = divmod(decision - cuts - 2, space.PER_ENGINE)
         values: list[list[Any]] = [
-            ["column", "batch"], [_PLANES_OF_MASK[int(m)] for m in space.PLANES], ["off", "on"],
+            ["column", "batch"], [_words_label(k) for k in range(len(space.PLANES))], ["off", "on"],
             list(space.COUNTS), list(space.WIDTHS), list(space.COUNTS), list(space.DRAINS),
         ]  # fmt: skip
-        what = ("lanes", "planes per word", "tap packing", "dm", "dk", "dn", "drain lanes")[which]
+        what = ("lanes", "words of planes", "tap packing", "dm", "dk", "dn", "drain lanes")[which]
         return [f"engine {engine}: {what} {value}" for value in values[which]]
 
     def kernel(self) -> tuple[Any, tuple[IntArray, ...]]:
@@ -219,6 +219,7 @@ class AllocationProblem:
                 arithmetic=Arithmetic.AND if e[3] else Arithmetic.XNOR,
                 lanes=LaneMode.BATCH if e[4] else LaneMode.COLUMN,
                 planes_per_word=_PLANES_OF_MASK[int(e[5])],
+                kind=EngineKind.DSP if e[10] else EngineKind.PLANES,
                 drain_lanes=int(e[6]),
                 window_bits=int(e[7]),
                 acc_bits=int(row[7]),
@@ -237,7 +238,7 @@ class AllocationProblem:
         """Returns the choices of a datapath whose shapes are among the candidates.
 
         Raises:
-            IllegalSolutionError: a value is not among them, or the assignment is not contiguous.
+            IllegalSolutionError: a value is not among them, or they do not go together.
         """
         datapath = solution.datapath
         choices = self.fallback.copy()
@@ -255,12 +256,17 @@ class AllocationProblem:
             at = space.first_decision(self.max_engines, e)
             choices[at : at + space.PER_ENGINE] = (
                 int(engine.lanes is LaneMode.BATCH),
-                _position(space.PLANES, sum(engine.planes_per_word), "planes_per_word"),
+                _words_position(engine),
                 int(engine.window_bits > 0),
                 _position(space.COUNTS, engine.dm, "dm"),
                 _position(space.WIDTHS, engine.dk, "dk"),
                 _position(space.COUNTS, engine.dn, "dn"),
                 _position(space.DRAINS, engine.drain_lanes, "drain_lanes"),
+            )
+        if not space.is_legal(self.tables[0], self.max_engines, choices):
+            raise IllegalSolutionError(
+                "allocation: the space has one engine of kind dsp at most, packs taps on the first engine alone, and has batch "
+                "lanes only where a round has several frames"
             )
         return choices
 
@@ -356,10 +362,21 @@ class AllocationProblem:
         return result
 
 
+def _words_label(position: int) -> str:
+    planes = _PLANES_OF_MASK[int(space.PLANES[position])]
+    return f"{planes} in DSP slices" if space.ON_DSP[position] else f"{planes}"
+
+
+def _words_position(engine: Engine) -> int:
+    on_dsp = engine.kind is EngineKind.DSP
+    allowed = np.where(on_dsp == space.ON_DSP, space.PLANES, -1)
+    return _position(allowed, sum(engine.planes_per_word), f"planes_per_word of kind {engine.kind.value}")
+
+
 def _position(values: IntArray, value: int, what: str) -> int:
     found = np.flatnonzero(values == value)
     if not len(found):
         raise IllegalSolutionError(
-            f"allocation: {what}={value} is not a candidate; allowed are {values.tolist()}"
+            f"allocation: {what}={value} is not a candidate; allowed are {[int(v) for v in values if v >= 0]}"
         )
     return int(found[0])

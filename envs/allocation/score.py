@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from foldwright.accel.cost import multiplier_slices, sum_of_terms
+from foldwright.accel.cost import C_DSP, multiplier_slices, sum_of_terms, value_slices
 from foldwright.accel.evaluate import ALL_PLACES, DECISIONS, bram36_of_choices, cycles_of_choices
 from foldwright.accel.mapping import M_PA, ceil_div, map_layers
 from foldwright.accel.memory import memory_widths, reserve
@@ -17,24 +17,33 @@ from foldwright.envs.allocation.space import build, is_legal
 from foldwright.envs.tiling.start import QUICK_TILES, quick_choices, quick_tiles, resident_choices
 from foldwright.kernels import njit
 
-__all__ = ["MILLI", "cost_of_choices", "fits_choices", "is_resident", "logic_fits", "score"]
+__all__ = ["MILLI", "cost_of_choices", "fits_choices", "is_resident", "logic_fits", "score", "slices_of"]
 
 IntArray = npt.NDArray[np.int64]
 
 MILLI = 1000
 NOT_FEASIBLE = -1
-# Entries of `limits`.
-N_DRAM_BITS, N_POOL, N_LUT, N_FF, N_MAX_ENGINES, N_DSP, N_OPERAND_BITS = range(7)
+NO_SLICES = 1 << 40
+# Entries of `limits`. N_HAS_DSP: whether an engine may be of kind dsp, as the technology of the RTL has it.
+N_DRAM_BITS, N_POOL, N_LUT, N_FF, N_MAX_ENGINES, N_DSP, N_OPERAND_BITS, N_HAS_DSP = range(8)
+
+
+@njit(cache=True)
+def slices_of(row: IntArray, limits: IntArray) -> int:
+    """Returns the DSP slices of an engine by its cost row; more than any part has where its kind is not to be had."""
+    if row[C_DSP] and not limits[N_HAS_DSP]:
+        return NO_SLICES
+    return multiplier_slices(row, limits[N_OPERAND_BITS]) + value_slices(row)
 
 
 @njit(cache=True)
 def logic_fits(rows: IntArray, lut_terms: IntArray, ff_terms: IntArray, limits: IntArray) -> bool:
-    """Whether LUTs, flip-flops and multipliers of all engines fit; the limits have the fixed share taken off."""
+    """Whether LUTs, flip-flops and DSP slices of all engines fit; the limits have the fixed share taken off."""
     lut, ff, dsp = 0, 0, 0
     for e in range(len(rows)):
         lut += sum_of_terms(rows[e], lut_terms)
         ff += sum_of_terms(rows[e], ff_terms)
-        dsp += multiplier_slices(rows[e], limits[N_OPERAND_BITS])
+        dsp += slices_of(rows[e], limits)
     return lut <= limits[N_LUT] and ff <= limits[N_FF] and dsp <= limits[N_DSP]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foldwright.accel.cost import coefficients_for, cost_breakdown, multiplier_slices, sum_of_terms
+from foldwright.accel.cost import coefficients_for, cost_breakdown, sum_of_terms
 from foldwright.accel.evaluate import DECISIONS, bram36_of_choices
 from foldwright.accel.mapping import M_PA, map_layers
 from foldwright.accel.memory import memory_widths, reserve
@@ -22,8 +22,8 @@ from foldwright.envs.allocation.score import (
     N_DSP,
     N_FF,
     N_LUT,
-    N_OPERAND_BITS,
     N_POOL,
+    slices_of,
 )
 from foldwright.envs.problem import Choices
 from foldwright.envs.tiling.start import QUICK_TILES, quick_tiles
@@ -76,7 +76,7 @@ def need_of(problem: AllocationProblem, choices: Choices) -> Need | None:
             sum(int(sum_of_terms(row, lut)) for row in rows),
             sum(int(sum_of_terms(row, ff)) for row in rows),
             int(blocks) + int(reserve(layers, engines, assignment, batch, geometries)),
-            sum(int(multiplier_slices(row, limits[N_OPERAND_BITS])) for row in rows),
+            sum(int(slices_of(row, limits)) for row in rows),
         ),
     )
 

@@ -1,10 +1,11 @@
 """The candidates of every allocation decision, and choices as tables of engines (njit).
 
 Decisions, in order: number of engines; how many layers beyond one each but the last runs; frames per round; then per
-engine lanes, planes per word, tap-packing window, `dm`, `dk`, `dn`, drain lanes. Layers stay in their order, so each
-engine runs a contiguous run of them. The rest follows: an engine is AND only if a layer's weights need it, accumulators
-are as wide as the widest layer's, thresholds as many as the largest result needs. It scales and shifts where its layers do;
-those of a network all do, or none.
+engine lanes, words (of what kind its units are and how many planes a word holds), tap-packing window, `dm`, `dk`, `dn`, drain
+lanes. Layers stay in their order, so each engine runs a contiguous run of them. One engine at most is of kind `dsp`, and only
+where its layers' weights are odd levels: its slices would be shared out otherwise, and what they save is linear in them. The
+rest follows: an engine is AND only if a layer's weights need it, accumulators are as wide as the widest layer's, thresholds
+as many as the largest result needs. It scales and shifts where its layers do; those of a network all do, or none.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from foldwright.accel.cost import (
     C_DM,
     C_DN,
     C_DRAIN,
+    C_DSP,
     C_LEVELS,
     C_PA_MASK,
     C_SCALES,
@@ -38,6 +40,7 @@ from foldwright.accel.tables import (
     E_DM,
     E_DN,
     E_DRAIN,
+    E_DSP,
     E_LEVELS,
     E_PA_MASK,
     E_SCALES,
@@ -65,6 +68,7 @@ from foldwright.kernels import njit
 __all__ = [
     "BATCHES",
     "DRAINS",
+    "ON_DSP",
     "PER_ENGINE",
     "PLANES",
     "WIDTHS",
@@ -119,8 +123,11 @@ _WIDEST = (300, 320, 324, 352, 360, 384, 396, 416, 432, 448, 480, 512)
 WIDTHS = _frozen([*range(8, 129, 4), *_WIDE, *_WIDEST])
 """Candidates of `dk`: every multiple of 4 to 128, then those that suit block-RAM ports or common channel counts."""
 DRAINS = _frozen([1, 2, 3, 4, 6, 8, 12, 16])
-PLANES = _frozen([1, 2, 3, 4, 6, 7])
-"""Candidates of planes per word, as masks of 1, 2, 4: (1,), (2,), (1, 2), (4,), (2, 4), (1, 2, 4)."""
+PLANES = _frozen([1, 2, 3, 4, 6, 7, 2, 4, 8])
+"""Planes per word of the candidates of words, as masks of 1, 2, 4, 8: (1,), (2,), (1, 2), (4,), (2, 4), (1, 2, 4); then of
+units in DSP slices (2,), (4,), (8,)."""
+ON_DSP = _frozen([0, 0, 0, 0, 0, 0, 1, 1, 1])
+"""Whether the units of the candidates of words are in DSP slices."""
 BATCHES = _frozen([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 15, 16])
 
 PER_ENGINE = 7
@@ -158,7 +165,7 @@ def is_legal(layers: IntArray, max_engines: int, choices: IntArray) -> bool:
     engines, n = choices[0] + 1, len(layers)
     if engines > n:
         return False
-    last = 0
+    last, on_dsp = 0, 0
     for k in range(max_engines - 1):
         if k < engines - 1:
             last += choices[1 + k] + 1
@@ -184,6 +191,10 @@ def is_legal(layers: IntArray, max_engines: int, choices: IntArray) -> bool:
             return False
         if choices[at + A_LANES] and batch == 1:
             return False
+        if ON_DSP[choices[at + A_PLANES]]:
+            on_dsp += 1
+            if on_dsp > 1:
+                return False
     return True
 
 
@@ -218,7 +229,8 @@ def build_engine(
     at = first_decision(max_engines, e)
     row[E_DM], row[E_DK] = COUNTS[choices[at + A_DM]], WIDTHS[choices[at + A_DK]]
     row[E_DN], row[E_DRAIN] = COUNTS[choices[at + A_DN]], DRAINS[choices[at + A_DRAIN]]
-    row[E_PA_MASK], row[E_BATCH] = PLANES[choices[at + A_PLANES]], choices[at + A_LANES]
+    row[E_PA_MASK], row[E_DSP] = PLANES[choices[at + A_PLANES]], ON_DSP[choices[at + A_PLANES]]
+    row[E_BATCH] = choices[at + A_LANES]
     row[E_WINDOW] = window_bits_of(layers) if choices[at + A_WINDOW] else 0
     derive(layers, assignment, e, row, cost_row)
 
@@ -226,7 +238,7 @@ def build_engine(
 @njit(cache=True)
 def planes_suit(mask: int, dk: int, most_act: int) -> bool:
     """Whether words of `dk` bits split evenly into every number of planes of a mask, none of them more than useful."""
-    for log_pa in range(3):
+    for log_pa in range(4):
         if mask >> log_pa & 1 and (dk % (1 << log_pa) or (1 << log_pa) >= 2 * most_act):
             return False
     return True
@@ -269,7 +281,7 @@ def fill_cost_row(
     cost_row[C_BATCH], cost_row[C_PA_MASK], cost_row[C_DRAIN] = row[E_BATCH], row[E_PA_MASK], row[E_DRAIN]
     cost_row[C_ACC], cost_row[C_LEVELS], cost_row[C_WINDOW] = acc_bits, levels, row[E_WINDOW]
     cost_row[C_THRESHOLD_WORDS], cost_row[C_STORES] = threshold_words, stores
-    cost_row[C_SUM], cost_row[C_SCALES] = row[E_SUM], row[E_SCALES]
+    cost_row[C_SUM], cost_row[C_SCALES], cost_row[C_DSP] = row[E_SUM], row[E_SCALES], row[E_DSP]
 
 
 @njit(cache=True)

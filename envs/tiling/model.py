@@ -54,12 +54,15 @@ from foldwright.accel.tiles import (
     P_IN_BITS_PER_ROW,
     P_IN_DRAM,
     P_ORDER,
+    P_OUT_BITS_PER_ROW,
+    P_RESIDUAL_DRAM,
     P_ROWS,
     P_TILE_BLOCKS,
     P_TILE_ROWS,
     P_WEIGHT_BITS_PER_BLOCK,
     TRANSFER_CYCLES,
     input_rows,
+    is_ahead,
     layer_cycles,
     traffic_bits,
 )
@@ -82,7 +85,8 @@ class _Option:
     Attributes:
         residency: whether the input, the residual and the output are on chip.
         port_bits: loads of input and residual, what each takes besides included.
-        own_bits: those of them that cannot come before the layer's turn.
+        own_bits: those of them that cannot come before the layer's turn: all but what the copies of a tile's rows hold before.
+        late_bits: those of them that cannot come before the turn of the layer before.
         sweeps: how often weights come where several chunks stream.
         one_chunk: the most streamed blocks that are a single chunk.
         cycles: of the tiles, and of a first load that nothing hides.
@@ -97,6 +101,7 @@ class _Option:
     one_chunk: int
     port_bits: int
     own_bits: int
+    late_bits: int
     stored_bits: int
     cycles: int
     words: dict[tuple[int, int, int], int] = field(default_factory=dict)
@@ -108,7 +113,16 @@ class _Option:
 
     def beats(self, other: _Option) -> bool:
         """Whether nothing speaks for the other one."""
-        names = ("port_bits", "own_bits", "stored_bits", "cycles", "tile_blocks", "sweeps", "ahead")
+        names = (
+            "port_bits",
+            "own_bits",
+            "late_bits",
+            "stored_bits",
+            "cycles",
+            "tile_blocks",
+            "sweeps",
+            "ahead",
+        )
         if any(getattr(self, n) > getattr(other, n) for n in names) or self.one_chunk < other.one_chunk:
             return False
         return all(words <= other.words.get(key, 0) for key, words in self.words.items())
@@ -159,6 +173,7 @@ def _option(
             first = int(input_rows(plan, 0, plan[P_TILE_ROWS]) * plan[P_IN_BITS_PER_ROW])
             cycles += -(-first // dram_bits) + DRAM_LATENCY_CYCLES
     port_bits = load + transfers * TRANSFER_CYCLES * dram_bits
+    own_bits = port_bits if exposed else max(0, port_bits - _early_bits(plan, port_bits, dram_bits))
     option = _Option(
         tile=int(choices[DECISIONS * i + 2]),
         residency=residency,
@@ -167,7 +182,8 @@ def _option(
         sweeps=parts_y if plan[P_ORDER] == ORDER_ROWS and parts_m > 1 else 1,
         one_chunk=int(plan[P_BLOCKS] - (parts_m - 1) * plan[P_TILE_BLOCKS]),
         port_bits=port_bits,
-        own_bits=port_bits if exposed else 0,
+        own_bits=own_bits,
+        late_bits=own_bits if is_ahead(plan) else port_bits,
         stored_bits=store,
         cycles=cycles,
     )
@@ -178,6 +194,20 @@ def _option(
                 key = (int(item[I_ENGINE]), int(item[I_MEMORY]), slot)
                 option.words[key] = option.words.get(key, 0) + int(item[I_WORDS])
     return option
+
+
+def _early_bits(plan: IntArray, port_bits: int, dram_bits: int) -> int:
+    """Returns the most bits of a layer's loads that may come before its turn: of two tiles, for which there is room."""
+    rows, tile_rows = int(plan[P_ROWS]), int(plan[P_TILE_ROWS])
+    if tile_rows >= rows:
+        return port_bits
+    early = 2 * TRANSFER_CYCLES * dram_bits
+    if plan[P_IN_DRAM]:
+        first_rows = input_rows(plan, 0, tile_rows) + input_rows(plan, tile_rows, min(rows, 2 * tile_rows))
+        early += int(first_rows * plan[P_IN_BITS_PER_ROW])
+    if plan[P_RESIDUAL_DRAM]:
+        early += int(2 * tile_rows * plan[P_OUT_BITS_PER_ROW])
+    return early
 
 
 def _is_exposed(problem: TilingProblem, i: int, ahead: int) -> bool:
@@ -207,6 +237,7 @@ class _Layer:
         self.ahead = sum(o.ahead * p for o, p in self.pairs)
         self.port_bits = self._chosen(model, "port_bits")
         self.own_bits = self._chosen(model, "own_bits")
+        self.late_bits = self._chosen(model, "late_bits")
         self.stored_bits = self._chosen(model, "stored_bits")
         self.cycles = self._chosen(model, "cycles")
         self.weight_bits = self._weight_bits(model, blocks, int(problem.tables[7][1]))
@@ -298,7 +329,7 @@ def _residency(model: Any, problem: TilingProblem, layers: list[_Layer], decisio
                 model.add(on_chip == decisions[DECISIONS * maker + 1])
 
 
-def _pool(model: Any, problem: TilingProblem, layers: list[_Layer]) -> dict[int, tuple[Any, Any, Any]]:
+def _pool(model: Any, problem: TilingProblem, layers: list[_Layer]) -> dict[int, tuple[Any, Any]]:
     """Keeps all memories within the pool; returns what `_weights` does of every engine."""
     widths, geometries, pool = problem.tables[4], problem.tables[5], problem.pool_bram36
     assignment = problem.tables[3]
@@ -328,19 +359,15 @@ def _pool(model: Any, problem: TilingProblem, layers: list[_Layer]) -> dict[int,
     return rings
 
 
-def _weights(model: Any, layers: list[_Layer], depth: Any, most: int) -> tuple[Any, Any, Any]:
-    """Keeps pinned weights and a place within a memory's depth.
-
-    Returns:
-        The words left for places, those of a place, and whether there is room for two.
-    """
+def _weights(model: Any, layers: list[_Layer], depth: Any, most: int) -> tuple[Any, Any]:
+    """Keeps pinned weights and a place within a memory's depth; returns the words left for places, and whether two fit."""
     place, ring, two = model.new_int_var(0, most, ""), model.new_int_var(0, most, ""), model.new_bool_var("")
     for layer in layers:
         layer.chunks(model, place)
     model.add(ring == depth - sum(layer.block_words * layer.pinned for layer in layers))
     model.add(ring >= place)
     model.add(ring >= 2 * place).only_enforce_if(two)
-    return ring, place, two
+    return ring, two
 
 
 def _staircase(width: int, geometries: IntArray, pool: int) -> list[tuple[int, int]]:
@@ -356,7 +383,7 @@ def _staircase(width: int, geometries: IntArray, pool: int) -> list[tuple[int, i
 
 
 def _objective(
-    model: Any, problem: TilingProblem, layers: list[_Layer], rings: dict[int, tuple[Any, Any, Any]]
+    model: Any, problem: TilingProblem, layers: list[_Layer], rings: dict[int, tuple[Any, Any]]
 ) -> Any:
     engines, mappings, assignment, numbers = (problem.tables[k] for k in (1, 2, 3, 7))
     dram_bits = int(numbers[1])
@@ -364,13 +391,14 @@ def _objective(
     cycles = model.new_int_var(0, worst, "cycles")
     for e in range(len(engines)):
         mine = [layer for layer in layers if assignment[layer.index] == e]
-        ring, place, two = rings[e]
+        ring, two = rings[e]
         spans = [model.new_int_var(0, worst, "") for _ in mine]
         word_bits = -(-int(mappings[mine[0].index, M_WEIGHT_WORD_BITS]) // dram_bits) * dram_bits
         for layer, span in zip(mine, spans, strict=True):
             model.add(span >= layer.cycles)
             # In one place a chunk waits for the end of the one before; the first one's may have been of another layer.
-            alone = dram_bits * layer.cycles + layer.weight_bits - word_bits * place
+            first = layer.block_words * sum(o.tile_blocks * p for o, p in layer.pairs)
+            alone = dram_bits * layer.cycles + layer.weight_bits - word_bits * first
             model.add(dram_bits * span >= alone).only_enforce_if(~two)
         model.add(cycles >= sum(spans))
         _windows(model, mine, spans, ring * word_bits, dram_bits)
@@ -380,14 +408,13 @@ def _objective(
 
 
 def _windows(model: Any, layers: list[_Layer], spans: list[Any], ring_bits: Any, dram_bits: int) -> None:
-    """Lets the loads of every run of an engine's layers come while it lasts, but for the weights that places hold before.
-
-    The first layer's input may be there before, too, where nothing speaks against it.
+    """Lets the loads of every run of an engine's layers come while it lasts, but for the weights that places hold before, and
+    the first tiles of its first layer's input, and of an image of which two copies stay.
     """
     n = len(layers)
     for first in range(n):
         for count in range(1, n):
             run = [(first + k) % n for k in range(count)]
-            bits = layers[first].own_bits + sum(layers[k].port_bits for k in run[1:])
+            bits = layers[first].own_bits + sum(layers[k].late_bits for k in run[1:])
             bits += sum(layers[k].weight_bits for k in run)
             model.add(dram_bits * sum(spans[k] for k in run) + ring_bits >= bits)

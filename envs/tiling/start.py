@@ -122,8 +122,9 @@ def fitted_start(problem: TilingProblem) -> IntArray:
     layers, engines, mappings, assignment, widths, geometries, tiles, numbers = problem.tables
     quick = quick_tiles(mappings)
     by_rule = quick_choices(layers, engines, mappings, assignment, widths, geometries, quick, numbers)
+    outline, tables = problem.outline()
     best = problem.start.copy()
-    cost = problem.cost_of(best)
+    cost = outline(*tables, best)
     for i in range(len(layers)):
         at = DECISIONS * i + D_TILE
         if (tiles[i] == quick[i, by_rule[at]]).all(axis=1).any():
@@ -131,7 +132,7 @@ def fitted_start(problem: TilingProblem) -> IntArray:
         trial = best.copy()
         for k in range(int(problem.sizes[at])):
             trial[at] = k
-            value = problem.cost_of(trial)
-            if 0 < value < cost:
+            value = outline(*tables, trial)
+            if value < cost:
                 best[at], cost = k, value
-    return best
+    return best if problem.cost_of(best) > 0 else problem.start

@@ -53,6 +53,7 @@ _STAGES = {
     "allocation": "find engines",
     "buildable": "fit to the RTL",
     "tiling": "find tiles",
+    "joint": "change both",
     "front": "find the front",
     "placement": "place",
     "check": "check plan",
@@ -61,6 +62,7 @@ _UNITS = {
     "allocation": "cycles per 1000 frames",
     "buildable": "cycles per 1000 frames",
     "tiling": "cycles per round",
+    "joint": "cycles per 1000 frames",
     "front": "cycles per 1000 frames",
     "placement": "tiles of wire",
 }

@@ -424,7 +424,7 @@ def test_scale_shift_says_how_wrong_it_is_and_thresholds_stay_beside_it(tmp_path
 @given(seed=st.integers(0, 10**6))
 def test_random_chains_equal_their_float_run(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
-    g = Graph([1, 2, 7, 7])
+    g = Graph([1, 2, 10, 10])
     y, channels = g.quant("x", int(rng.integers(2, 6)), 0.5, signed=int(rng.integers(0, 2))), 2
     for _ in range(int(rng.integers(1, 4))):
         out = int(rng.integers(1, 5))

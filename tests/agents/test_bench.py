@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -228,9 +229,15 @@ def test_best_known_refuses_a_cost_below_its_bound() -> None:
         BestKnown("i", "h", "points", 3, (), "toy", 0, 0.0, 4, "", "")
 
 
-@pytest.mark.parametrize(
-    "entry", read_json(BestKnownTable, BEST_KNOWN_FILE).entries, ids=lambda e: e.instance
-)
+def _entries() -> list[Any]:
+    """Returns the table's entries; the referee takes minutes for MobileNet's schedules of hundreds of thousands of tiles."""
+    return [
+        pytest.param(e, id=e.instance, marks=pytest.mark.slow if "mobilenet" in e.instance else ())
+        for e in read_json(BestKnownTable, BEST_KNOWN_FILE).entries
+    ]
+
+
+@pytest.mark.parametrize("entry", _entries())
 def test_best_known_costs_are_reached_by_their_choices(entry: BestKnown) -> None:
     import numpy as np
 

@@ -91,7 +91,26 @@ def test_a_problem_without_a_model_is_refused_with_a_remedy() -> None:
         solve(Modelless(), stop=LONG, seed=0)  # type: ignore[arg-type]  # refused before more is asked
 
 
-@pytest.mark.parametrize(("option", "value"), [("workers", 0), ("linearization_level", 3)])
+@pytest.mark.parametrize(
+    ("option", "value"), [("workers", 0), ("linearization_level", 3), ("bound_share", 1.5)]
+)
 def test_options_out_of_range_are_refused(option: str, value: int) -> None:
     with pytest.raises(ConfigError, match=f"option '{option}' is {value}, allowed is"):
         CpSatParams(**{option: value})  # type: ignore[arg-type]  # both fields are ints
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_a_search_by_bounds_comes_first_and_proves_as_well(share: float) -> None:
+    problem = random_knapsack(6, 6, 4)
+    params = CpSatParams(hint="none", bound_share=share)
+    results = [solve(problem, stop=LONG, seed=1, params=params).without_times() for _ in range(2)]
+    assert results[0] == results[1]
+    assert (results[0].cost, results[0].status) == (brute_force(problem), Status.OPTIMAL)
+    assert results[0].bound == results[0].cost
+
+
+def test_a_search_by_bounds_of_a_model_with_holes_says_nothing_wrong() -> None:
+    params = CpSatParams(hint="none", bound_share=0.5)
+    result = solve(blind(complete=False, relaxation=True), stop=LONG, seed=0, params=params)
+    assert (result.cost, result.status) == (8, Status.FEASIBLE)
+    assert result.bound <= 3

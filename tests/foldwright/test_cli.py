@@ -87,7 +87,7 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> N
 def test_ctrl_c_exits_with_130() -> None:
     code = (
         "import sys, time, foldwright.verbs.doctor as d\n"
-        "def wait(as_json):\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        "def wait(as_json):\n    print('ready', flush=True)\n    time.sleep(600)\n"
         "d.print_diagnosis = wait\n"
         "from foldwright.cli import main\nsys.exit(main(['doctor']))"
     )
@@ -97,7 +97,10 @@ def test_ctrl_c_exits_with_130() -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    try:
+        _, err = process.communicate(timeout=180)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "interrupted" in err
     assert "Traceback" not in err

@@ -14,6 +14,7 @@ import pytest
 from foldwright.cli import main
 from foldwright.config import OptimizeOptions
 from foldwright.envs.allocation import AllocationProblem
+from foldwright.envs.registry import load_instance
 from foldwright.errors import InfeasibleError
 from foldwright.jsonform import from_json, read_json, to_json
 from foldwright.models import model_path
@@ -21,7 +22,7 @@ from foldwright.netlists.part import load_part
 from foldwright.pareto import Pareto
 from foldwright.pipeline import optimize
 from foldwright.runs import open_run
-from foldwright.sweep import least_percent, percents_of
+from foldwright.sweep import bounds_from, least_percent, percents_of
 from foldwright.verbs.optimize import open_plan, write_report
 from tests.envs.allocation.test_env import by_hand
 
@@ -154,3 +155,16 @@ def test_the_problem_of_a_smaller_budget_is_the_same_but_for_its_luts() -> None:
     smaller = problem.within(14.0)
     assert isinstance(smaller, AllocationProblem)
     assert smaller == by_hand(14.0)
+
+
+def test_bounds_begin_at_the_least_luts_whatever_their_share_rounds_to() -> None:
+    # 4844 of 53200 LUTs are 9.10526 %, of which the part has 4843 as whole LUTs.
+    problem = load_instance("allocation/dorefa-xc7z020-20")
+    assert isinstance(problem, AllocationProblem)
+    assert problem.least_luts == 4844
+    whole = load_part(problem.part).budget.lut
+    assert int(whole * (100 * 4844 / whole) / 100) == 4843
+    bounds = list(bounds_from(problem, problem.least_luts, 200.0))
+    assert bounds[0].lut >= 4844
+    assert bounds[0].fps > 0
+    assert bounds[-1].lut == problem.lut_budget

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from foldwright.accel.bit_options import BitOption, BitOptions
+from foldwright.accel.datapath import Arithmetic, Engine
 from foldwright.accel.known_workloads import LayerChain
+from foldwright.accel.mapping import M_T, map_layers
+from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.workload import ActKind, WeightKind, Workload
 from foldwright.agents.registry import get_solver
 from foldwright.agents.result import Status
@@ -246,6 +249,7 @@ def test_bits_for_a_design_are_the_fastest_on_it_within_the_budget() -> None:
     p = problem(0.8, max_engines=1)
     found, _, _ = p.solve_exact(lambda work: work > 20)
     assert found is not None
+    p = replace(p, budget_lut_percent=25.0)  # so that other bits, with wider sums, fit on these engines too
     picks = bits_for_design(p, found)
     assert p.options.drop_of(picks) <= p.drop_budget
     design = found[3:]
@@ -317,3 +321,41 @@ def test_mistakes_are_named(make: Callable[[], object], message: str) -> None:
 def _losing() -> BitOptions:
     layers = ((option(1, 1, 0.7),), (option(1, 1, 0.6),), (option(1, 1, 0.1),))
     return BitOptions("small", small(), layers)
+
+
+def test_a_binary_layer_takes_no_more_steps_than_a_ternary_one_of_either_arithmetic() -> None:
+    """What a bound rests on while the arithmetic is open: on XNOR a ternary layer may idle more than on AND."""
+    xnor_is_slower = 0
+    for act_bits, words, dk in product((1, 2, 3, 4, 8), (1, 2, 5), (8, 16, 32)):
+        for mask in (1, 2, 4):
+            cycles = {}
+            for kind, bits in ((WeightKind.BINARY, 1), (WeightKind.TERNARY, 2)):
+                chain = LayerChain(
+                    (words * dk // mask, 8, 8, act_bits, ActKind.UNSIGNED),
+                    (bits, kind),
+                    (1, ActKind.UNSIGNED),
+                )
+                chain.conv(8)
+                table = layer_table(chain.workload("one"))
+                for arithmetic in Arithmetic:
+                    engine = Engine(4, dk, 4, arithmetic, planes_per_word=(mask,), acc_bits=24)
+                    row = map_layers(table, engine_table([engine]), np.zeros(1, dtype=np.int64), 1)[0]
+                    cycles[kind, arithmetic] = int(row[M_T])
+            binary = cycles[WeightKind.BINARY, Arithmetic.XNOR]
+            assert binary <= min(cycles[WeightKind.TERNARY, a] for a in Arithmetic)
+            xnor_is_slower += (
+                cycles[WeightKind.TERNARY, Arithmetic.XNOR] > cycles[WeightKind.TERNARY, Arithmetic.AND]
+            )
+    assert xnor_is_slower > 0
+
+
+def test_a_ternary_layer_counts_as_binary_only_while_the_arithmetic_is_open() -> None:
+    ternary = replace(option(2, 2, 0.0), weight_kind=WeightKind.TERNARY)
+    signed = replace(option(2, 2, 0.0), weight_kind=WeightKind.SIGNED)
+    layers = ((ternary,), (option(1, 2, 0.4), signed), LAST)
+    p = replace(problem(0.8), options=replace(problem(0.8).options, layers=layers))
+    kinds = [
+        [x.weight_kind for x in relaxed_workload(p, sets).layers[:1]]
+        for sets in (((0,), (0, 1), (0, 1)), ((0,), (0,), (0, 1)), ((0,), (1,), (0, 1)))
+    ]
+    assert kinds == [[WeightKind.BINARY], [WeightKind.TERNARY], [WeightKind.TERNARY]]

@@ -26,7 +26,7 @@ def named(name: str) -> AllocationProblem:
 def test_a_survey_knows_time_and_luts_of_the_engines_it_finds(name: str) -> None:
     it = instance_of(named(name))
     n, found = len(it.layers), new_survey()
-    run = Run(0, n, 4, float(it.limits[2]), float(it.limits[1]), 0.0)
+    run = Run(0, n, 4, float(it.limits[2]), float(it.limits[1]), 0.0, 0)
     own, nothing_after = np.zeros(PER_ENGINE, dtype=np.int64), np.zeros(BUCKETS + 1, dtype=np.float32)
     for known in range(PER_ENGINE):
         survey(it, run, own, open_after(known), nothing_after, found)

@@ -9,7 +9,7 @@ from foldwright.accel.known_workloads import LayerChain, known_workload
 from foldwright.accel.workload import ActKind, WeightKind
 from foldwright.envs.allocation import AllocationProblem
 from foldwright.envs.allocation.frontier import BUCKET_LUTS
-from foldwright.envs.allocation.score import N_FF, N_LUT, N_POOL, fits_choices
+from foldwright.envs.allocation.score import N_DSP, N_FF, N_LUT, N_POOL, fits_choices
 from foldwright.envs.allocation.smallest import RESOURCES, least_needs, need_of
 from foldwright.errors import InfeasibleError
 from foldwright.netlists.part import load_part
@@ -50,7 +50,7 @@ def test_what_a_need_says_is_what_fits() -> None:
             continue
         for r, place in enumerate((N_LUT, N_FF, N_POOL)):
             own = limits.copy()
-            own[N_LUT], own[N_FF], own[N_POOL] = 10**6, 10**6, 10**4
+            own[N_LUT], own[N_FF], own[N_POOL], own[N_DSP] = 10**7, 10**7, 10**4, 10**6
             own[place] = need.takes[r]
             assert fits_choices(layers, geometries, lut, ff, own, choices)
             own[place] -= 1

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ortools.sat.python import cp_model
 
 from foldwright.accel.datapath import Datapath, Engine
+from foldwright.accel.evaluate import DECISIONS
 from foldwright.accel.known_workloads import LayerChain
 from foldwright.accel.workload import ActKind, WeightKind
+from foldwright.envs.registry import load_instance
 from foldwright.envs.tiling import TilingProblem
 from tests.envs.tiling.test_problem import OPTIMUM, by_hand
 
@@ -45,3 +48,45 @@ def test_the_models_optimum_is_a_bound(pool: int, bits: int) -> None:
     best = least(problem)
     assert problem.bound().value <= optimum <= best
     assert cycles == -1 or cycles >= best
+
+
+@pytest.mark.parametrize(
+    ("name", "pool", "bits"),
+    [
+        ("cnv-w1a1-b16", 60, 8),
+        ("cnv-w1a1-b16", 140, 8),
+        ("dorefa-b16-p60", 60, 4),
+        ("digits-w1a2-b16", 20, 2),
+    ],
+)
+def test_no_schedule_is_faster_than_the_model_says(name: str, pool: int, bits: int) -> None:
+    """Random schedules that fit, half with images loaded ahead: the model that pins and keeps what they do costs no more."""
+    named = load_instance(f"tiling/{name}")
+    assert isinstance(named, TilingProblem)
+    datapath = replace(named.datapath, dram_bits_per_cycle=bits)
+    problem = replace(named, name="tiling/tried", datapath=datapath, pool_bram36=pool)
+    cp, rng, compared, closest = problem.cp_model(), np.random.default_rng(pool + bits), 0, 0.0
+    for _ in range(400):
+        choices = problem.start.copy()
+        for decision in rng.choice(len(choices), rng.integers(1, 9), replace=False):
+            choices[decision] = rng.integers(problem.sizes[decision])
+        cycles = problem.cost_of(choices)
+        if cycles <= 0 or compared == 25:
+            continue
+        model = cp.model.clone()
+        for at, (variable, value) in enumerate(zip(cp.decisions, choices, strict=True)):
+            same = model.get_int_var_from_proto_index(variable.index)
+            if (
+                at % DECISIONS == 0
+            ):  # the blocks that are pinned; whether the input comes ahead is open, as the tile is
+                model.add(same >= int(value) // 2 * 2)
+                model.add(same <= int(value) // 2 * 2 + 1)
+            elif at % DECISIONS == 1:
+                model.add(same == int(value))
+        solver = cp_model.CpSolver()
+        solver.parameters.num_workers, solver.parameters.max_deterministic_time = 1, 0.5
+        assert solver.solve(model) != cp_model.INFEASIBLE
+        assert solver.best_objective_bound <= cycles
+        compared, closest = compared + 1, max(closest, solver.best_objective_bound / cycles)
+    assert compared >= 8
+    assert closest > 0.9
