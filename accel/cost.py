@@ -73,7 +73,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.datapath import WIDEST_WORD, Arithmetic, Datapath, Engine, EngineKind, LaneMode, Requant
-from foldwright.accel.dsp_shape import LANES_PER_SLICE, cascade_count, skew_bits
+from foldwright.accel.dsp_shape import array_slices, cascade_count, skew_bits
 from foldwright.accel.plain_counters import bit_length, plain_registers
 from foldwright.accel.popcount_registers import REGISTERS
 from foldwright.errors import ConfigError, nearest
@@ -458,8 +458,7 @@ def value_slices(row: _IntArray) -> int:
     """Returns the DSP slices that the values of an engine of kind dsp take, see `Engine.dsp_slices`."""
     if row[C_DSP] == 0:
         return 0
-    values = row[C_DK] >> (bit_length(row[C_PA_MASK]) - 1)
-    return row[C_DM] * _ceil_div(row[C_DN], LANES_PER_SLICE) * values
+    return array_slices(row[C_DM], row[C_DK] // row[C_PA_MASK], row[C_DN])
 
 
 @njit(cache=True)

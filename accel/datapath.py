@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
-from foldwright.accel.dsp_shape import LANES_PER_SLICE
+from foldwright.accel.dsp_shape import array_slices
 from foldwright.accel.slots import byte_runs
 from foldwright.errors import ConfigError
 from foldwright.jsonform import STRICT
@@ -170,7 +170,7 @@ class Engine:
         """DSP slices of an engine of kind `dsp`: one for each value of four lanes."""
         if self.kind is EngineKind.PLANES:
             return 0
-        return self.dm * -(-self.dn // LANES_PER_SLICE) * self.values
+        return int(array_slices.py_func(self.dm, self.values, self.dn))
 
     @property
     def multipliers(self) -> int:

@@ -13,6 +13,7 @@ __all__ = [
     "FIELD_BITS",
     "LANES_PER_SLICE",
     "LONGEST_CASCADE",
+    "array_slices",
     "cascade_count",
     "dsp_latency",
     "longest_cascade",
@@ -23,6 +24,12 @@ FIELD_BITS = 12
 LANES_PER_SLICE = 4
 LONGEST_CASCADE = 8
 """All that bytes allow. Longer ones of narrower values would delay operands in more registers than an adder is worth."""
+
+
+@njit(cache=True)
+def array_slices(dm: int, values: int, dn: int) -> int:
+    """Returns the slices of an array of `dm x dn` units that add so many values a word: one for each value of four lanes."""
+    return dm * -(-dn // LANES_PER_SLICE) * values
 
 
 @njit(cache=True)

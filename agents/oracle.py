@@ -126,9 +126,7 @@ class Expert:
         self._fallback: Choices = np.array(problem.fallback, dtype=np.int64)
         self._sizes: Choices = np.array(problem.sizes, dtype=np.int64)
         self._ahead: dict[tuple[int, int], tuple[int, Choices]] = {}
-        self._before = (
-            self.choices.copy()
-        )  # those that the costs of candidates without such a completion were of
+        self._before = self.choices.copy()  # with which candidates were scored
         self._bind()
 
     def _bind(self) -> None:

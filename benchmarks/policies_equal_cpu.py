@@ -18,29 +18,23 @@ import argparse
 import dataclasses
 import json
 import platform
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from held_out import LONG_SECONDS, SPLITS, HeldOut  # type: ignore[import-not-found]  # the script's own folder is on the path
 
-from foldwright.agents.bench import run_suite
 from foldwright.agents.policy import load_policy, shipped_policies
-from foldwright.agents.scores import Done, InstanceFacts, facts_of, ranks_of, rows_of
-from foldwright.agents.store import STORE_NAME, RunStore
-from foldwright.agents.suite import SolverSpec, suite_of
+from foldwright.agents.scores import InstanceFacts, facts_of, ranks_of, rows_of
+from foldwright.agents.suite import SolverSpec
 from foldwright.envs.placement.moves import wirelength
 from foldwright.envs.placement.plan import plan_of
 from foldwright.envs.placement.problem import PlacementProblem
 from foldwright.envs.registry import load_instance
-from foldwright.envs.registry import split as problems_of
 
-__all__ = ["SPLITS", "compare", "main"]
+__all__ = ["compare", "main"]
 
-SPLITS = ("heldout-id", "heldout-size", "heldout-real")
 RIVALS = ("greedy", "anneal", "cp-sat", "exact")
-LONG_SECONDS = 10.0
-"""Budgets from here on are long ones."""
 
 
 def _solvers(kind: str, is_long: bool) -> tuple[SolverSpec, ...]:
@@ -48,28 +42,6 @@ def _solvers(kind: str, is_long: bool) -> tuple[SolverSpec, ...]:
     names = (policy, *RIVALS) if is_long else (policy, "random", *RIVALS)
     sampled = () if is_long else (SolverSpec(name=policy, params={"decoding": "sampled"}),)
     return (*(SolverSpec(name=name) for name in names), *sampled)
-
-
-def _runs(kind: str, split: str, budgets: Sequence[float], args: argparse.Namespace, is_long: bool) -> Done:
-    """Makes the runs of the short or of the long budgets."""
-    count = args.long_instances if is_long else args.instances
-    if not budgets or not count:
-        return []
-    suite = suite_of(
-        instances=tuple(problem.name for problem in problems_of(kind, split, count)),
-        solvers=_solvers(kind, is_long),
-        seeds=args.seeds,
-        cpu_seconds=tuple(budgets),
-    )
-    folder = args.out / f"{kind}-{split}-{'long' if is_long else 'short'}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with RunStore(folder / STORE_NAME, suite.digest) as store:
-        return run_suite(
-            suite,
-            store,
-            tell=lambda n, of, last: print(f"{n}/{of} {last}", flush=True),
-            workers=args.workers,
-        )
 
 
 def plan_gap(facts: dict[str, InstanceFacts]) -> float:
@@ -85,8 +57,10 @@ def plan_gap(facts: dict[str, InstanceFacts]) -> float:
 
 def compare(kind: str, split: str, args: argparse.Namespace) -> tuple[list[dict[str, Any]], float | None]:
     """Returns a row per solver and budget on a split, and what `plan_gap` says of placement."""
-    short = _runs(kind, split, [b for b in args.budgets if b < LONG_SECONDS], args, is_long=False)
-    long = _runs(kind, split, [b for b in args.budgets if b >= LONG_SECONDS], args, is_long=True)
+    held_out = HeldOut(args.seeds, args.workers, args.out)
+    few, many = ([b for b in args.budgets if (b >= LONG_SECONDS) is long] for long in (True, False))
+    short = held_out.runs(kind, split, _solvers(kind, is_long=False), many, args.instances)
+    long = held_out.runs(kind, split, _solvers(kind, is_long=True), few, args.long_instances)
     facts = facts_of([*short, *long])
     trained = load_policy(kind).card.training_cpu_seconds
     table = [

@@ -22,44 +22,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from foldwright.agents.bench import run_suite
+from held_out import LONG_SECONDS, SPLITS, HeldOut  # type: ignore[import-not-found]  # the script's own folder is on the path
+
 from foldwright.agents.policy import load_policy
-from foldwright.agents.scores import Done, Row, facts_of, ranks_of, rows_of
+from foldwright.agents.scores import Row, facts_of, ranks_of, rows_of
 from foldwright.agents.search import versions
-from foldwright.agents.store import STORE_NAME, RunStore
-from foldwright.agents.suite import SolverSpec, suite_of
-from foldwright.envs.registry import split as problems_of
+from foldwright.agents.suite import SolverSpec
 from foldwright.runs import write_atomic
 from foldwright.verbs.tables import aligned
 
-__all__ = ["SPLITS", "main", "solvers_of"]
-
-SPLITS = ("heldout-id", "heldout-size", "heldout-real")
-LONG_SECONDS = 10.0
+__all__ = ["main", "solvers_of"]
 
 
 def solvers_of(kind: str) -> tuple[SolverSpec, ...]:
     names = ("random", "greedy", "anneal", "cp-sat", "hybrid", "exact", f"policy:{kind}")
     return tuple(SolverSpec(name=name) for name in names)
-
-
-def _runs(kind: str, split: str, budgets: Sequence[float], count: int, args: argparse.Namespace) -> Done:
-    """Makes the runs of some budgets on the first instances of a split."""
-    suite = suite_of(
-        instances=tuple(problem.name for problem in problems_of(kind, split, count)),
-        solvers=solvers_of(kind),
-        seeds=args.seeds,
-        cpu_seconds=tuple(budgets),
-    )
-    folder = args.out / f"{kind}-{split}-{max(budgets):g}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with RunStore(folder / STORE_NAME, suite.digest) as store:
-        return run_suite(
-            suite,
-            store,
-            tell=lambda n, of, last: print(f"{n}/{of} {last}", flush=True),
-            workers=args.workers,
-        )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -73,7 +50,9 @@ def compare(kind: str, split: str, args: argparse.Namespace) -> list[dict[str, A
         ([b for b in args.budgets if b < LONG_SECONDS], args.instances),
         ([b for b in args.budgets if b >= LONG_SECONDS], args.long_instances),
     ]
-    done = [_runs(kind, split, budgets, count, args) for budgets, count in sets if budgets and count]
+    held_out = HeldOut(args.seeds, args.workers, args.out)
+    found = (held_out.runs(kind, split, solvers_of(kind), budgets, count) for budgets, count in sets)
+    done = [runs for runs in found if runs]
     facts = facts_of([run for runs in done for run in runs])
     trained = load_policy(kind).card.training_cpu_seconds
     return [

@@ -53,7 +53,7 @@ def networks_on_parts(body: dict[str, Any]) -> str:
     )
     fronts = (
         f"Fronts of `optimize --pareto` of {len(body['fronts'])} of them, one seed, {body['front_seconds']:g} CPU seconds for 12 "
-        "budgets; points have tooltips:"
+        "budgets (points of the files have tooltips):"
         f"\n\n{picture}"
     )
     return f"{title}\n\n{table(header, rows)}" + (f"\n\n{fronts}" if body["fronts"] else "")

@@ -18,7 +18,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,8 +36,6 @@ from foldwright.runs import write_atomic
 __all__ = ["instances", "main"]
 
 SOLVER = "hybrid"
-PROVES = -1
-"""In place of a seed: CP-SAT searches by bounds alone."""
 RANDOM = {"heldout-id": 8, "heldout-size": 4}
 
 
@@ -47,24 +45,31 @@ def instances() -> list[str]:
     return named + [f"tiling/{split}-s0-{i}" for split, count in RANDOM.items() for i in range(count)]
 
 
-def search(task: tuple[str, float, int, tuple[int, ...]]) -> tuple[str, str, Result]:
+class Task(NamedTuple):
+    """A search of one instance: from a schedule that is known, if any; one that proves takes all its time for the bound."""
+
+    instance: str
+    seconds: float
+    seed: int
+    start: tuple[int, ...] = ()
+    proves: bool = False
+
+
+def search(task: Task) -> tuple[str, str, Result]:
     """Searches an instance; returns its name, its hash and a result that the referee has checked."""
-    name, seconds, seed, start = task
-    problem = load_instance(name)
+    problem = load_instance(task.instance)
     assert isinstance(problem, TilingProblem)
-    if start:
+    if task.start:
         problem = copy.copy(problem)
-        vars(problem)["start"] = np.array(start, dtype=np.int64)
-    name_of_solver, params = (
-        (SOLVER, None) if seed != PROVES else ("cp-sat", CpSatParams(hint="start", bound_share=1.0))
-    )
-    result = get_solver(name_of_solver)(problem, stop=CpuSeconds(seconds), seed=max(0, seed), params=params)
+        vars(problem)["start"] = np.array(task.start, dtype=np.int64)
+    name, params = ("cp-sat", CpSatParams(hint="start", bound_share=1.0)) if task.proves else (SOLVER, None)
+    result = get_solver(name)(problem, stop=CpuSeconds(task.seconds), seed=task.seed, params=params)
     if result.has_solution:
         problem.check(result.solution)
-    return name, content_hash(problem), result
+    return task.instance, content_hash(problem), result
 
 
-def searched(tasks: Sequence[tuple[str, float, int, tuple[int, ...]]], workers: int) -> Iterator[Any]:
+def searched(tasks: Sequence[Task], workers: int) -> Iterator[Any]:
     if workers == 1:
         yield from map(search, tasks)
         return
@@ -110,16 +115,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     wanted = options.instances or instances()
     entries = {entry.instance: entry for entry in read_json(BestKnownTable, BEST_KNOWN_FILE).entries}
-    passes = ((options.cpu_seconds, True), (options.again_seconds, False), (options.prove_seconds, False))
-    for k, (seconds, is_first) in enumerate(passes):
-        seed = PROVES if k == len(passes) - 1 else options.seed
-        above = {
-            n for n in wanted if n not in entries or entries[n].cost > options.again_above * entries[n].bound
-        }
+    passes = (
+        (options.cpu_seconds, True, False),
+        (options.again_seconds, False, False),
+        (options.prove_seconds, False, True),
+    )
+    for seconds, is_first, proves in passes:
+        limit = options.again_above
+        above = {n for n in wanted if n not in entries or entries[n].cost > limit * entries[n].bound}
         tasks = [
-            (name, seconds, seed, () if is_first else entries[name].choices)
-            for name in wanted
-            if seconds > 0 and (is_first or name in above)
+            Task(n, seconds, options.seed, () if is_first or n not in entries else entries[n].choices, proves)
+            for n in wanted
+            if seconds > 0 and (is_first or n in above)
         ]
         for name, digest, result in searched(tasks, options.workers):
             known = better(entries.get(name), [result], digest)

@@ -21,14 +21,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from foldwright.envs.batch import BatchCore, Kit, StepResult
+from foldwright.envs.features import FEATURE_LIMIT
 from foldwright.envs.problem import MAX_CANDIDATES, Problem
 from foldwright.envs.source import Instances, InstanceSource
 from foldwright.errors import ConfigError, nearest
 
-__all__ = ["FEATURE_LIMIT", "DecisionEnv", "DecisionVectorEnv", "observation_space", "observations", "views"]
+__all__ = ["DecisionEnv", "DecisionVectorEnv", "observation_space", "observations", "views"]
 
-FEATURE_LIMIT = 4.0
-"""Features are clipped to -FEATURE_LIMIT .. FEATURE_LIMIT."""
 RENDER_MODES = ("ansi", "rgb_array")
 
 Observation = dict[str, npt.NDArray[Any]]

@@ -179,7 +179,7 @@ def _allocate(
         )
     designs = [np.array(allocation.choices, dtype=np.int64)]
     if solver.name == "exact":
-        designs += problem.search.leading() + problem.search.one_of_each_frames()
+        designs += problem.search.leading() + problem.search.lowest_by_frames()
     return allocation, designs
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.cost import COST_FIELDS, thousandths_of_terms
-from foldwright.accel.dsp_shape import LANES_PER_SLICE
-from foldwright.accel.mapping import accumulator_bits, ceil_div
+from foldwright.accel.dsp_shape import array_slices
+from foldwright.accel.mapping import accumulator_bits
 from foldwright.accel.tables import (
     E_DK,
     E_DM,
@@ -78,7 +78,7 @@ def least_slices(row: IntArray, levels: int) -> int:
     """
     slices = row[E_DM] * row[E_DRAIN] if row[E_SCALES] and levels > 0 else 0
     if row[E_DSP]:
-        slices += row[E_DM] * ceil_div(row[E_DN], LANES_PER_SLICE) * (row[E_DK] // row[E_PA_MASK])
+        slices += array_slices(row[E_DM], row[E_DK] // row[E_PA_MASK], row[E_DN])
     return slices
 
 

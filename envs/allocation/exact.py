@@ -169,7 +169,7 @@ class FrontierSearch:
         fitting = (d for d in map(self._first_that_fits, self.chains()) if d is not None)
         return [*(choices for _, choices in best), *islice(fitting, LOWEST_BOUNDS)]
 
-    def one_of_each_frames(self) -> list[Choices]:
+    def lowest_by_frames(self) -> list[Choices]:
         """Returns a design for each number of frames per round, that of the lowest bound that fits with some schedule.
 
         Bounds hardly tell these numbers apart, memories do.

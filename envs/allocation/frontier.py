@@ -154,15 +154,22 @@ def lower_drains(row: IntArray, mappings: IntArray, saving: IntArray) -> None:
 
 
 @njit(cache=True)
-def widths_of(layers: IntArray, mask: int, window_bits: int) -> IntArray:
-    """Returns the positions of `dk` that need fewer words for some layer than the smaller ones do."""
+def widths_of(layers: IntArray, planes: int, window_bits: int) -> IntArray:
+    """Returns the positions of `dk` that need fewer words for some layer than the smaller ones do.
+
+    Of units in DSP slices all that suit: more values may make shorter cascades, which are quicker and delay less.
+
+    Args:
+        planes: position in `PLANES`.
+    """
+    mask = PLANES[planes]
     keep, n = np.zeros(len(WIDTHS), dtype=np.int64), 0
     most_act = layers[:, L_A_BITS].max()
     last = -1
     for k in range(len(WIDTHS)):
         if not planes_suit(mask, WIDTHS[k], most_act):
             continue
-        fewer = last < 0
+        fewer = last < 0 or ON_DSP[planes] == 1
         for i in range(len(layers)):
             channels = layers[i, L_IN_C] // layers[i, L_GROUPS]
             packed = (
@@ -215,7 +222,7 @@ def frontier(
         row[E_PA_MASK] = PLANES[a_planes]
         for window in range(2 if window_bits_of(layers) > 0 else 1):
             row[E_WINDOW] = window_bits_of(layers) if window else 0
-            for a_dk in widths_of(layers, row[E_PA_MASK], row[E_WINDOW]):
+            for a_dk in widths_of(layers, a_planes, row[E_WINDOW]):
                 row[E_DK] = WIDTHS[a_dk]
                 for a_dn in lanes:
                     row[E_DN] = COUNTS[a_dn]

@@ -1,7 +1,7 @@
 """Costs and observations of a batch of allocation episodes (njit); see `foldwright.envs.batch` for the arrays.
 
 Every feature is relative to the instance: to its bound, its budgets, its network, or to the candidates' own range. The
-shapes do not depend on the instance. All are clipped (`prospects.LIMIT`). A candidate that is not allowed has zeros.
+shapes do not depend on the instance. All are clipped (`envs.features`). A candidate that is not allowed has zeros.
 
 Candidate features (`CANDIDATE_FEATURES`): the design that the candidate leads to, completed by the fallback. Context
 features (`CONTEXT_FEATURES`): what is decided, and the layers that the engine in question runs as far as is known.
@@ -60,7 +60,7 @@ from foldwright.envs.allocation.engine_estimate import bit_macs
 from foldwright.envs.allocation.engine_runs import (
     Instance,
 )
-from foldwright.envs.allocation.prospects import clip, log2, look_ahead
+from foldwright.envs.allocation.prospects import look_ahead
 from foldwright.envs.allocation.score import (
     MILLI,
     N_DRAM_BITS,
@@ -79,6 +79,7 @@ from foldwright.envs.allocation.space import (
     fill_assignment,
     is_legal,
 )
+from foldwright.envs.features import clip, log2
 from foldwright.kernels import njit
 
 __all__ = [

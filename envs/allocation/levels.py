@@ -6,8 +6,8 @@ computes within `high`, moves no more over DRAM than the port can in that time, 
 engines count as level 0. A chain of engines fits a level if none is slower and LUTs and block RAMs together fit. The least
 level that any chain fits bounds all designs from below: the best design is one of those chains, or `high` is the best.
 
-Every shape that is left out is dominated: by `distinct` (more lanes or words that take no fewer cycles and no shallower
-memories), by its LUTs, or by `high`.
+Every shape that is left out is dominated: by `distinct` and `widths_of` (more lanes or words that take no fewer cycles and no
+shallower memories), by its LUTs, or by `high`.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def shape_columns(layers: IntArray, batch: int, is_batch: int, kind: int) -> Int
     n = 0
     for planes in np.flatnonzero(kind == ON_DSP):
         for window in range(windows):
-            for dk in widths_of(layers, PLANES[planes], window * window_bits_of(layers)):
+            for dk in widths_of(layers, planes, window * window_bits_of(layers)):
                 for dn in lanes:
                     out[n, 0], out[n, 1], out[n, 2], out[n, 3] = planes, dk, dn, window
                     n += 1

@@ -18,7 +18,7 @@ from foldwright.accel.cost import (
     C_PA_MASK,
     C_WINDOW,
 )
-from foldwright.accel.dsp_shape import LANES_PER_SLICE
+from foldwright.accel.dsp_shape import array_slices
 from foldwright.accel.mapping import (
     ceil_div,
     map_words,
@@ -394,13 +394,12 @@ def _weigh(
         flush += steps[i, 2] + steps[i, 1] * (beats - 1)
     flush /= run.batch
     lowest = PLANES[shape.planes] & -PLANES[shape.planes]
-    groups, values = ceil_div(dn, LANES_PER_SLICE), dk // lowest
     for h in range(len(sketch.heights)):
         height = sketch.heights[h]
         lut = sketch.bases[h] + offset + slope * COUNTS[height]
         if lut > run.lut_left:  # thresholds of few channels at once are deep: a larger engine may fit
             continue
-        if ON_DSP[shape.planes] and COUNTS[height] * groups * values > run.dsp_left:
+        if ON_DSP[shape.planes] and array_slices(COUNTS[height], dk // lowest, dn) > run.dsp_left:
             break
         own, words = flush, 0.0
         for i in range(n):

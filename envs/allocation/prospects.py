@@ -47,28 +47,14 @@ from foldwright.envs.allocation.space import (
     WIDTHS,
     first_decision,
 )
+from foldwright.envs.features import FEATURE_LIMIT, clip, log2
 from foldwright.kernels import njit
 
-__all__ = ["LIMIT", "clip", "log2", "look_ahead", "ratio"]
+__all__ = ["look_ahead", "ratio"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
-
-LIMIT = 4.0
-"""Features are clipped to -`LIMIT` .. `LIMIT`."""
-
-
-@njit(cache=True)
-def clip(value: float) -> float:
-    """Returns a feature within its limits."""
-    return max(-LIMIT, min(LIMIT, value))
-
-
-@njit(cache=True)
-def log2(value: float) -> float:
-    """Returns a logarithm that stays finite."""
-    return np.log2(max(value, 1e-9))
 
 
 @njit(cache=True)
@@ -166,6 +152,6 @@ def _look_at_shapes(
         out[27] = clip(COUNTS[engine[A_DM]] * WIDTHS[engine[A_DK]] / (BLOCK_PORT_BITS * pool))
         out[28], out[29] = log2(WIDTHS[engine[A_DK]]) / 10, log2(COUNTS[engine[A_DN]]) / 8
         out[30] = engine[A_LANES]
-    context[28] = ratio(run.before, ideal, 2.0) if run.before > 0 else -LIMIT
+    context[28] = ratio(run.before, ideal, 2.0) if run.before > 0 else -FEATURE_LIMIT
     context[29], context[30] = run.lut_left / it.limits[N_LUT], clip(run.pool_left / pool)
     context[31] = clip(blocks_ahead(it.layers, run.end, run.batch) / pool)

@@ -6,7 +6,7 @@ instance. A region and a column stand for their free site with the best *guess*:
 now, and what it may cost later. "Wire" is the least that any of their free sites adds.
 
 Wire and guess are given over the cell's weight, the sum of its nets': so they are tiles that the cell is moved on average.
-The other features are relative to the grid or to the sites of the cell's kind; all are clipped to -`LIMIT` .. `LIMIT`.
+The other features are relative to the grid or to the sites of the cell's kind; all are clipped (`envs.features`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from foldwright.envs.features import clip
 from foldwright.envs.placement.episode import (
     CELLS,
     COLUMNS,
@@ -65,7 +66,6 @@ CONTEXT_FEATURES = (
     "weight of open nets / weight", "neighbours to come, log2 / 4", "least wire / weight, log2 / 4",
     "best guess / weight, log2 / 4", "width / (width + height)", "cells / sites", "half perimeter of the grid, log2 / 8",
 )  # fmt: skip
-LIMIT = 4.0
 
 
 @njit(cache=True)
@@ -190,11 +190,6 @@ def _best_sites(
 
 
 @njit(cache=True)
-def _clip(value: float) -> float:
-    return max(-LIMIT, min(LIMIT, value))
-
-
-@njit(cache=True)
 def _describe_candidates(
     instance: Any, episode: Any, nth: int, level: int, chosen: tuple[int, int], out: FloatArray,
     mask: npt.NDArray[np.int8],
@@ -215,9 +210,9 @@ def _describe_candidates(
         x, y = xy[site, 0], xy[site, 1]
         guess = (guess_of(episode, width, x, y) - best_guess) * a_tile / PART
         wire = (wire_of(episode, width, xy[cheap, 0], xy[cheap, 1]) - least_wire) * a_tile
-        out[k, 0], out[k, 1], out[k, 2] = _clip(guess), _clip(np.log2(1.0 + guess) / 2), site == likely
-        out[k, 3], out[k, 4], out[k, 5] = _clip(wire), _clip(np.log2(1.0 + wire) / 2), cheap == least
-        out[k, 6] = _clip((wire_of(episode, width, x, y) - least_wire) * a_tile)
+        out[k, 0], out[k, 1], out[k, 2] = clip(guess), clip(np.log2(1.0 + guess) / 2), site == likely
+        out[k, 3], out[k, 4], out[k, 5] = clip(wire), clip(np.log2(1.0 + wire) / 2), cheap == least
+        out[k, 6] = clip((wire_of(episode, width, x, y) - least_wire) * a_tile)
         out[k, 13] = free / sites
         out[k, 15] = episode.holder[site] >= 0 and episode.holder[site] != cell
         _describe_tile(instance, episode, cell, x, y, out[k])
@@ -228,17 +223,17 @@ def _describe_tile(instance: Any, episode: Any, cell: int, x: int, y: int, out: 
     """Writes where a candidate's site is and what is around it."""
     numbers, planned = episode.numbers, episode.tiles[cell]
     width, height, placed = instance.numbers[WIDTH], instance.numbers[HEIGHT], max(1, numbers[E_PLACED])
-    out[7] = _clip((abs(x - planned[0]) + abs(y - planned[1])) / 8)
-    out[8] = _clip((abs(x - numbers[E_SUM_X] / placed) + abs(y - numbers[E_SUM_Y] / placed)) / 8)
+    out[7] = clip((abs(x - planned[0]) + abs(y - planned[1])) / 8)
+    out[8] = clip((abs(x - numbers[E_SUM_X] / placed) + abs(y - numbers[E_SUM_Y] / placed)) / 8)
     out[9] = (abs(x - 0.5 * width) + abs(y - 0.5 * height)) / (width + height)
-    out[10] = _clip(min(min(x, width - 1 - x), min(y, height - 1 - y)) / 4)
+    out[10] = clip(min(min(x, width - 1 - x), min(y, height - 1 - y)) / 4)
     out[11] = episode.crowd[0, x, y] / (2 * RADII[0] + 1) ** 2
     out[12] = episode.crowd[1, x, y] / (2 * RADII[1] + 1) ** 2
     away, coming = 0, 0
     for kind in range(len(episode.coming)):
         coming += episode.coming[kind]
         away += episode.coming[kind] * abs(x - instance.nearest_x[kind, x])
-    out[14] = _clip(away / max(1, coming) / 4)
+    out[14] = clip(away / max(1, coming) / 4)
 
 
 @njit(cache=True)
@@ -264,17 +259,17 @@ def _describe_decision(
     out[:LEVELS] = 0
     out[level] = 1
     out[3] = nth / counts[CELLS]
-    out[4] = _clip(np.log2(1 + numbers[E_WIRE] / bound) / 8)
+    out[4] = clip(np.log2(1 + numbers[E_WIRE] / bound) / 8)
     out[5] = episode.free[kind] / sites
     out[6] = episode.left[kind] / episode.free[kind]
     out[7] = sites / counts[SITES]
-    out[8] = _clip(np.log2(1.0 + end - first) / 8)
+    out[8] = clip(np.log2(1.0 + end - first) / 8)
     out[9] = active / max(1, end - first)
     out[10] = active_weight / weight
     out[11] = numbers[E_OPEN] / weight
-    out[12] = _clip(np.log2(1.0 + episode.coming.sum()) / 4)
-    out[13] = _clip(np.log2(1.0 + wire / weight) / 4)
-    out[14] = _clip(np.log2(1.0 + guess / weight) / 4)
+    out[12] = clip(np.log2(1.0 + episode.coming.sum()) / 4)
+    out[13] = clip(np.log2(1.0 + wire / weight) / 4)
+    out[14] = clip(np.log2(1.0 + guess / weight) / 4)
     out[15] = width / half
     out[16] = counts[CELLS] / counts[SITES]
-    out[17] = _clip(np.log2(half) / 8)
+    out[17] = clip(np.log2(half) / 8)

@@ -1,7 +1,7 @@
 """Costs and observations of a batch of tiling episodes (njit); see `foldwright.envs.batch` for the arrays.
 
 Every feature is relative to the instance: to its bound, its pool, its layer. Numbers of layers or block RAMs never
-appear as such, and the shapes do not depend on the instance. All are clipped to -`LIMIT` .. `LIMIT`.
+appear as such, and the shapes do not depend on the instance. All are clipped (`envs.features`).
 
 Candidate features (`CANDIDATE_*`): what the candidate says, and what the fallback completion needs with it.
 Context features (`CONTEXT_*`): the layer that is decided, and the fallback completion so far.
@@ -31,6 +31,7 @@ from foldwright.accel.evaluate import (
 )
 from foldwright.accel.mapping import ceil_div
 from foldwright.accel.memory import MEMORY_MAP, MEMORY_WEIGHT
+from foldwright.envs.features import clip, log2
 from foldwright.envs.problem import MAX_CANDIDATES
 from foldwright.envs.tiling.memories import blocks_of, depth_of
 from foldwright.envs.tiling.options import (
@@ -64,8 +65,6 @@ from foldwright.envs.tiling.options import (
     T_MASK,
     T_SLOT,
     T_WORDS,
-    clip,
-    log2,
 )
 from foldwright.kernels import njit
 

@@ -61,15 +61,15 @@ from foldwright.accel.tiles import (
     tile_cycles,
     traffic_bits,
 )
+from foldwright.envs.features import FEATURE_LIMIT, clip, log2
 from foldwright.kernels import njit
 
-__all__ = ["MEMORIES", "OptionTables", "clip", "log2", "option_tables"]
+__all__ = ["MEMORIES", "OptionTables", "option_tables"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 MEMORIES = 3
-LIMIT = 4.0
 PINNED, IN_DRAM, OUT_DRAM, RESIDUAL_DRAM = 1, 2, 4, 8
 _FLAGS = 16
 _POOL_BLOCK_BITS = 36864.0
@@ -99,18 +99,6 @@ class OptionTables(NamedTuple):
     records: IntArray  # int64 (layers, RECORD_FIELDS)
     tensors: IntArray  # int64 (layers * engines, 3)
     edges: IntArray  # int64 (3 * engines + 1,)
-
-
-@njit(cache=True)
-def clip(value: float) -> float:
-    """Returns a feature within its limits."""
-    return max(-LIMIT, min(LIMIT, value))
-
-
-@njit(cache=True)
-def log2(value: float) -> float:
-    """Returns a logarithm that stays finite."""
-    return np.log2(max(value, 1e-9))
 
 
 @njit(cache=True)
@@ -243,4 +231,4 @@ def _contexts(tables: NetworkTables, bound: int) -> FloatArray:
         out[i, 19] = weights[i + 1 :].sum() / (pool * _POOL_BLOCK_BITS)
     out[:, 20] = bits / 64
     out[:, 21] = layers[:, L_KH] * layers[:, L_KW] / 25
-    return np.clip(out, -LIMIT, LIMIT).astype(np.float32)
+    return np.clip(out, -FEATURE_LIMIT, FEATURE_LIMIT).astype(np.float32)

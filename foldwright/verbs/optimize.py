@@ -53,7 +53,7 @@ _STAGES = {
     "allocation": "find engines",
     "buildable": "fit to the RTL",
     "tiling": "find tiles",
-    "joint": "change both",
+    "joint": "engines and tiles",
     "front": "find the front",
     "placement": "place",
     "check": "check plan",

@@ -8,16 +8,38 @@ from itertools import product
 import numpy as np
 import pytest
 
+from foldwright.accel.cost import sum_of_terms, value_slices
 from foldwright.accel.datapath import Datapath, Engine, EngineKind
 from foldwright.accel.known_workloads import LayerChain
+from foldwright.accel.mapping import MAPPING_FIELDS, first_reads, map_run
 from foldwright.accel.workload import ActKind, WeightKind
 from foldwright.envs.allocation import AllocationProblem
 from foldwright.envs.allocation.env import AllocationEnv
 from foldwright.envs.allocation.exact import FrontierSearch
-from foldwright.envs.allocation.frontier import FAR, Frontiers, fastest, kinds_of
+from foldwright.envs.allocation.frontier import (
+    BUCKET_LUTS,
+    FAR,
+    Frontiers,
+    added_cycles,
+    fastest,
+    kinds_of,
+    layer_cycles,
+)
 from foldwright.envs.allocation.problem import AllocationSolution
-from foldwright.envs.allocation.score import N_DSP
-from foldwright.envs.allocation.space import A_DM, A_PLANES, ON_DSP, WIDTHS, first_decision, is_legal
+from foldwright.envs.allocation.score import MILLI, N_DSP, N_LUT
+from foldwright.envs.allocation.space import (
+    A_DK,
+    A_DM,
+    A_DN,
+    A_DRAIN,
+    A_PLANES,
+    DRAINS,
+    ON_DSP,
+    WIDTHS,
+    build,
+    first_decision,
+    is_legal,
+)
 from foldwright.envs.registry import load_instance
 from foldwright.errors import IllegalSolutionError
 from foldwright.netlists.part import load_part
@@ -26,12 +48,15 @@ IN_SLICES = int(np.flatnonzero(ON_DSP)[0])
 
 
 def small(
-    weights: tuple[int, WeightKind] = (1, WeightKind.BINARY), part: str = "xc7z020", percent: float = 15.0
+    weights: tuple[int, WeightKind] = (1, WeightKind.BINARY),
+    part: str = "xc7z020",
+    percent: float = 15.0,
+    channels: int = 8,
 ) -> AllocationProblem:
     """Two 3x3 layers of two-bit activations on an 8x8 map, on up to two engines."""
     chain = LayerChain((16, 8, 8, 2, ActKind.UNSIGNED), weights, (2, ActKind.UNSIGNED))
-    chain.conv(8)
-    chain.conv(8)
+    chain.conv(channels)
+    chain.conv(channels)
     return AllocationProblem("allocation/small-dsp", chain.workload("small-dsp"), part, percent, 256, 2)
 
 
@@ -134,3 +159,34 @@ def test_one_engine_of_the_chain_takes_the_slices_where_that_saves_most() -> Non
             assert min(FAR, kinds_of(best, edges, value)[0]) == min(FAR, luts(value))
         reached = [value for value in range(1, 61) if luts(value) <= budget]
         assert fastest(best, edges, budget) == (reached[0] if reached else FAR)
+
+
+@pytest.mark.parametrize("batch_index", [0, 3])
+def test_no_width_of_words_in_slices_is_below_the_frontier(batch_index: int) -> None:
+    """Nine values make two short cascades, eight make a long one that delays more: wider words may be quicker."""
+    problem = small(percent=60.0, channels=1)  # so that nothing else makes an engine quicker
+    layers, _, lut_terms, _, limits = problem.tables
+    best, _ = problem.search.frontiers.of(batch_index)
+    n, reads, compared = len(layers), first_reads(layers), 0
+    for dm, dn, a_dk in product((0, 1), (1, 3, 8), range(len(WIDTHS))):
+        choices = in_slices(problem, 0, problem.fallback)
+        choices[2] = batch_index
+        at = first_decision(2, 0)
+        choices[at + A_DM], choices[at + A_DK], choices[at + A_DN] = dm, a_dk, dn - 1
+        choices[at + A_DRAIN] = int(
+            np.flatnonzero(dn >= DRAINS)[-1]
+        )  # all lanes at once, as the frontier counts them
+        if not is_legal(layers, 2, choices):
+            continue
+        engines, rows, _, batch = build(layers, 2, choices)
+        lut = sum_of_terms(rows[0], lut_terms)
+        if lut > limits[N_LUT] or value_slices(rows[0]) > limits[N_DSP]:
+            continue
+        mappings, saving = np.zeros((n, MAPPING_FIELDS), dtype=np.int64), np.zeros((n, 2), dtype=np.int64)
+        times = np.zeros((n, 2), dtype=np.int64)
+        map_run(layers, 0, n, engines[0], batch, mappings, saving)
+        layer_cycles(mappings, saving, times)
+        cycles = sum(added_cycles(times, reads, 0, j) for j in range(n))
+        assert best[1, 0, n, lut // BUCKET_LUTS] <= MILLI * cycles // batch, (dm, dn, WIDTHS[a_dk])
+        compared += 1
+    assert compared > 60
