@@ -2,7 +2,8 @@
 
 Each layer takes three decisions (`DECISIONS`): how much of its weights stays on chip for good, none
 (`WEIGHTS_STREAMED`), all (`WEIGHTS_PINNED`) or some blocks (`pinned_blocks`), and whether its input, where it comes from DRAM,
-is loaded one layer ahead (`AHEAD` more); where its output goes (`OUTPUT_DRAM`, `OUTPUT_CHIP`); and its tile (an index into
+is loaded one layer ahead (`AHEAD` more); where its output goes (`OUTPUT_DRAM`, `OUTPUT_CHIP`, or `OUTPUT_FUSED`: on chip, and
+the layer runs in turns with the next one, see `foldwright.accel.fusion`); and its tile (an index into
 `tiles`). What streams comes as soon as it has a place: an engine has as many as the pool has room for (`grow_places`), up to
 a limit. A network with its hardware travels through the kernels as one tuple, `NetworkTables`:
 
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from foldwright.accel.fusion import set_groups
 from foldwright.accel.mapping import M_BLOCKS, M_CYCLES, M_LATENCY, M_ROWS, ceil_div
 from foldwright.accel.memory import (
     bram36_in_use,
@@ -30,7 +32,7 @@ from foldwright.accel.memory import (
 )
 from foldwright.accel.simulate import steady_cycles
 from foldwright.accel.tables import L_INPUT, L_RESIDUAL
-from foldwright.accel.tiles import PLAN_FIELDS, layer_cycles, plan_row, traffic_bits
+from foldwright.accel.tiles import P_FUSED, PLAN_FIELDS, layer_cycles, plan_row, traffic_bits
 from foldwright.kernels import njit
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "MAX_TILES",
     "OUTPUT_CHIP",
     "OUTPUT_DRAM",
+    "OUTPUT_FUSED",
     "WEIGHTS_PARTLY",
     "WEIGHTS_PINNED",
     "WEIGHTS_PINNED_AHEAD",
@@ -71,7 +74,7 @@ BUILT_PLACES = 2
 ALL_PLACES = 1 << 20
 """No limit but the pool."""
 _MOST_PARTS = 15
-OUTPUT_DRAM, OUTPUT_CHIP = 0, 1
+OUTPUT_DRAM, OUTPUT_CHIP, OUTPUT_FUSED = 0, 1, 2
 TOO_BIG = -1
 
 
@@ -159,6 +162,8 @@ def expand(
         engine = engines[assignment[i]]
         tile = tiles[i, choices[DECISIONS * i + D_TILE]]
         plan_row(layers[i], engine, mappings[i], numbers, tile, flags, plans[i])
+        plans[i, P_FUSED] = choices[DECISIONS * i + D_OUTPUT] == OUTPUT_FUSED
+    set_groups(layers, engines, mappings, assignment, numbers[0], plans)
     set_least_places(plans, assignment, len(engines), least_places(numbers[3]))
     return plans
 

@@ -6,13 +6,14 @@ Plain Python on the events of a schedule, like `foldwright.accel.time_check`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from foldwright.accel.datapath import Datapath
-from foldwright.accel.layer_rules import block_count, weight_words
-from foldwright.accel.schedule import LayerDecision, Schedule, TileEvent
+from foldwright.accel.layer_rules import weight_words
+from foldwright.accel.schedule import Schedule, TileEvent
+from foldwright.accel.tile_rules import engine_tiles, groups_of
 from foldwright.accel.workload import Workload
 from foldwright.errors import IllegalSolutionError
 
@@ -83,36 +84,34 @@ def streamed_weights(
     workload: Workload, datapath: Datapath, schedule: Schedule, engine: int
 ) -> list[StreamedWeights]:
     """Returns what streams through an engine in a round, in order."""
-    out, tile = [], 0
-    for layer, decision, e in zip(workload.layers, schedule.decisions, datapath.assignment, strict=True):
-        if e != engine:
-            continue
-        total = block_count(workload, layer, datapath.engines[e])
-        tiles = _tiles(decision, total, layer.out_height)
-        blocks = {low: min(decision.tile_blocks, total - low) for low in tiles}
-        streamed = {low: max(0, min(n, low + n - decision.pinned_blocks)) for low, n in blocks.items()}
-        for run in _runs(tiles, sum(n > 0 for n in streamed.values())):
-            if streamed[tiles[run[0]]]:
-                out.append(
-                    StreamedWeights(layer.name, tile + run[0], tile + run[-1], streamed[tiles[run[0]]])
-                )
-        tile += len(tiles)
-    return out
+    out = []
+    pinned = {d.layer: d.pinned_blocks for d in schedule.decisions}
+    tiles = engine_tiles(workload, datapath, schedule.decisions, engine)
+    streams = [max(0, min(t.blocks, t.block + t.blocks - pinned[t.layer])) for t in tiles]
+    fused = {workload.layers[i].name for i in _fused(workload, schedule)}
+    by_layer: dict[str, list[int]] = {}
+    for k, tile in enumerate(tiles):
+        by_layer.setdefault(tile.layer, []).append(k)
+    for layer, mine in by_layer.items():
+        chunks = len({tiles[k].block for k in mine if streams[k]})
+        if layer in fused:  # other layers' weights come between
+            runs = [[k] for k in mine]
+        elif chunks < 2:  # one chunk at most, which stays until the layer ends
+            runs = [
+                [k for k in mine if tiles[k].block == low]
+                for low in dict.fromkeys(tiles[k].block for k in mine)
+            ]
+        else:
+            runs = [list(group) for _, group in groupby(mine, key=lambda k: tiles[k].block)]
+        out += [StreamedWeights(layer, run[0], run[-1], streams[run[0]]) for run in runs if streams[run[0]]]
+    return sorted(out, key=lambda use: use.first_tile)
 
 
-def _tiles(decision: LayerDecision, blocks: int, height: int) -> list[int]:
-    """Returns the first block of each tile of a layer, in the order in which they run."""
-    lows, rows = list(range(0, blocks, decision.tile_blocks)), math.ceil(height / decision.tile_rows)
-    if decision.outer_loop == "weights":
-        return [low for low in lows for _ in range(rows)]
-    return [low for _ in range(rows) for low in lows]
-
-
-def _runs(tiles: list[int], streaming: int) -> list[list[int]]:
-    """Returns the tiles that use the same weights without others of the layer coming between; `streaming` tiles of blocks do."""
-    if streaming < 2:  # one chunk at most, which stays until the layer ends
-        return [[t for t, b in enumerate(tiles) if b == low] for low in dict.fromkeys(tiles)]
-    return [[t for t, _ in group] for _, group in groupby(enumerate(tiles), key=lambda item: item[1])]
+def _fused(workload: Workload, schedule: Schedule) -> Iterator[int]:
+    """Yields the layers that run in turns with others."""
+    for group in groups_of(workload, schedule.decisions):
+        if group.is_fused:
+            yield from range(group.first, group.last + 1)
 
 
 def _check_places(workload: Workload, datapath: Datapath, schedule: Schedule) -> None:

@@ -31,6 +31,7 @@ from foldwright.accel.repeats import (
 from foldwright.accel.tables import L_INPUT, L_IS_RESULT, L_RESIDUAL
 from foldwright.accel.tiles import (
     HAND_OVER_CYCLES,
+    P_BANDS,
     P_BLOCKS,
     P_IN_DRAM,
     P_LEAD,
@@ -90,7 +91,7 @@ def has_one_loader(layers: IntArray, plans: IntArray, assignment: IntArray, engi
         inner = (plans[i, P_IN_DRAM] and layers[i, L_INPUT] >= 0) or (
             plans[i, P_OUT_DRAM] and not layers[i, L_IS_RESULT]
         )
-        if inner or plans[i, P_RESIDUAL_DRAM]:
+        if inner or plans[i, P_RESIDUAL_DRAM] or plans[i, P_BANDS]:
             return False
         for column in (L_INPUT, L_RESIDUAL):
             maker = layers[i, column]

@@ -3,7 +3,8 @@
 Each engine has three memories: weights, feature maps, and the line memory of a tap-packing window. An engine's layers
 take *slots* 0..n-1 in order, round after round, so a lifetime is a cyclic interval of slots, kept as a bit mask (hence
 at most 63 layers an engine). Pinned weights, the places of streamed ones, tensors handed from engine to engine (twice: one
-is filled while the other is read) and images that are loaded a round ahead live always. Addresses are first fit, largest
+is filled while the other is read) and images that are loaded a round ahead live always. What fused layers hold lives from
+the first slot of their group to the last (`foldwright.accel.fusion`). Addresses are first fit, largest
 first, ties by position: deterministic, and fragmentation is counted because depth is the highest address in use.
 """
 
@@ -39,12 +40,16 @@ from foldwright.accel.tables import (
 )
 from foldwright.accel.tiles import (
     P_CHUNK_WORDS,
+    P_FIRST_SLOT,
+    P_HELD_ROWS,
+    P_LAST_SLOT,
     P_LEAD,
     P_LINE_WORDS,
     P_MAP_WORDS,
     P_OUT_DRAM,
     P_PLACES,
     P_STAGE_WORDS,
+    P_STORED_H,
     P_WEIGHT_WORDS,
     chunk_count,
     is_ahead,
@@ -116,22 +121,23 @@ def live_items(
 ) -> IntArray:
     """Returns everything that takes words, int64 (items, ITEM_FIELDS), addresses not yet given."""
     n = len(layers)
-    slot, count = slots_of(assignment, len(engines))
+    _, count = slots_of(assignment, len(engines))
     items = np.zeros((n * 4 + (n + 1) * len(engines), ITEM_FIELDS), dtype=np.int64)
     k = _add_places(items, assignment, plans, count)
     for i in range(n):
         e, all_slots = assignment[i], (1 << count[assignment[i]]) - 1
         lead = min(plans[i, P_LEAD], count[e] - 1)
-        ahead = _cyclic_mask(slot[i] - lead + count[e], slot[i] + count[e], count[e])
+        begin, end = plans[i, P_FIRST_SLOT], plans[i, P_LAST_SLOT]
+        ahead = _cyclic_mask(begin - lead + count[e], end + count[e], count[e])
         k = _add(items, k, e, MEMORY_WEIGHT, plans[i, P_WEIGHT_WORDS], all_slots, i, HOLDS_WEIGHTS)
         inputs = all_slots if is_ahead(plans[i]) else ahead
         k = _add(items, k, e, MEMORY_MAP, plans[i, P_MAP_WORDS], inputs, i, HOLDS_INPUT)
         k = _add(items, k, e, MEMORY_LINE, plans[i, P_LINE_WORDS], inputs, i, HOLDS_INPUT)
         if plans[i, P_OUT_DRAM]:
-            during = _cyclic_mask(slot[i], slot[i] + 1, count[e])
+            during = _cyclic_mask(begin, end + 1, count[e])
             k = _add(items, k, e, MEMORY_MAP, plans[i, P_STAGE_WORDS], during, i, HOLDS_STAGE)
         else:
-            k = _add_tensor(items, k, layers, engines, mappings, assignment, batch, i, slot, count)
+            k = _add_tensor(items, k, layers, engines, mappings, assignment, batch, i, plans, count)
     return items[:k]
 
 
@@ -228,7 +234,7 @@ def _add(
 @njit(cache=True)
 def _add_tensor(
     items: IntArray, k: int, layers: IntArray, engines: IntArray, mappings: IntArray, assignment: IntArray,
-    batch: int, producer: int, slot: IntArray, count: IntArray,
+    batch: int, producer: int, plans: IntArray, count: IntArray,
 ) -> int:  # fmt: skip
     """Adds the output tensor of a layer to the memory of every engine that reads it."""
     for e in range(len(engines)):
@@ -252,16 +258,11 @@ def _add_tensor(
         if last < 0:
             continue
         if e == assignment[producer]:
-            k = _add(
-                items,
-                k,
-                e,
-                MEMORY_MAP,
-                words,
-                _cyclic_mask(slot[producer], slot[last], count[e]),
-                producer,
-                HOLDS_TENSOR,
-            )
+            held = plans[producer, P_HELD_ROWS]
+            if held < plans[producer, P_STORED_H]:
+                words = ceil_div(words, plans[producer, P_STORED_H]) * held
+            during = _cyclic_mask(plans[producer, P_FIRST_SLOT], plans[last, P_LAST_SLOT], count[e])
+            k = _add(items, k, e, MEMORY_MAP, words, during, producer, HOLDS_TENSOR)
         else:
             k = _add(items, k, e, MEMORY_MAP, 2 * words, (1 << count[e]) - 1, producer, HOLDS_TENSOR)
     return k

@@ -25,9 +25,8 @@ from foldwright.accel.tiles import (
     P_ORDER,
     P_POOL_S,
     P_RESIDUAL_DRAM,
-    P_ROWS,
+    P_ROW_TILES,
     P_TILE_BLOCKS,
-    P_TILE_ROWS,
 )
 from foldwright.kernels import njit
 
@@ -68,7 +67,7 @@ FAR = 1 << 60
 def periods_of(plan: IntArray) -> tuple[int, int]:
     """Returns after how many tiles a layer may repeat: within its inner loop, and from one outer step to the next."""
     parts_m = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS])
-    parts_y = ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
+    parts_y = plan[P_ROW_TILES]
     if plan[P_ORDER] == ORDER_WEIGHTS:
         return plan[P_POOL_S], parts_y
     return 1, parts_m * plan[P_POOL_S]

@@ -48,6 +48,7 @@ from foldwright.accel.simulate import (
 from foldwright.accel.tables import L_A_BITS, L_IN_C, L_INPUT, engine_table, layer_table
 from foldwright.accel.tiles import (
     P_BLOCKS,
+    P_FUSED,
     P_LEAD,
     P_ORDER,
     P_OUT_DRAM,
@@ -102,6 +103,7 @@ class LayerDecision:
     streamed_blocks: int
     input_lead: int  # layers
     output_on_chip: bool
+    fused: bool = False  # runs in turns with the next layer, a band of rows each
 
     @property
     def weights_pinned(self) -> bool:
@@ -232,6 +234,7 @@ def decisions_of(workload: Workload, plans: IntArray) -> tuple[LayerDecision, ..
             streamed_blocks=int(plan[P_BLOCKS] - plan[P_PINNED_BLOCKS]),
             input_lead=int(plan[P_LEAD]),
             output_on_chip=not plan[P_OUT_DRAM],
+            fused=bool(plan[P_FUSED]),
         )
         for layer, plan in zip(workload.layers, plans, strict=True)
     )

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 
 from foldwright.accel.datapath import Datapath, LaneMode
 from foldwright.accel.layer_rules import block_count, packing_of, tensor_words, weight_words
 from foldwright.accel.load_check import streamed_weights
 from foldwright.accel.schedule import LayerDecision, MemoryBlock, Schedule
+from foldwright.accel.tile_rules import Group, groups_of, rows_read
 from foldwright.accel.time_check import check_times
 from foldwright.accel.workload import Layer, Workload
 from foldwright.errors import IllegalSolutionError
@@ -95,20 +97,43 @@ def _check_sizes(workload: Workload, datapath: Datapath, schedule: Schedule) -> 
     """Checks that whatever a layer reads or keeps has a block that is large enough and lives long enough."""
     slots, counts = _slots(datapath)
     held = {(b.engine, b.holds, b.layer): b for b in schedule.blocks}
+    groups = {i: g for g in groups_of(workload, schedule.decisions) for i in range(g.first, g.last + 1)}
     for i, (layer, decision) in enumerate(zip(workload.layers, schedule.decisions, strict=True)):
-        e = datapath.assignment[i]
+        e, group = datapath.assignment[i], groups[i]
         engine = datapath.engines[e]
         blocks = block_count(workload, layer, engine)
         _check_tile(layer, decision, blocks)
+        _check_group(datapath, group, i)
         if decision.pinned_blocks:
             words, every = weight_words(layer, engine, decision.pinned_blocks), set(range(counts[e]))
             _need(held, (e, "weights", layer.name), words, every)
-        _need_input(workload, datapath, schedule, held, i, slots[i], counts[e])
+        during = range(slots[group.first], slots[group.last] + 1)
+        _need_input(workload, datapath, schedule, held, group, i, during, counts[e])
         if not decision.output_on_chip:
-            _need(held, (e, "stage", layer.name), 1, {slots[i]})
+            _need(held, (e, "stage", layer.name), 1, set(during))
         else:
             for c in workload.consumers(layer.name):
-                _need_tensor(workload, datapath, held, i, c, slots, counts)
+                lives = range(during.start, slots[groups[c].last] + 1)
+                _need_tensor(workload, datapath, held, group, i, c, lives, counts)
+
+
+def _check_group(datapath: Datapath, group: Group, i: int) -> None:
+    """Checks that layers which run in turns may, and that their tiles are those of their bands."""
+    if not group.is_fused:
+        return
+    layer, decision, pool = group.workload.layers[i], group.decisions[i], group.workload.layers[i].pool
+    rows = max(end - begin for begin, end in pairwise([0, *group.ends[i]]))
+    if datapath.assignment[i] != datapath.assignment[group.first]:
+        wrong = "another engine has the others"
+    elif i > group.first and pool is not None and (pool.kernel[0] > pool.stride[0] or pool.padding[0]):
+        wrong = "it pools windows that bands of rows would cut"
+    elif i < group.last and not decision.output_on_chip:
+        wrong = "its output goes to DRAM"
+    elif decision.tile_rows != rows or decision.outer_loop != "rows":
+        wrong = f"tile_rows is {decision.tile_rows} and {decision.outer_loop} are outside, its bands make it {rows} and rows"
+    else:
+        return
+    raise IllegalSolutionError(f"layer {layer.name!r}, fused with others: {wrong}")
 
 
 def _check_places(workload: Workload, datapath: Datapath, schedule: Schedule) -> None:
@@ -133,14 +158,9 @@ def _check_places(workload: Workload, datapath: Datapath, schedule: Schedule) ->
 
 
 def _need_input(
-    workload: Workload,
-    datapath: Datapath,
-    schedule: Schedule,
-    held: dict[tuple[int, str, str], MemoryBlock],
-    i: int,
-    slot: int,
-    slots: int,
-) -> None:
+    workload: Workload, datapath: Datapath, schedule: Schedule, held: dict[tuple[int, str, str], MemoryBlock],
+    group: Group, i: int, during: range, slots: int,
+) -> None:  # fmt: skip
     """Checks an input from DRAM: the rows of a tile twice, or the tensor, twice and always if loaded a round ahead."""
     layer, decision, e = workload.layers[i], schedule.decisions[i], datapath.assignment[i]
     producer = workload.index[layer.inputs[0]]
@@ -149,7 +169,10 @@ def _need_input(
     engine = datapath.engines[e]
     rows, cut = layer.in_height, decision.tile_rows < layer.out_height
     ahead = decision.input_lead > 0 and producer < 0
-    if cut:
+    if cut and group.is_fused:
+        spans = (rows_read(layer, begin, end) for begin, end in pairwise([0, *group.ends[i]]) if begin < end)
+        rows = max(high - low for low, high in spans)
+    elif cut:
         rows = min(rows, (decision.tile_rows - 1) * layer.stride[0] + layer.kernel[0])
     if cut or ahead:
         rows *= 2
@@ -159,20 +182,21 @@ def _need_input(
         words = rows * columns * (math.ceil(datapath.batch_frames / engine.dn) if batch else 1)
     else:
         words = rows * (tensor_words(layer, engine, datapath.batch_frames) // layer.in_height)
-    early = {(slot - decision.input_lead) % slots, slot}
+    early = {(during.start - decision.input_lead) % slots, *during}
     _need(held, (e, "input", layer.name), words, set(range(slots)) if ahead else early)
 
 
 def _need_tensor(
-    workload: Workload, datapath: Datapath, held: dict[tuple[int, str, str], MemoryBlock], i: int, consumer: int,
-    slots: list[int], counts: list[int],
+    workload: Workload, datapath: Datapath, held: dict[tuple[int, str, str], MemoryBlock], group: Group, i: int,
+    consumer: int, lives: range, counts: list[int],
 ) -> None:  # fmt: skip
     e, here = datapath.assignment[consumer], datapath.assignment[i]
     reader = workload.layers[consumer]
     if workload.index[reader.inputs[0]] != i:
         return  # a residual operand is laid out as the reader's results, checked through its block's lifetime only
     words = tensor_words(reader, datapath.engines[e], datapath.batch_frames)
-    during = set(range(slots[i], slots[consumer] + 1)) if e == here else set(range(counts[e]))
+    words = words // workload.layers[i].stored_height * group.held_rows(i) if group.is_fused else words
+    during = set(lives) if e == here else set(range(counts[e]))
     _need(held, (e, "tensor", workload.layers[i].name), words * (1 if e == here else 2), during)
 
 

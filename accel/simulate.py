@@ -13,9 +13,9 @@ rows. Rules:
 - Where weights stream and all tensors between layers stay on chip, as the RTL does it, loads come in the fixed order of its
   loader (`foldwright.accel.load_order`). Else, of all that may be loaded when the port is free, what is needed first comes
   first: the engine's tiles until then take the fewest cycles; weights and inputs of an engine each in the order of its tiles.
-- There an input may be loaded when the tile before the last has ended; that of a layer's first tiles when the layer
-  `lead + 1` places before it has; an input of which two copies stay (`tiles.is_ahead`) when the tile that read the copy last
-  has; an input that another layer left in DRAM when it is stored.
+- There an input may be loaded when the tile before the last has ended; that of a layer's first tiles when the layer `lead + 1`
+  places before it, or before the first layer of its group, has; an input of which two copies stay (`tiles.is_ahead`), or a
+  fused layer's, when the tile that read the copy last has; an input that another layer left in DRAM when it is stored.
 - A tile starts when it is loaded, its stage buffer is free, and for a layer's first tile when the producers have ended.
 - Of results that leave the accelerator the storer holds two rounds; a tensor for another layer has a stage buffer of two tiles.
 - A tensor handed to another engine has two copies: its producer runs at most one round ahead of the reader.
@@ -88,6 +88,8 @@ from foldwright.accel.tile_table import all_tiles
 from foldwright.accel.tiles import (
     DRAM_LATENCY_CYCLES,
     HAND_OVER_CYCLES,
+    P_BANDS,
+    P_FIRST_SLOT,
     P_IN_DRAM,
     P_LEAD,
     P_OUT_DRAM,
@@ -121,7 +123,7 @@ def run_events(
         End of each round in cycles, int64 (rounds,), and the number of events written.
     """
     slot, count = slots_of(assignment, engines)
-    tiles, starts = all_tiles(plans, assignment, engines)
+    tiles, starts = all_tiles(layers, plans, assignment, engines)
     ahead = rounds + engines + 1
     most = 0
     for e in range(engines):
@@ -138,7 +140,7 @@ def run_events(
         by_slot[assignment[i], slot[i]] = i
     quick = len(events) == 0  # whoever wants the events wants all of them
     fixed = has_one_loader(layers, plans, assignment, engines)
-    skips = quick and engines == 1 and not fixed
+    skips = quick and engines == 1 and not fixed and not plans[:, P_BANDS].any()
     if skips:
         mark_repeats(tiles, plans)
     snapshots = np.full((len(tiles) if skips else 0, TILE_SNAPSHOT_FIELDS), -1, dtype=np.int64)
@@ -370,7 +372,8 @@ def _input_ready(
     at, now_round, ready = k % per_round, k // per_round, 0
     layer, back = tiles[first + at, S_LAYER], tiles[first + at, S_REFILL]
     if back == 0:
-        place, gate_round = slot[layer] - min(plans[layer, P_LEAD], count[e] - 1) - 1, now_round
+        lead = min(plans[layer, P_LEAD], count[e] - 1)
+        place, gate_round = plans[layer, P_FIRST_SLOT] - lead - 1, now_round
         if place < 0:
             place, gate_round = place + count[e], now_round - 1
         if gate_round >= 0:

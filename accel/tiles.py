@@ -76,6 +76,8 @@ __all__ = [
     "layer_cycles",
     "loads_chunk",
     "plan_row",
+    "set_input_words",
+    "set_stage_words",
     "standalone_cycles",
     "stored_rows",
     "tile_cycles",
@@ -98,13 +100,16 @@ HAND_OVER_CYCLES = 7
 """From when something is there, or a place is free, until who waits for it goes on: a token given, asked for and granted."""
 
 # Entries of a plan row. P_WEIGHT_WORDS: of pinned weights. P_CHUNK_WORDS: of the largest chunk. P_PLACES: of the engine.
+# P_TILE_ROWS: of the largest tile. P_SWEEP_ROWS: input rows that one sweep over all tiles of rows loads. P_FUSED: with the next
+# layer; P_BANDS: of the layer's group, 0 without one; P_HELD_ROWS: of its output on chip; slots: between which it lives.
 (
     P_ENGINE, P_BLOCKS, P_ROWS, P_TILE_BLOCKS, P_TILE_ROWS, P_ORDER, P_PINNED_BLOCKS, P_LEAD, P_IN_DRAM, P_OUT_DRAM,
     P_CYCLES_PER_BLOCK_ROW, P_WEIGHT_BITS_PER_BLOCK, P_IN_BITS_PER_ROW, P_OUT_BITS_PER_ROW, P_IN_H, P_KH, P_SH, P_PAD_T,
     P_STORED_H, P_POOL_K, P_POOL_S, P_POOL_PAD, P_WEIGHT_WORDS, P_MAP_WORDS, P_LINE_WORDS, P_STAGE_WORDS, P_LATENCY,
-    P_RESIDUAL_DRAM, P_PROGRAM, P_SWITCH, P_FROM_IMAGE, P_CHUNK_WORDS, P_PLACES,
-) = range(33)  # fmt: skip
-PLAN_FIELDS = 33
+    P_RESIDUAL_DRAM, P_PROGRAM, P_SWITCH, P_FROM_IMAGE, P_CHUNK_WORDS, P_PLACES, P_ROW_TILES, P_SWEEP_ROWS, P_FUSED,
+    P_BANDS, P_HELD_ROWS, P_FIRST_SLOT, P_LAST_SLOT,
+) = range(40)  # fmt: skip
+PLAN_FIELDS = 40
 
 
 @njit(cache=True)
@@ -153,8 +158,8 @@ def chunk_count(plan: IntArray) -> int:
     chunks = parts_m - plan[P_PINNED_BLOCKS] // plan[P_TILE_BLOCKS]
     if plan[P_PINNED_BLOCKS] >= plan[P_BLOCKS]:
         return 0
-    if plan[P_ORDER] == ORDER_ROWS and chunks > 1:
-        chunks *= ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
+    if plan[P_BANDS] or (plan[P_ORDER] == ORDER_ROWS and chunks > 1):
+        chunks *= plan[P_ROW_TILES]
     return chunks
 
 
@@ -165,15 +170,14 @@ def loads_chunk(plan: IntArray, m: int, y: int) -> bool:
     parts_m = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS])
     if plan[P_PINNED_BLOCKS] >= plan[P_BLOCKS] or m < first:
         return False
-    return y == 0 or (plan[P_ORDER] == ORDER_ROWS and parts_m - first > 1)
+    return y == 0 or plan[P_BANDS] > 0 or (plan[P_ORDER] == ORDER_ROWS and parts_m - first > 1)
 
 
 @njit(cache=True)
 def layer_cycles(plan: IntArray) -> int:
     """Returns the cycles of all tiles of a layer in a round, waits between them left out."""
-    parts_m = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS])
-    parts_y = ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
-    return plan[P_BLOCKS] * plan[P_ROWS] * plan[P_CYCLES_PER_BLOCK_ROW] + parts_m * parts_y * plan[P_LATENCY]
+    tiles = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS]) * plan[P_ROW_TILES]
+    return plan[P_BLOCKS] * plan[P_ROWS] * plan[P_CYCLES_PER_BLOCK_ROW] + tiles * plan[P_LATENCY]
 
 
 @njit(cache=True)
@@ -207,6 +211,8 @@ def plan_row(
         numbers: frames per round and DRAM bits per cycle come first; 0 bits where nobody asks what moves.
         tile: (blocks, rows, order).
         flags: (engine index, pinned blocks, lead of an input from DRAM, input from DRAM, output to DRAM, residual from DRAM).
+
+    Of fused layers `foldwright.accel.fusion.set_groups` says the rest.
     """
     out[:] = 0
     batch, beat_bits = numbers[0], numbers[1]
@@ -214,6 +220,7 @@ def plan_row(
     out[P_IN_DRAM], out[P_OUT_DRAM], out[P_RESIDUAL_DRAM] = flags[3], flags[4], flags[5]
     out[P_BLOCKS], out[P_ROWS], out[P_FROM_IMAGE] = mapping[M_BLOCKS], mapping[M_ROWS], layer[L_INPUT] < 0
     out[P_TILE_BLOCKS], out[P_TILE_ROWS], out[P_ORDER] = tile
+    out[P_ROW_TILES] = ceil_div(out[P_ROWS], out[P_TILE_ROWS])
     out[P_LATENCY], out[P_PROGRAM], out[P_SWITCH] = mapping[M_LATENCY], mapping[M_PROGRAM], mapping[M_SWITCH]
     out[P_CYCLES_PER_BLOCK_ROW] = mapping[M_ROW_CYCLES]
     word_bits = mapping[M_WEIGHT_WORD_BITS]
@@ -227,23 +234,16 @@ def plan_row(
     out[P_IN_H], out[P_KH], out[P_SH], out[P_PAD_T] = layer[L_IN_H], layer[L_KH], layer[L_SH], layer[L_PAD_T]
     out[P_STORED_H], out[P_POOL_K] = layer[L_STORED_H], layer[L_POOL_K]
     out[P_POOL_S], out[P_POOL_PAD] = layer[L_POOL_S], layer[L_POOL_PAD]
-    many_blocks, many_rows = out[P_TILE_BLOCKS] < out[P_BLOCKS], out[P_TILE_ROWS] < out[P_ROWS]
+    out[P_HELD_ROWS] = out[P_STORED_H]
     out[P_WEIGHT_WORDS] = out[P_PINNED_BLOCKS] * mapping[M_WEIGHT_WORDS_PER_BLOCK]
     streamed = min(out[P_TILE_BLOCKS], out[P_BLOCKS] - out[P_PINNED_BLOCKS])
     out[P_CHUNK_WORDS] = streamed * mapping[M_WEIGHT_WORDS_PER_BLOCK]
     if out[P_IN_DRAM]:
-        _input_buffer(layer, engine, mapping, batch, many_rows, out)
+        out[P_SWEEP_ROWS] = _all_input_rows(out)
+        rows = (out[P_TILE_ROWS] - 1) * layer[L_SH] + layer[L_KH]
+        set_input_words(layer, engine, mapping, batch, rows, out)
     if out[P_OUT_DRAM]:
-        lanes_deep = layer[L_STORED_W] * ceil_div(batch, engine[E_DN])
-        if not engine[E_BATCH]:
-            lanes_deep = batch * ceil_div(layer[L_STORED_W], engine[E_DN])
-        words = ceil_div(out[P_TILE_BLOCKS] * engine[E_DM] * layer[L_OUT_BITS], engine[E_DK])
-        rows = (
-            min(layer[L_STORED_H], ceil_div(out[P_TILE_ROWS], layer[L_POOL_S]) + 1)
-            if many_rows
-            else layer[L_STORED_H]
-        )
-        out[P_STAGE_WORDS] = (2 if many_blocks or many_rows else 1) * words * rows * lanes_deep
+        set_stage_words(layer, engine, batch, out)
 
 
 @njit(cache=True)
@@ -276,13 +276,13 @@ def _result_bits(layer: IntArray, engine: IntArray, mapping: IntArray, batch: in
 
 
 @njit(cache=True)
-def _input_buffer(
-    layer: IntArray, engine: IntArray, mapping: IntArray, batch: int, many_rows: bool, out: IntArray
+def set_input_words(
+    layer: IntArray, engine: IntArray, mapping: IntArray, batch: int, tile_rows: int, out: IntArray
 ) -> None:
-    """Sizes the copies of an input that comes from DRAM: the rows of a tile, or the whole tensor."""
-    rows = layer[L_IN_H]
+    """Sizes the copies of an input that comes from DRAM: the rows that a tile reads at most, or the whole tensor."""
+    rows, many_rows = layer[L_IN_H], out[P_ROW_TILES] > 1
     if many_rows:
-        rows = min(rows, (out[P_TILE_ROWS] - 1) * layer[L_SH] + layer[L_KH])
+        rows = min(rows, tile_rows)
     if many_rows or is_ahead(out):
         rows *= 2
     if mapping[M_PACKED]:
@@ -296,17 +296,32 @@ def _input_buffer(
 
 
 @njit(cache=True)
+def set_stage_words(layer: IntArray, engine: IntArray, batch: int, out: IntArray) -> None:
+    """Sizes the stage buffer of an output on its way to DRAM: two tiles of results, or all of them."""
+    many_blocks, many_rows = out[P_TILE_BLOCKS] < out[P_BLOCKS], out[P_ROW_TILES] > 1
+    lanes_deep = layer[L_STORED_W] * ceil_div(batch, engine[E_DN])
+    if not engine[E_BATCH]:
+        lanes_deep = batch * ceil_div(layer[L_STORED_W], engine[E_DN])
+    words = ceil_div(out[P_TILE_BLOCKS] * engine[E_DM] * layer[L_OUT_BITS], engine[E_DK])
+    rows = layer[L_STORED_H]
+    if many_rows:
+        rows = min(rows, ceil_div(out[P_TILE_ROWS], layer[L_POOL_S]) + 1)
+    out[P_STAGE_WORDS] = (2 if many_blocks or many_rows else 1) * words * rows * lanes_deep
+
+
+@njit(cache=True)
 def traffic_bits(plan: IntArray) -> tuple[int, int]:
     """Returns (bits loaded, bits stored) by one round of a layer."""
     parts_m = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS])
-    parts_y = ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
+    parts_y = plan[P_ROW_TILES]
     load, first = 0, plan[P_PINNED_BLOCKS] // plan[P_TILE_BLOCKS]
     if plan[P_PINNED_BLOCKS] < plan[P_BLOCKS]:
-        sweeps = parts_y if plan[P_ORDER] == ORDER_ROWS and parts_m - first > 1 else 1
+        anew = plan[P_BANDS] or (plan[P_ORDER] == ORDER_ROWS and parts_m - first > 1)
+        sweeps = parts_y if anew else 1
         load += sweeps * (plan[P_BLOCKS] - plan[P_PINNED_BLOCKS]) * plan[P_WEIGHT_BITS_PER_BLOCK]
     if plan[P_IN_DRAM]:
         sweeps = parts_m if plan[P_ORDER] == ORDER_WEIGHTS and parts_y > 1 else 1
-        load += sweeps * _all_input_rows(plan) * plan[P_IN_BITS_PER_ROW]
+        load += sweeps * plan[P_SWEEP_ROWS] * plan[P_IN_BITS_PER_ROW]
     if plan[P_RESIDUAL_DRAM]:
         load += plan[P_STORED_H] * plan[P_OUT_BITS_PER_ROW]
     return load, plan[P_STORED_H] * plan[P_OUT_BITS_PER_ROW] if plan[P_OUT_DRAM] else 0
@@ -321,7 +336,7 @@ def standalone_cycles(plan: IntArray, dram_bits: int) -> int:
     """
     load, store = traffic_bits(plan)
     parts_m = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS])
-    parts_y = ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
+    parts_y = plan[P_ROW_TILES]
     compute = layer_cycles(plan)
     rows_outside = plan[P_ORDER] == ORDER_ROWS
     first, loads = 0, chunk_count(plan)

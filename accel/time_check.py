@@ -11,9 +11,10 @@ from collections import defaultdict
 from itertools import pairwise
 
 from foldwright.accel.datapath import Datapath
-from foldwright.accel.layer_rules import block_count, lane_writes, least_flush, least_reads, row_cycles
+from foldwright.accel.layer_rules import lane_writes, least_flush, least_reads, row_cycles
 from foldwright.accel.load_check import check_loads
-from foldwright.accel.schedule import LayerDecision, Schedule, TileEvent
+from foldwright.accel.schedule import Schedule, TileEvent
+from foldwright.accel.tile_rules import RuledTile, engine_tiles, groups_of
 from foldwright.accel.workload import Workload
 from foldwright.errors import IllegalSolutionError
 
@@ -22,6 +23,7 @@ __all__ = ["check_times"]
 _KINDS = ("load_weights", "load_input", "compute", "store")
 _BEFORE: dict[str, tuple[str, ...]] = {"compute": ("load_weights", "load_input"), "store": ("compute",)}
 _Tile = tuple[str, int]  # layer, position among the tiles of its engine in a round
+_Tiles = dict[_Tile, RuledTile]
 
 
 def check_times(workload: Workload, datapath: Datapath, schedule: Schedule) -> None:
@@ -30,41 +32,32 @@ def check_times(workload: Workload, datapath: Datapath, schedule: Schedule) -> N
     Raises:
         IllegalSolutionError: with the first rule that is broken.
     """
-    least = _least_cycles(workload, datapath, schedule)
+    tiles = {
+        (tile.layer, k): tile
+        for e in range(len(datapath.engines))
+        for k, tile in enumerate(engine_tiles(workload, datapath, schedule.decisions, e))
+    }
+    least = _least_cycles(workload, datapath, tiles)
     _check_names(datapath, schedule, least)
     _check_port(schedule.events)
     check_loads(workload, datapath, schedule)
     _check_engines(schedule, least, all_shown=len(datapath.engines) == 1)
     _check_order(schedule.events)
-    _check_tensors(workload, schedule)
+    _check_tensors(workload, schedule, tiles)
     _check_totals(workload, datapath, schedule, least)
 
 
-def _least_cycles(workload: Workload, datapath: Datapath, schedule: Schedule) -> dict[_Tile, int]:
+def _least_cycles(workload: Workload, datapath: Datapath, tiles: _Tiles) -> dict[_Tile, int]:
     """Returns the fewest cycles from each tile's start until its results are in memory."""
     out: dict[_Tile, int] = {}
-    first = [0] * len(datapath.engines)
-    for layer, decision, e in zip(workload.layers, schedule.decisions, datapath.assignment, strict=True):
-        engine = datapath.engines[e]
-        blocks = _parts(block_count(workload, layer, engine), decision.tile_blocks)
-        rows = _parts(layer.out_height, decision.tile_rows)
+    for (name, at), tile in tiles.items():
+        i = workload.index[name]
+        layer, engine = workload.layers[i], datapath.engines[datapath.assignment[i]]
         writes = lane_writes(workload, datapath, layer)
         reads = least_reads(workload, datapath, layer)
         cycles = row_cycles(layer, engine, datapath.batch_frames, writes, reads)
-        for k, (b, r) in enumerate(_tiles(decision, blocks, rows)):
-            out[layer.name, first[e] + k] = b * r * cycles + least_flush(layer, engine, writes)
-        first[e] += len(blocks) * len(rows)
+        out[name, at] = tile.blocks * tile.rows * cycles + least_flush(layer, engine, writes)
     return out
-
-
-def _parts(whole: int, part: int) -> list[int]:
-    return [min(part, whole - start) for start in range(0, whole, part)]
-
-
-def _tiles(decision: LayerDecision, blocks: list[int], rows: list[int]) -> list[tuple[int, int]]:
-    if decision.outer_loop == "weights":
-        return [(b, r) for b in blocks for r in rows]
-    return [(b, r) for r in rows for b in blocks]
 
 
 def _check_names(datapath: Datapath, schedule: Schedule, least: dict[_Tile, int]) -> None:
@@ -103,13 +96,18 @@ def _check_engines(schedule: Schedule, least: dict[_Tile, int], all_shown: bool)
     """
     missing = set(least) if all_shown else set()
     free: dict[int, int] = {}
+    latest: dict[int, tuple[int, int]] = {}
     computes = (e for e in schedule.events if e.kind == "compute")
     for event in sorted(computes, key=lambda e: (e.engine, e.start_cycle, e.end_cycle)):
         if event.start_cycle < free.get(event.engine, event.start_cycle):
             raise IllegalSolutionError(
                 f"schedule: {_event(event)}: engine {event.engine} starts before it is free at {free[event.engine]}"
             )
-        free[event.engine] = event.end_cycle
+        if (event.round, event.tile) <= latest.get(event.engine, (-1, -1)):
+            raise IllegalSolutionError(
+                f"schedule: {_event(event)}: comes after tile {latest[event.engine][1]} of round {latest[event.engine][0]}"
+            )
+        free[event.engine], latest[event.engine] = event.end_cycle, (event.round, event.tile)
         needs, takes = least[event.layer, event.tile], event.end_cycle - event.start_cycle
         if takes < needs:
             raise IllegalSolutionError(
@@ -133,19 +131,28 @@ def _check_order(events: tuple[TileEvent, ...]) -> None:
                 )
 
 
-def _check_tensors(workload: Workload, schedule: Schedule) -> None:
-    """Checks that no layer reads a tensor of its round before the whole of it is there."""
-    made: dict[tuple[str, str, int], int] = defaultdict(int)
+def _check_tensors(workload: Workload, schedule: Schedule, tiles: _Tiles) -> None:
+    """Checks that no layer reads a tensor of its round before the whole of it is there, or of a fused layer what it reads."""
+    made: dict[tuple[str, str, int], list[tuple[int, int]]] = defaultdict(
+        list
+    )  # first row of a tile, its end
     for e in schedule.events:
-        key = e.kind, e.layer, e.round
-        made[key] = max(made[key], e.end_cycle)
+        made[e.kind, e.layer, e.round].append((tiles[e.layer, e.tile].row, e.end_cycle))
     on_chip = {d.layer: d.output_on_chip for d in schedule.decisions}
+    group_of = {i: g for g in groups_of(workload, schedule.decisions) for i in range(g.first, g.last + 1)}
     for e in schedule.events:
-        for source in workload.layers[workload.index[e.layer]].inputs:
+        at = workload.index[e.layer]
+        for source in workload.layers[at].inputs:
             if source not in on_chip or e.kind != ("compute" if on_chip[source] else "load_input"):
                 continue
-            ready = made.get(("compute" if on_chip[source] else "store", source, e.round))
-            if ready is not None and e.start_cycle < ready:
+            before, maker = workload.layers[workload.index[source]].out_height, workload.index[source]
+            if group_of[maker] is group_of[at]:
+                before = group_of[at].rows_for(
+                    maker, group_of[at].read_before(at, maker, tiles[e.layer, e.tile])
+                )
+            ends = made["compute" if on_chip[source] else "store", source, e.round]
+            ready = max((end for row, end in ends if row < before), default=e.start_cycle)
+            if e.start_cycle < ready:
                 raise IllegalSolutionError(f"schedule: {_event(e)}: {source!r} is complete at {ready} only")
 
 

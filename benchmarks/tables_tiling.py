@@ -14,7 +14,7 @@ def _total(rows: list[dict[str, Any]], array: str) -> str:
     mine = [row for row in rows if row["array"] == array]
 
     def cycles(kind: str, name: str) -> int:
-        return round(sum(row["times"] * row[kind][name] for row in mine))
+        return round(sum(float(row["times"] * row[kind][name]) for row in mine))
 
     bound = sum(row["times"] * row["bound"] for row in mine)
     ours, other = cycles("ours", "cycles"), cycles("zigzag", "cycles")

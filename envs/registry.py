@@ -137,6 +137,8 @@ def content_hash(problem: Problem) -> str:
         body = {"kind": problem.kind, "netlist": problem.content_hash(), "fabric": problem.fabric}  # type: ignore[attr-defined]
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
     body = {key: value for key, value in plain(problem).items() if key not in ("name", "workload")}
+    if not body.get("fuses", True):  # what instances were before they could fuse
+        del body["fuses"]
     if problem.kind == "folding":
         body["kind"], body["table"] = problem.kind, problem.content_hash()  # type: ignore[attr-defined]
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]

@@ -108,7 +108,7 @@ def _check_point(plan: Plan, point: ParetoPoint, where: str) -> None:
     own = replace(plan, datapath=point.datapath, budget_lut_percent=point.budget_lut_percent)
     part = load_part(plan.part)
     pool = part.budget.bram36 - reserve_bram36(point.datapath, part)
-    instance = TilingProblem(where, plan.workload, point.datapath, pool, plan.part)
+    instance = TilingProblem(where, plan.workload, point.datapath, pool, plan.part, fuses=True)
     schedule = instance.schedule(TilingSolution(point.decisions))
     schedule = replace(schedule, bram36=sum(bram36_of_engine(e, part) for e in point.datapath.engines))
     own.check(schedule)

@@ -88,7 +88,7 @@ def tiling_instance(problem: AllocationProblem, choices: Choices) -> TilingProbl
     solution: AllocationSolution = problem.decode(choices)
     name = problem.name.replace("allocation/", "tiling/")
     pool = problem.pool_bram36(solution.datapath)
-    return TilingProblem(name, problem.workload, solution.datapath, pool, problem.part)
+    return TilingProblem(name, problem.workload, solution.datapath, pool, problem.part, fuses=True)
 
 
 def tile(

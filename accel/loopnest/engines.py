@@ -57,6 +57,14 @@ def engine_nests(
             raise ConfigError(f"engine {index} cannot run layer {layer.name!r}")
         planes = int(weight_planes(layers[i, L_W_KIND], layers[i, L_W_BITS], engines[index, E_AND]))
         notes = _notes(layer, engine, index, decision, on_chip[layer.inputs[0]])
+        others = [
+            decisions[k].layer for k, j in ((i - 1, i - 1), (i + 1, i)) if j >= 0 and decisions[j].fused
+        ]
+        if others:
+            with_others = (
+                f"runs in turns with {' and '.join(others)}, bands of up to {decision.tile_rows} rows"
+            )
+            notes.append(f"{with_others}: a nest of one layer does not show that")
         sizes, spread = _sizes(layer, engine, mappings[i], planes, datapath.batch_frames)
         levels = _levels(sizes, spread, decision)
         yield layer.name, mapping_text(notes, _problem(layer, sizes), levels)

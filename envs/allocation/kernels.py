@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.cost import COST_FIELDS, LOADER_BRAM36, sum_of_terms
+from foldwright.accel.fusion import set_groups
 from foldwright.accel.mapping import M_CYCLES, M_PA, MAPPING_FIELDS, map_run
 from foldwright.accel.memory import (
     bram36_in_use,
@@ -298,6 +299,7 @@ def _measure_memories(
         flags[5] = layers[i, L_RESIDUAL] > -2
         plan_row(layers[i], engine, mappings[i], numbers, tile, flags, plans[i])
     alone = engine.reshape(1, ENGINE_FIELDS)
+    set_groups(layers, alone, mappings, mine, batch, plans)
     set_least_places(plans, mine, 1, 1)
     widths = memory_widths(layers, alone, mappings, mine)
     # Nothing stays on chip, so no item depends on who reads what, and the layers of one engine can stand alone.

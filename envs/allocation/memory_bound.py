@@ -7,7 +7,7 @@ width in each of them. What is left of these bits beside the image is the *spare
   that the spare can load, and always one block of a layer.
 - A tensor whose load exceeds the spare is on chip. It lies in the map memory of its reader's engine
   while it is written and read: with the reader's own output, if that is on chip too; twice, and always, if another engine
-  writes it.
+  writes it. Where all layers from its maker to its reader may be fused, only the rows of one kernel.
 - Any other input takes at least the rows of one kernel twice, or all rows, in the map memory or the window's line memory.
 
 Every engine may use all of the spare here. Residual operands, stage buffers, stores and fragmentation are left out. Each of
@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from foldwright.accel.cost import ENGINE_RESERVE_BRAM36, block_rams_of
 from foldwright.accel.datapath import BYTE_BITS
+from foldwright.accel.fusion import may_fuse
 from foldwright.accel.mapping import (
     M_BLOCKS,
     M_PA,
@@ -63,8 +64,8 @@ __all__ = [
 IntArray = npt.NDArray[np.int64]
 
 # Entries of a row of words: a layer on an engine.
-W_TILE, W_PINNED, W_RING, W_TENSOR, W_LINE = range(5)
-LAYER_WORDS = 5
+W_TILE, W_PINNED, W_RING, W_TENSOR, W_LINE, W_HELD = range(6)
+LAYER_WORDS = 6
 
 
 @njit(cache=True)
@@ -116,6 +117,17 @@ def layer_words(layer: IntArray, engine: IntArray, mapping: IntArray, batch: int
     elif mapping[M_PA]:
         total = map_words(layer, batch, mapping[M_PA], engine[E_DK], engine[E_DN], engine[E_BATCH])
         out[W_TENSOR], out[W_RING] = total, rows * (total // layer[L_IN_H])
+        out[W_HELD] = _most_rows_read(layer) * (total // layer[L_IN_H])
+
+
+@njit(cache=True)
+def _most_rows_read(layer: IntArray) -> int:
+    """Returns the most input rows that one output row reads."""
+    most = 0
+    for row in range(layer[L_OUT_H]):
+        low = max(0, row * layer[L_SH] - layer[L_PAD_T])
+        most = max(most, min(layer[L_IN_H], row * layer[L_SH] - layer[L_PAD_T] + layer[L_KH]) - low)
+    return most
 
 
 @njit(cache=True)
@@ -138,9 +150,13 @@ def extend_run(
         live[j, 0] = 0
         run[2] = 2 * words[j, W_TENSOR]
     elif kept[j]:
-        live[j, 0] = words[j, W_TENSOR]
+        fused = source >= i
+        for k in range(max(i, source), j):
+            fused &= may_fuse(layers, k)
+        held = words[j, W_HELD] if fused else words[j, W_TENSOR]
+        live[j, 0] = held
         if source >= i:
-            live[source, 1] = max(live[source, 1], words[j, W_TENSOR])
+            live[source, 1] = max(live[source, 1], held)
             run[3] = max(run[3], live[source, 0] + live[source, 1])
     run[3] = max(run[3], live[j, 0])
 

@@ -11,13 +11,13 @@ from foldwright.envs.face import DecisionEnv, DecisionVectorEnv
 from foldwright.envs.tiling.kernels import (
     CANDIDATE_FEATURES,
     CONTEXT_FEATURES,
-    costs,
     observe,
     state_entries,
 )
 from foldwright.envs.tiling.options import option_tables
 from foldwright.envs.tiling.problem import TilingProblem
 from foldwright.envs.tiling.render import picture, table
+from foldwright.envs.tiling.whole import costs
 
 __all__ = ["TILING_KIT", "TilingEnv", "TilingVectorEnv"]
 
@@ -65,7 +65,8 @@ class TilingEnv(DecisionEnv):
     Reward:
         (cost before - cost after) / bound, without a unit, larger is better, -1 for a forbidden action. The cost is the
         simulator's before the first and after the last decision; between them it is an estimate for the fallback
-        completion: the cycles of the busiest engine's layers one by one, or of the DRAM port, whichever are more, scaled
+        completion, fused layers taken as if they were not: the cycles of the busiest engine's layers one by one, or
+        of the DRAM port, whichever are more, scaled
         to the simulator's for the fallback. A simulation takes tens of times as long as everything else in
         a step (`benchmarks/env_speed.py`). An undiscounted episode sums to (cycles of the fallback - cycles) / bound exactly.
     Terminated / Truncated:

@@ -2,7 +2,8 @@
 
 The families are DRAM bits per cycle in `DRAM_BITS` times pools in `POOLS`; those whose fallback does not fit are left
 out. Published networks run on one datapath each, chosen near the feasible best of an XC7Z020 at 200 MHz, some also on
-two engines ("-2e"), and on a small one for small pools ("-s"). MobileNet fits no pool of 20. Names:
+two engines ("-2e"), and on a small one for small pools ("-s"). MobileNet fits no pool of 20. Some are posed a second time
+with layers that may be fused ("-f"). Names:
 `tiling/NETWORK-bBITS` (the largest pool) and `tiling/NETWORK-bBITS-pPOOL`; a generated instance is
 `tiling/SPLIT-sSEED-INDEX`, which is all that it takes to make it again.
 """
@@ -131,15 +132,19 @@ _ENGINES: dict[str, tuple[str, tuple[Engine, ...], int, tuple[int, ...]]] = {
 }
 
 
+_FUSED = ("mobilenet-s", "resnet18-w1a2")
+
+
 def _names_of(key: str) -> list[str]:
-    pools = _ENGINES[key][3]
+    pools = _ENGINES[key.removesuffix("-f")][3]
     short = [f"{key}-b{b}" for b in DRAM_BITS] if POOLS[-1] in pools else []
     return short + [f"{key}-b{b}-p{p}" for b in DRAM_BITS for p in pools]
 
 
 def names() -> list[str]:
     """Returns the named instances, without the leading "tiling/", sorted."""
-    return sorted(name for key in _ENGINES for name in _names_of(key))
+    keys = [*_ENGINES, *(f"{key}-f" for key in _FUSED)]
+    return sorted(name for key in keys for name in _names_of(key))
 
 
 def real_names() -> list[str]:
@@ -168,7 +173,9 @@ def named(name: str) -> TilingProblem:
 
 
 def _real(name: str, key: str, bits: int, pool: int) -> TilingProblem:
-    return TilingProblem(f"tiling/{name}", known_workload(_ENGINES[key][0]), named_datapath(key, bits), pool)
+    plain = key.removesuffix("-f")
+    workload, datapath = known_workload(_ENGINES[plain][0]), named_datapath(plain, bits)
+    return TilingProblem(f"tiling/{name}", workload, datapath, pool, fuses=plain != key)
 
 
 def named_datapath(key: str, dram_bits: int) -> Datapath:

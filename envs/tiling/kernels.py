@@ -3,12 +3,14 @@
 Every feature is relative to the instance: to its bound, its pool, its layer. Numbers of layers or block RAMs never
 appear as such, and the shapes do not depend on the instance. All are clipped (`envs.features`).
 
-Candidate features (`CANDIDATE_*`): what the candidate says, and what the fallback completion needs with it.
+Candidate features (`CANDIDATE_*`): what the candidate says, and what the fallback completion needs with it. An output on chip
+counts 1, and 2 where the layer is fused with the next one.
 Context features (`CONTEXT_*`): the layer that is decided, and the fallback completion so far.
 
 An episode keeps what its completion needs (`Episode`): a step changes what the last decision changes and packs the
-memories that it touches, which is exact. The completion is simulated at the end of an episode alone, for a simulation
-takes tens of times as long as a step; on the way its cycles are estimated by those of the layers one by one.
+memories that it touches, which is exact; where layers may be fused every candidate is counted whole (`whole`). The
+completion is simulated at the end of an episode alone, for a simulation takes tens of times as long as a step; on the way
+its cycles are estimated by those of the layers one by one.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from foldwright.accel.evaluate import (
     D_WEIGHTS,
     DECISIONS,
     OUTPUT_CHIP,
-    cycles_of_choices,
+    OUTPUT_FUSED,
     least_places,
     pinned_blocks,
 )
@@ -36,6 +38,7 @@ from foldwright.envs.problem import MAX_CANDIDATES
 from foldwright.envs.tiling.memories import blocks_of, depth_of
 from foldwright.envs.tiling.options import (
     CANDIDATE_WIDTH,
+    F_CHIP,
     IN_DRAM,
     MEMORIES,
     O_AHEAD_WORDS,
@@ -66,6 +69,7 @@ from foldwright.envs.tiling.options import (
     T_SLOT,
     T_WORDS,
 )
+from foldwright.envs.tiling.whole import count_whole, fuses
 from foldwright.kernels import njit
 
 __all__ = [
@@ -73,7 +77,6 @@ __all__ = [
     "CONTEXT_FEATURES",
     "Episode",
     "Instance",
-    "costs",
     "observe",
     "state_entries",
 ]
@@ -136,33 +139,6 @@ def state_entries(layers: int, engines: int) -> int:
 
 
 @njit(cache=True)
-def costs(
-    flats: Any,
-    offsets: IntArray,
-    instance: IntArray,
-    choices: IntArray,
-    todo: npt.NDArray[np.bool_],
-    out: IntArray,
-) -> None:
-    """Writes the simulated cycles of the choices of every episode in `todo`."""
-    for i in range(len(instance)):
-        if todo[i]:
-            j = instance[i]
-            layers = flats[2][offsets[2, j] : offsets[2, j + 1]]
-            out[i] = cycles_of_choices(
-                layers,
-                flats[3][offsets[3, j] : offsets[3, j + 1]],
-                flats[4][offsets[4, j] : offsets[4, j + 1]],
-                flats[5][offsets[5, j] : offsets[5, j + 1]],
-                flats[6][offsets[6, j] : offsets[6, j + 1]],
-                flats[7][offsets[7, j] : offsets[7, j + 1]],
-                flats[8][offsets[8, j] : offsets[8, j + 1]],
-                flats[9][offsets[9, j] : offsets[9, j + 1]],
-                choices[i, : DECISIONS * len(layers)],
-            )
-
-
-@njit(cache=True)
 def _instance(flats: Any, offsets: IntArray, j: int) -> Instance:
     return Instance(
         flats[6][offsets[6, j] : offsets[6, j + 1]],
@@ -218,6 +194,10 @@ def observe(
         size = flats[0][offsets[0, j] + p]
         _describe(it, now, p, size, fallback[p], bounds[j], candidates[i], mask[i])
         _describe_state(it, now, p, cost[i], bounds[j], context[i])
+        if fuses(flats[0][offsets[0, j] : offsets[0, j + 1]]):
+            count_whole(
+                flats, offsets, j, bounds[j], now.choices, p, size, candidates[i], context[i], mask[i]
+            )
         for k in range(size, now.totals[S_FILLED]):
             candidates[i, k] = 0
             mask[i, k] = 0
@@ -423,7 +403,7 @@ def _describe(
     own_traffic = _moved(it, i, flags, tile, pinned)
     for k in range(size):
         change, used, seen = 0, blocks, flags
-        if which == D_OUTPUT and k == OUTPUT_CHIP:
+        if which == D_OUTPUT and k >= OUTPUT_CHIP:
             more, change, seen = _try_output(it, now, i)
             used += more
         elif which != D_OUTPUT:
@@ -443,6 +423,8 @@ def _describe(
                 used += _others(it, now, record)
         _write(it, now, i, seen, weights, used - blocks, candidates[k])
         candidates[k, 0], candidates[k, 10] = k == fallback, clip(change * per_bound)
+        output = k if which == D_OUTPUT else now.choices[DECISIONS * i + D_OUTPUT]
+        candidates[k, F_CHIP] += output == OUTPUT_FUSED
         mask[k] = used <= it.numbers[2]
     now.choices[DECISIONS * i + D_TILE], now.pinned[i] = tile, pinned
     now.masks[words_of], now.words[words_of], now.words[record[R_OUT_SLOT]] = in_mask, in_words, out_words

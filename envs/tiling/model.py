@@ -10,7 +10,8 @@ are pinned. The model keeps:
   computes; an engine's round is the sum of its layers' times;
 - each channel of the DRAM port is busy for at least all its bits over its width, loads for what each takes besides;
 - the loads of successive layers of an engine come while these run, but for as many weights as its places hold: what cannot be
-  prefetched for lack of memory makes layers wait.
+  prefetched for lack of memory makes layers wait. Runs of layers that begin or end within a group of fused ones are left out;
+- a fused layer but a group's last has either one band, then all of its output is held, or streams its weights at least twice.
 
 It leaves out stalls between tiles and between loads and stores, and the waits of engines for each other.
 """
@@ -18,7 +19,7 @@ It leaves out stalls between tiles and between loads and stores, and the waits o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -31,32 +32,48 @@ from foldwright.accel.evaluate import (
     DECISIONS,
     OUTPUT_CHIP,
     OUTPUT_DRAM,
+    OUTPUT_FUSED,
     WEIGHTS_PINNED,
     expand,
     pinned_blocks,
 )
-from foldwright.accel.mapping import M_BLOCKS, M_WEIGHT_WORD_BITS, M_WEIGHT_WORDS_PER_BLOCK
+from foldwright.accel.mapping import (
+    M_BLOCKS,
+    M_LATENCY,
+    M_ROW_CYCLES,
+    M_ROWS,
+    M_WEIGHT_WORD_BITS,
+    M_WEIGHT_WORDS_PER_BLOCK,
+)
 from foldwright.accel.memory import (
+    HOLDS_INPUT,
+    HOLDS_TENSOR,
     I_ENGINE,
     I_LAYER,
     I_MASK,
     I_MEMORY,
+    I_WHAT,
     I_WORDS,
     MEMORY_WEIGHT,
     deepest,
     live_items,
 )
-from foldwright.accel.tables import L_INPUT, L_RESIDUAL
+from foldwright.accel.tables import L_INPUT, L_POOL_S, L_RESIDUAL
 from foldwright.accel.tiles import (
     DRAM_LATENCY_CYCLES,
     ORDER_ROWS,
     P_BLOCKS,
     P_IN_BITS_PER_ROW,
     P_IN_DRAM,
+    P_IN_H,
+    P_KH,
     P_ORDER,
     P_OUT_BITS_PER_ROW,
     P_RESIDUAL_DRAM,
+    P_ROW_TILES,
     P_ROWS,
+    P_SH,
+    P_STORED_H,
     P_TILE_BLOCKS,
     P_TILE_ROWS,
     P_WEIGHT_BITS_PER_BLOCK,
@@ -84,21 +101,25 @@ class _Option:
 
     Attributes:
         residency: whether the input, the residual and the output are on chip.
+        fusing: whether the layer is fused with the one before and with the next one.
         port_bits: loads of input and residual, what each takes besides included.
         own_bits: those of them that cannot come before the layer's turn: all but what the copies of a tile's rows hold before.
         late_bits: those of them that cannot come before the turn of the layer before.
-        sweeps: how often weights come where several chunks stream.
+        sweeps: how often weights come where several chunks stream, or at least where the layer is fused.
         one_chunk: the most streamed blocks that are a single chunk.
+        anew: whether these come in every sweep, too, as those of fused layers do.
         cycles: of the tiles, and of a first load that nothing hides.
         words: of maps by (engine, memory, slot).
     """
 
     tile: int
     residency: tuple[bool, bool, bool]
+    fusing: tuple[bool, bool]
     ahead: int
     tile_blocks: int
     sweeps: int
     one_chunk: int
+    anew: bool
     port_bits: int
     own_bits: int
     late_bits: int
@@ -109,7 +130,12 @@ class _Option:
     @property
     def kind(self) -> tuple[Any, ...]:
         """What options must share to be compared."""
-        return (*self.residency, self.sweeps > 1)
+        return (*self.residency, *self.fusing, self.sweeps > 1, self.anew)
+
+    @property
+    def streaming(self) -> tuple[int, int, int, bool]:
+        """How weights come."""
+        return self.tile_blocks, self.sweeps, self.one_chunk, self.anew
 
     def beats(self, other: _Option) -> bool:
         """Whether nothing speaks for the other one."""
@@ -133,22 +159,26 @@ def _options(problem: TilingProblem, i: int) -> list[_Option]:
     layers = problem.tables[0]
     source, residual = int(layers[i, L_INPUT]), int(layers[i, L_RESIDUAL])
     kept: list[_Option] = []
-    found = []
-    for inside, added, output in product(
+    found: list[_Option] = []
+    joins = i > 0 and problem.sizes[DECISIONS * (i - 1) + 1] > OUTPUT_FUSED
+    for inside, added, output, joined in product(
         (False, True) if source >= 0 else (False,),
         (False, True) if residual >= 0 and residual != source else (False,),
         range(int(problem.sizes[DECISIONS * i + 1])),
+        (False, True) if joins else (False,),
     ):
         choices = problem.fallback.copy()
         if residual >= 0:
             choices[DECISIONS * residual + 1] = OUTPUT_CHIP if added else OUTPUT_DRAM
         if source >= 0:
             choices[DECISIONS * source + 1] = OUTPUT_CHIP if inside else OUTPUT_DRAM
-        choices[DECISIONS * i + 1] = output
-        residency = (inside, inside if residual == source else added, output == OUTPUT_CHIP)
+        choices[DECISIONS * i + 1] = min(output, OUTPUT_CHIP)
+        residency = (inside, inside if residual == source else added, output >= OUTPUT_CHIP)
+        fusing = (joined, output == OUTPUT_FUSED)
         for ahead, tile in product((0,) if inside else (0, 1), range(int(problem.sizes[DECISIONS * i + 2]))):
             choices[DECISIONS * i], choices[DECISIONS * i + 2] = WEIGHTS_PINNED + AHEAD * ahead, tile
-            found.append(_option(problem, i, choices, residency, ahead))
+            option = replace(_option(problem, i, choices, residency, ahead), fusing=fusing)
+            found += _fused(problem, i, option, choices) if any(fusing) else [option]
     for option in sorted(found, key=lambda o: (o.cycles, o.port_bits, o.tile_blocks, sum(o.words.values()))):
         if not any(other.kind == option.kind and other.beats(option) for other in kept):
             kept.append(option)
@@ -158,9 +188,7 @@ def _options(problem: TilingProblem, i: int) -> list[_Option]:
 def _option(
     problem: TilingProblem, i: int, choices: IntArray, residency: tuple[bool, bool, bool], ahead: int
 ) -> _Option:
-    layers, engines, mappings, assignment, _, _, _, numbers = problem.tables
-    plans, dram_bits = expand(*problem.tables, choices), int(numbers[1])
-    plan = plans[i]
+    plan, dram_bits = expand(*problem.tables, choices)[i], int(problem.tables[7][1])
     load, store = (int(b) for b in traffic_bits(plan))
     parts_m, parts_y = (
         -(-int(plan[a]) // int(plan[b])) for a, b in ((P_BLOCKS, P_TILE_BLOCKS), (P_ROWS, P_TILE_ROWS))
@@ -174,26 +202,99 @@ def _option(
             cycles += -(-first // dram_bits) + DRAM_LATENCY_CYCLES
     port_bits = load + transfers * TRANSFER_CYCLES * dram_bits
     own_bits = port_bits if exposed else max(0, port_bits - _early_bits(plan, port_bits, dram_bits))
-    option = _Option(
+    return _Option(
         tile=int(choices[DECISIONS * i + 2]),
         residency=residency,
+        fusing=(False, False),
         ahead=ahead,
         tile_blocks=int(plan[P_TILE_BLOCKS]),
         sweeps=parts_y if plan[P_ORDER] == ORDER_ROWS and parts_m > 1 else 1,
         one_chunk=int(plan[P_BLOCKS] - (parts_m - 1) * plan[P_TILE_BLOCKS]),
+        anew=False,
         port_bits=port_bits,
         own_bits=own_bits,
         late_bits=own_bits if is_ahead(plan) else port_bits,
         stored_bits=store,
         cycles=cycles,
+        words=_words(problem, i, choices, 0),
     )
+
+
+def _fused(problem: TilingProblem, i: int, option: _Option, choices: IntArray) -> Iterator[_Option]:
+    """Yields what an option becomes at least where the layer is fused: with one band, and with several.
+
+    A group's last layer has the bands of its tile; those of the others are not known, so only their largest tile counts.
+    """
+    mapping, tiles = problem.tables[2][i], problem.tables[6][i]
+    rows, blocks = int(mapping[M_ROWS]), int(mapping[M_BLOCKS])
+    tile_blocks, tile_rows, _ = (int(v) for v in tiles[option.tile])
+    parts_m, pooled = -(-blocks // tile_blocks), int(problem.tables[0][i, L_POOL_S])
+    is_last = not option.fusing[1]
+    if not is_last and option.tile != np.flatnonzero(tiles[:, 0] == tile_blocks)[0]:
+        return  # its rows do not matter
+    plan, dram_bits = expand(*problem.tables, choices)[i], int(problem.tables[7][1])
+    port_bits = int(input_rows(plan, 0, rows) * plan[P_IN_BITS_PER_ROW]) if plan[P_IN_DRAM] else 0
+    port_bits += TRANSFER_CYCLES * dram_bits if plan[P_IN_DRAM] else 0
+    port_bits += int(plan[P_STORED_H] * plan[P_OUT_BITS_PER_ROW]) if plan[P_RESIDUAL_DRAM] else 0
+    for bands in (-(-rows // (-(-tile_rows // pooled) * pooled)),) if is_last else (1, 2):
+        yield replace(
+            option,
+            sweeps=bands,
+            anew=bands > 1,
+            port_bits=port_bits,
+            own_bits=0,
+            late_bits=0,
+            cycles=blocks * rows * int(mapping[M_ROW_CYCLES]) + parts_m * bands * int(mapping[M_LATENCY]),
+            words=_words(problem, i, choices, bands, is_last),
+        )
+
+
+def _words(
+    problem: TilingProblem, i: int, choices: IntArray, bands: int, is_last: bool = False
+) -> dict[tuple[int, int, int], int]:
+    """Returns the words of maps by (engine, memory, slot) of layer `i`; the fewest that there can be where it is fused.
+
+    Args:
+        bands: of the layer's group, 0 where it is not fused.
+        is_last: whether it is the group's last layer, whose output is whole.
+    """
+    layers, engines, mappings, assignment, _, _, _, numbers = problem.tables
+    plans = expand(*problem.tables, choices)
     items = live_items(layers, engines, mappings, assignment, numbers[0], plans)
+    out: dict[tuple[int, int, int], int] = {}
     for item in items[(items[:, I_LAYER] == i) & (items[:, I_MEMORY] != MEMORY_WEIGHT)]:
+        words, plan = int(item[I_WORDS]), plans[i]
+        if bands and item[I_WHAT] == HOLDS_INPUT:
+            cut, twice = plan[P_ROW_TILES] > 1, 2 if is_ahead(plan) else 1
+            rows = (
+                min(plan[P_IN_H], (plan[P_TILE_ROWS] - 1) * plan[P_SH] + plan[P_KH]) if cut else plan[P_IN_H]
+            )
+            words //= int(rows) * (2 if cut else twice)
+            words *= 2 * _most_rows_read(plan) if bands > 1 else twice * int(plan[P_IN_H])
+        elif bands > 1 and not is_last and item[I_WHAT] == HOLDS_TENSOR:
+            words = words // int(plan[P_STORED_H]) * _fewest_held_rows(layers, assignment, plans, i)
         for slot in range(int(item[I_MASK]).bit_length()):
             if int(item[I_MASK]) >> slot & 1:
                 key = (int(item[I_ENGINE]), int(item[I_MEMORY]), slot)
-                option.words[key] = option.words.get(key, 0) + int(item[I_WORDS])
-    return option
+                out[key] = out.get(key, 0) + words
+    return out
+
+
+def _most_rows_read(plan: IntArray) -> int:
+    """Returns the most input rows that one output row reads."""
+    return max(int(input_rows(plan, row, row + 1)) for row in range(int(plan[P_ROWS])))
+
+
+def _fewest_held_rows(layers: IntArray, assignment: IntArray, plans: IntArray, i: int) -> int:
+    """Returns the fewest rows of a fused layer's output that are held, whatever the group."""
+    held = 1
+    for c in range(i + 1, len(layers)):
+        reads = layers[c, L_INPUT] == i
+        whole = assignment[c] != assignment[i] or (reads and plans[c, P_IN_H] != plans[i, P_STORED_H])
+        if (reads or layers[c, L_RESIDUAL] == i) and whole:
+            return int(plans[i, P_STORED_H])
+        held = max(held, _most_rows_read(plans[c])) if reads else held
+    return held
 
 
 def _early_bits(plan: IntArray, port_bits: int, dram_bits: int) -> int:
@@ -235,6 +336,10 @@ class _Layer:
         model.add_element(self.level, shares, pinned)
         self.pinned, self.streamed = pinned, blocks - pinned
         self.ahead = sum(o.ahead * p for o, p in self.pairs)
+        self.is_fused = model.new_bool_var("")
+        model.add(self.is_fused == sum(int(o.fusing[1]) * p for o, p in self.pairs))
+        self.is_alone = model.new_bool_var("")
+        model.add(self.is_alone == sum(int(not any(o.fusing)) * p for o, p in self.pairs))
         self.port_bits = self._chosen(model, "port_bits")
         self.own_bits = self._chosen(model, "own_bits")
         self.late_bits = self._chosen(model, "late_bits")
@@ -262,10 +367,9 @@ class _Layer:
         most = max(o.sweeps for o in self.options) * blocks * (self.block_bits + besides)
         bits = model.new_int_var(0, most, "")
         model.add(bits >= least * self.streamed)
-        groups = sorted({(o.tile_blocks, o.sweeps, o.one_chunk) for o in self.options})
-        for tile_blocks, sweeps, one_chunk in groups:
-            key = (tile_blocks, sweeps, one_chunk)
-            taken = sum(p for o, p in self.pairs if (o.tile_blocks, o.sweeps, o.one_chunk) == key)
+        for key in sorted({o.streaming for o in self.options}):
+            tile_blocks, sweeps, one_chunk, anew = key
+            taken = sum(p for o, p in self.pairs if o.streaming == key)
             here = model.new_bool_var("")
             model.add(here == taken)
             each = self.block_bits + besides // tile_blocks
@@ -273,6 +377,9 @@ class _Layer:
                 model.add(bits >= each * self.streamed).only_enforce_if(here)
                 continue
             several = model.new_bool_var("")
+            if anew:
+                model.add(bits >= sweeps * each * self.streamed).only_enforce_if(here)
+                continue
             model.add(self.streamed <= one_chunk).only_enforce_if(here, ~several)
             model.add(bits >= sweeps * each * self.streamed).only_enforce_if(here, several)
         return bits
@@ -299,7 +406,7 @@ def tiling_model(problem: TilingProblem) -> CpProblem:
     model = cp_model.CpModel()
     layers = [_Layer(model, problem, i) for i in range(len(problem.workload.layers))]
     decisions = _decisions(model, problem, layers)
-    _residency(model, problem, layers, decisions)
+    _residency(model, problem, layers)
     rings = _pool(model, problem, layers)
     objective = _objective(model, problem, layers, rings)
     model.minimize(objective)
@@ -312,21 +419,23 @@ def _decisions(model: Any, problem: TilingProblem, layers: list[_Layer]) -> list
         at = DECISIONS * layer.index
         chosen = [model.new_int_var(0, int(size) - 1, "") for size in problem.sizes[at : at + DECISIONS]]
         model.add(chosen[0] == 2 * layer.level + layer.ahead)
-        model.add(chosen[1] == sum(int(o.residency[2]) * p for o, p in layer.pairs))
+        model.add(chosen[1] == sum((int(o.residency[2]) + int(o.fusing[1])) * p for o, p in layer.pairs))
         model.add(chosen[2] == sum(o.tile * p for o, p in layer.pairs))
         out += chosen
     return out
 
 
-def _residency(model: Any, problem: TilingProblem, layers: list[_Layer], decisions: list[Any]) -> None:
-    """Ties the residency of inputs that an option assumes to the decisions of those who make them."""
+def _residency(model: Any, problem: TilingProblem, layers: list[_Layer]) -> None:
+    """Ties what an option assumes of other layers, where its inputs lie and whether it is fused, to what these choose."""
     table = problem.tables[0]
     for layer in layers:
         for column, which in ((L_INPUT, 0), (L_RESIDUAL, 1)):
             maker = int(table[layer.index, column])
             if maker >= 0:
                 on_chip = sum(int(o.residency[which]) * p for o, p in layer.pairs)
-                model.add(on_chip == decisions[DECISIONS * maker + 1])
+                model.add(on_chip == sum(int(o.residency[2]) * p for o, p in layers[maker].pairs))
+        if layer.index:
+            model.add(sum(int(o.fusing[0]) * p for o, p in layer.pairs) == layers[layer.index - 1].is_fused)
 
 
 def _pool(model: Any, problem: TilingProblem, layers: list[_Layer]) -> dict[int, tuple[Any, Any]]:
@@ -399,7 +508,7 @@ def _objective(
             # In one place a chunk waits for the end of the one before; the first one's may have been of another layer.
             first = layer.block_words * sum(o.tile_blocks * p for o, p in layer.pairs)
             alone = dram_bits * layer.cycles + layer.weight_bits - word_bits * first
-            model.add(dram_bits * span >= alone).only_enforce_if(~two)
+            model.add(dram_bits * span >= alone).only_enforce_if(~two, layer.is_alone)
         model.add(cycles >= sum(spans))
         _windows(model, mine, spans, ring * word_bits, dram_bits)
     model.add(dram_bits * cycles >= sum(layer.port_bits + layer.weight_bits for layer in layers))
@@ -409,7 +518,7 @@ def _objective(
 
 def _windows(model: Any, layers: list[_Layer], spans: list[Any], ring_bits: Any, dram_bits: int) -> None:
     """Lets the loads of every run of an engine's layers come while it lasts, but for the weights that places hold before, and
-    the first tiles of its first layer's input, and of an image of which two copies stay.
+    the first tiles of its first layer's input, and of an image of which two copies stay. Runs cut no group.
     """
     n = len(layers)
     for first in range(n):
@@ -417,4 +526,5 @@ def _windows(model: Any, layers: list[_Layer], spans: list[Any], ring_bits: Any,
             run = [(first + k) % n for k in range(count)]
             bits = layers[first].own_bits + sum(layers[k].late_bits for k in run[1:])
             bits += sum(layers[k].weight_bits for k in run)
-            model.add(dram_bits * sum(spans[k] for k in run) + ring_bits >= bits)
+            whole = [~layers[run[-1]].is_fused] + ([~layers[first - 1].is_fused] if first else [])
+            model.add(dram_bits * sum(spans[k] for k in run) + ring_bits >= bits).only_enforce_if(*whole)

@@ -22,6 +22,7 @@ from foldwright.accel.tiles import (
     DRAM_LATENCY_CYCLES,
     HAND_OVER_CYCLES,
     ORDER_ROWS,
+    P_BANDS,
     P_BLOCKS,
     P_IN_BITS_PER_ROW,
     P_IN_DRAM,
@@ -31,7 +32,7 @@ from foldwright.accel.tiles import (
     P_OUT_DRAM,
     P_PINNED_BLOCKS,
     P_PLACES,
-    P_ROWS,
+    P_ROW_TILES,
     P_STORED_H,
     P_TILE_BLOCKS,
     P_TILE_ROWS,
@@ -85,7 +86,7 @@ def _outline(layers: IntArray, plans: IntArray, before: int, i: int, dram_bits: 
     """Writes the entries of a layer; `before` is the one before it on its engine."""
     plan = plans[i]
     parts_m = ceil_div(plan[P_BLOCKS], plan[P_TILE_BLOCKS])
-    parts_y = ceil_div(plan[P_ROWS], plan[P_TILE_ROWS])
+    parts_y = plan[P_ROW_TILES]
     tiles = parts_m * parts_y
     out[_COMPUTE], out[_CHUNKS] = layer_cycles(plan), chunk_count(plan)
     out[_LAST_TILE] = out[_COMPUTE] / tiles
@@ -93,7 +94,7 @@ def _outline(layers: IntArray, plans: IntArray, before: int, i: int, dram_bits: 
     out[_CHUNK] = streamed * plan[P_WEIGHT_BITS_PER_BLOCK] / dram_bits + TRANSFER_CYCLES
     out[_FIRST_INPUT] = out[_INPUTS] = 0.0
     weights = (plan[P_BLOCKS] - plan[P_PINNED_BLOCKS]) * plan[P_WEIGHT_BITS_PER_BLOCK]
-    if out[_CHUNKS] > parts_m:
+    if plan[P_BANDS] or out[_CHUNKS] > parts_m:
         weights *= parts_y
     if plan[P_IN_DRAM] or traffic_bits(plan)[0] > weights:
         loads = parts_y if plan[P_ORDER] == ORDER_ROWS or parts_y == 1 else tiles

@@ -1,11 +1,12 @@
 """The tiling problem: a workload on a datapath, a pool of block RAMs, and the cycles of a round to minimise.
 
 Each layer takes three decisions, in the order of the layers: how many blocks of its weights stay on chip for good, and
-whether an input from DRAM is loaded one layer ahead (an image has two copies then); whether its output stays on chip; and its
-tile and outer loop, one of the Pareto-optimal ones of `foldwright.accel.tiles`. The memories of all engines share the pool;
-addresses are first fit, and what is left over become places of streamed weights, at most `weight_places` an engine, so that
-they are prefetched as far ahead as memory allows. The cost is what the simulator measures, in cycles per round
-of `batch_frames` frames. The fallback streams everything by the smallest tile.
+whether an input from DRAM is loaded one layer ahead (an image has two copies then); whether its output stays on chip, and,
+where the problem `fuses`, whether it then runs in turns with the next layer, a band of rows each
+(`foldwright.accel.fusion`); and its tile and outer loop, one of the Pareto-optimal ones of `foldwright.accel.tiles`. The
+memories of all engines share the pool; addresses are first fit, and what is left over become places of streamed weights, at
+most `weight_places` an engine, so that they are prefetched as far ahead as memory allows. The cost is what the simulator
+measures, in cycles per round of `batch_frames` frames. The fallback streams everything by the smallest tile.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from foldwright.accel.evaluate import (
     DECISIONS,
     OUTPUT_CHIP,
     OUTPUT_DRAM,
+    OUTPUT_FUSED,
     bram36_of_choices,
     compute_bound,
     cycles_of_choices,
@@ -35,7 +37,8 @@ from foldwright.accel.evaluate import (
     total_traffic,
     weights_choice,
 )
-from foldwright.accel.mapping import M_BLOCKS, M_PACKED, M_WEIGHT_WORDS_PER_BLOCK
+from foldwright.accel.fusion import may_fuse
+from foldwright.accel.mapping import M_BLOCKS, M_PACKED, M_ROWS, M_WEIGHT_WORDS_PER_BLOCK
 from foldwright.accel.memory import MEMORY_LINE, MEMORY_MAP, MEMORY_WEIGHT, deepest
 from foldwright.accel.schedule import (
     ORDER_NAMES,
@@ -48,7 +51,7 @@ from foldwright.accel.schedule import (
     with_memories,
 )
 from foldwright.accel.schedule_check import check_schedule
-from foldwright.accel.tables import L_INPUT, L_IS_RESULT
+from foldwright.accel.tables import L_INPUT, L_IS_RESULT, L_POOL_S
 from foldwright.accel.tiles import (
     P_BLOCKS,
     P_IN_BITS_PER_ROW,
@@ -70,6 +73,12 @@ from foldwright.netlists.part import Part, load_part
 __all__ = ["TilingProblem", "TilingSolution"]
 
 _LEADS = ("", ", input 1 layer ahead")
+
+
+def _output_choice(decision: LayerDecision) -> int:
+    if decision.fused:
+        return OUTPUT_FUSED
+    return OUTPUT_CHIP if decision.output_on_chip else OUTPUT_DRAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,7 @@ class TilingProblem:
     pool_bram36: int
     part: str = "xc7z020"
     weight_places: int = ALL_PLACES
+    fuses: bool = False
 
     kind: ClassVar[str] = "tiling"
     unit: ClassVar[str] = "cycles per round"
@@ -124,6 +134,8 @@ class TilingProblem:
         tiles, mappings, out = self.tables[6], self.tables[2], []
         for i, layer in enumerate(self.workload.layers):
             outputs = 2 if self.workload.consumers(layer.name) else 1
+            if self.fuses and outputs == 2 and may_fuse(self.tables[0], i):
+                outputs += int(self.datapath.assignment[i] == self.datapath.assignment[i + 1])
             weights = len(_LEADS) * (2 + int(pinned_levels(mappings[i, M_BLOCKS])))
             out += [weights, outputs, len(np.unique(tiles[i], axis=0))]
         return np.array(out, dtype=np.int64)
@@ -154,7 +166,8 @@ class TilingProblem:
         if which == 0:
             return [f"{name}: weights {label}" for label in self._weight_labels(layer)]
         if which == 1:
-            return [f"{name}: output to DRAM", f"{name}: output on chip"][: self.sizes[decision]]
+            outputs = ("output to DRAM", "output on chip", "fused with the next layer")
+            return [f"{name}: {output}" for output in outputs[: self.sizes[decision]]]
         tiles = self.tables[6][layer, : self.sizes[decision]]
         return [f"{name}: {b} blocks x {r} rows, {ORDER_NAMES[o]} outside" for b, r, o in tiles]
 
@@ -197,15 +210,24 @@ class TilingProblem:
         """
         choices = np.empty(len(self.fallback), dtype=np.int64)
         for i, decision in enumerate(self._in_order(solution)):
-            tiles = self.tables[6][i, : self.sizes[DECISIONS * i + 2]]
+            tiles = self.tables[6][i, : self.sizes[DECISIONS * i + 2]].copy()
             wanted = (decision.tile_blocks, decision.tile_rows, ORDER_NAMES.index(decision.outer_loop))
-            found = np.flatnonzero((tiles == np.array(wanted)).all(axis=1))
+            columns = 3
+            if decision.fused:  # bands are as the last layer of the group says
+                columns = 1
+            elif (
+                i and solution.decisions[i - 1].fused
+            ):  # whole windows of pooling, and rows outside, whatever the tile says
+                pooled = int(self.tables[0][i, L_POOL_S])
+                tiles[:, 1] = np.minimum(-(-tiles[:, 1] // pooled) * pooled, self.tables[2][i, M_ROWS])
+                columns = 2
+            found = np.flatnonzero((tiles[:, :columns] == np.array(wanted[:columns])).all(axis=1))
             if not len(found):
                 raise IllegalSolutionError(
                     f"layer {decision.layer!r}: tile {wanted[:2]} with {decision.outer_loop} outside is not Pareto-optimal"
                 )
             weights = self._weights_choice(i, decision)
-            choices[DECISIONS * i : DECISIONS * i + 3] = weights, int(decision.output_on_chip), found[0]
+            choices[DECISIONS * i : DECISIONS * i + 3] = weights, _output_choice(decision), found[0]
         return choices
 
     def _weights_choice(self, i: int, decision: LayerDecision) -> int:
@@ -236,11 +258,29 @@ class TilingProblem:
                     f"layer {decision.layer!r}: {decision.pinned_blocks} blocks pinned and {decision.streamed_blocks} streamed; "
                     f"it has {blocks}, of which {allowed} may be pinned"
                 )
+            if decision.fused and (not decision.output_on_chip or outputs < 3):
+                why = (
+                    "its output is said to go to DRAM"
+                    if not decision.output_on_chip
+                    else self._why_not_fused(i)
+                )
+                raise IllegalSolutionError(
+                    f"layer {decision.layer!r}: cannot be fused with the next one: {why}"
+                )
             if decision.output_on_chip and outputs == 1:
                 raise IllegalSolutionError(
                     f"layer {decision.layer!r}: no layer reads its output, which must go to DRAM"
                 )
         return solution.decisions
+
+    def _why_not_fused(self, i: int) -> str:
+        if not self.fuses:
+            return "this instance has fuses = false"
+        if i + 1 == len(self.workload.layers) or not self.workload.consumers(self.workload.layers[i].name):
+            return "no layer reads its output"
+        if self.datapath.assignment[i] != self.datapath.assignment[i + 1]:
+            return "that runs on another engine"
+        return "that pools windows which bands of rows would cut"
 
     def _tables_of(self, solution: TilingSolution) -> tuple[NetworkTables, Choices]:
         """Returns tables whose tile 0 is the solution's, so that tiles outside the candidates are scored too."""
@@ -255,7 +295,7 @@ class TilingProblem:
         for i, d in enumerate(solution.decisions):
             choices[DECISIONS * i : DECISIONS * i + 2] = (
                 self._weights_choice(i, d),
-                OUTPUT_CHIP if d.output_on_chip else OUTPUT_DRAM,
+                _output_choice(d),
             )
         layers, engines, mappings, assignment, widths, geometries, _, numbers = self.tables
         return (layers, engines, mappings, assignment, widths, geometries, tiles, numbers), choices

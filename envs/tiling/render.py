@@ -11,7 +11,7 @@ from foldwright.envs.tiling.problem import TilingProblem
 
 __all__ = ["picture", "table"]
 
-_OUTPUTS = ("DRAM", "on chip")
+_OUTPUTS = ("DRAM", "on chip", "fused")
 _UNDECIDED = "-"
 
 
@@ -60,7 +60,7 @@ def picture(problem: TilingProblem, choices: Choices, position: int) -> raster.I
     for i, plan in enumerate(plans):
         top, at = raster.MARGIN + i * raster.ROW, DECISIONS * i
         weights = raster.GREEN if plan[P_PINNED_BLOCKS] else raster.GRID
-        output = raster.VIOLET if choices[at + 1] == OUTPUT_CHIP else raster.GRID
+        output = raster.VIOLET if choices[at + 1] >= OUTPUT_CHIP else raster.GRID
         raster.square(image, top, raster.MARGIN, weights, at < position)
         raster.square(image, top, raster.MARGIN + raster.ROW + 2, output, at + 1 < position)
         raster.bar(image, top + 1, 3, int(compute[i]), most, raster.BLUE)

@@ -5,6 +5,7 @@ Allocation scores designs under it, and searches for better schedules begin with
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from foldwright.accel.evaluate import (
     D_TILE,
     DECISIONS,
     OUTPUT_CHIP,
+    OUTPUT_FUSED,
     WEIGHTS_PARTLY,
     WEIGHTS_PINNED,
     WEIGHTS_PINNED_AHEAD,
@@ -23,7 +25,8 @@ from foldwright.accel.evaluate import (
 )
 from foldwright.accel.mapping import M_BLOCKS, M_ROWS, M_WEIGHT_WORDS_PER_BLOCK
 from foldwright.accel.memory import largest_first
-from foldwright.accel.tables import L_INPUT, L_RESIDUAL
+from foldwright.accel.tables import L_INPUT, L_RESIDUAL, L_STORED_H
+from foldwright.accel.tiles import ORDER_ROWS
 from foldwright.kernels import njit
 
 if TYPE_CHECKING:
@@ -75,8 +78,20 @@ def quick_choices(
     Each step is taken for one layer after another (pinning: largest weights first, all of them or as many blocks as there is
     room for) and kept where it fits.
     """
-    n = len(layers)
+    return _choices_around(layers, engines, mappings, assignment, widths, geometries, tiles, numbers, (0, 0))
+
+
+@njit(cache=True)
+def _choices_around(
+    layers: IntArray, engines: IntArray, mappings: IntArray, assignment: IntArray, widths: IntArray,
+    geometries: IntArray, tiles: IntArray, numbers: IntArray, group: tuple[int, int],
+) -> IntArray:  # fmt: skip
+    """Returns the schedule by rule around fused layers, first..last of `group`, weights pinned; none if both are the same."""
+    n, (first, last) = len(layers), group
     choices = resident_choices(layers)
+    for i in range(first, last):
+        choices[DECISIONS * i + 1] = OUTPUT_FUSED
+    fixed = choices.copy()
     if (
         bram36_of_choices(layers, engines, mappings, assignment, widths, geometries, tiles, numbers, choices)
         <= numbers[2]
@@ -84,6 +99,9 @@ def quick_choices(
         return choices
     choices[:] = 0
     choices[2::DECISIONS] = QUICK_TILES - 1
+    if last > first:
+        choices[DECISIONS * first : DECISIONS * last + 1] = fixed[DECISIONS * first : DECISIONS * last + 1]
+        choices[DECISIONS * last + D_TILE] = 0
     by_weight = largest_first(mappings[:, M_BLOCKS] * mappings[:, M_WEIGHT_WORDS_PER_BLOCK])
     for step in range(5):
         for k in range(n):
@@ -92,6 +110,8 @@ def quick_choices(
             if (step == 0 and not _has_reader(layers, i)) or (
                 step == 4 and choices[DECISIONS * i] // 2 * 2 != WEIGHTS_PINNED
             ):
+                continue
+            if last > first and first <= i <= last and (step > 0 or i < last):
                 continue
             before, tries = choices[at], 1
             if step == 3:
@@ -125,6 +145,10 @@ def fitted_start(problem: TilingProblem) -> IntArray:
     outline, tables = problem.outline()
     best = problem.start.copy()
     cost = outline(*tables, best)
+    for trial in _fused_starts(problem, quick):
+        value = outline(*tables, trial)
+        if value < cost:
+            best, cost = trial, value
     for i in range(len(layers)):
         at = DECISIONS * i + D_TILE
         if (tiles[i] == quick[i, by_rule[at]]).all(axis=1).any():
@@ -136,3 +160,31 @@ def fitted_start(problem: TilingProblem) -> IntArray:
             if value < cost:
                 best[at], cost = k, value
     return best if problem.cost_of(best) > 0 else problem.start
+
+
+def _fused_starts(problem: TilingProblem, quick: IntArray) -> Iterator[IntArray]:
+    """Yields schedules by rule around groups of fused layers, which begin an engine's work and end where its maps get smaller.
+
+    The group's bands are an eighth and a quarter of the last layer's rows, its weights pinned.
+    """
+    layers, engines, mappings, assignment, widths, geometries, tiles, numbers = problem.tables
+    for e in range(len(engines)):
+        mine = np.flatnonzero(assignment == e)
+        last = first = int(mine[0])
+        while problem.sizes[DECISIONS * last + 1] > OUTPUT_FUSED:
+            last += 1
+            narrows = last + 1 < len(layers) and layers[last + 1, L_STORED_H] < layers[last, L_STORED_H]
+            goes_on = problem.sizes[DECISIONS * last + 1] > OUTPUT_FUSED
+            rows = int(mappings[last, M_ROWS])
+            for band in {-(-rows // 8), -(-rows // 4)} if (narrows or not goes_on) and rows > 1 else ():
+                cut = quick.copy()
+                cut[first : last + 1, :, 0] = mappings[first : last + 1, M_BLOCKS, None]
+                cut[last, :, 1:] = band, ORDER_ROWS
+                choices = _choices_around(
+                    layers, engines, mappings, assignment, widths, geometries, cut, numbers, (first, last)
+                )
+                for i in range(len(layers)):
+                    at = DECISIONS * i + D_TILE
+                    away = np.abs(tiles[i, : problem.sizes[at]] - cut[i, choices[at]])
+                    choices[at] = int(np.argmin(away @ np.array([1, 1000 if i == last else 1, 0])))
+                yield choices

@@ -275,6 +275,13 @@ def _weights(decision: LayerDecision) -> str:
     return f"{decision.pinned_blocks} blocks pinned, {decision.streamed_blocks} streamed"
 
 
+def _output(decision: LayerDecision) -> str:
+    """Returns where a layer's output goes."""
+    if decision.fused:
+        return "by rows to the next"
+    return "on chip" if decision.output_on_chip else "DRAM"
+
+
 def _layer_table(plan: Plan, schedule: Schedule, cycles: dict[str, int], traffic: dict[str, int]) -> Table:
     rows = []
     for layer, d, e in zip(plan.workload.layers, schedule.decisions, plan.datapath.assignment, strict=True):
@@ -285,7 +292,7 @@ def _layer_table(plan: Plan, schedule: Schedule, cycles: dict[str, int], traffic
             (
                 *(layer.name, str(e), f"{layer.macs:,}", f"W{layer.weight_bits}A{layer.act_bits}"),
                 *(f"{took:,}", f"{use:.0%}", f"{d.tile_blocks} x {d.tile_rows}"),
-                *(_weights(d), "on chip" if d.output_on_chip else "DRAM"),
+                *(_weights(d), _output(d)),
                 f"{traffic.get(layer.name, 0):,}",
             )
         )

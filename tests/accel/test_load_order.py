@@ -46,7 +46,7 @@ def planned(layout: AcceleratorLayout, count: int) -> list[_Place]:
     layers, engines, _, assignment, *_ = tables
     plans = expand(*tables, choices)
     assert has_one_loader(layers, plans, assignment, len(engines))
-    tiles, starts = all_tiles(plans, assignment, len(engines))
+    tiles, starts = all_tiles(layers, plans, assignment, len(engines))
     order, out = load_order(layers, plans, assignment, tiles, starts), list[_Place]()
     turn = int(order[:, Y_LAG].min())
     while len(out) < count:
@@ -210,5 +210,5 @@ def test_words_of_weights_take_whole_beats() -> None:
     # Words of 4 * 10 bits take two beats of 32: nine words a block are 18 beats, where their bits are 12.
     datapath = Datapath((Engine(4, 10, 4, acc_bits=8),), (0, 0), 1, 32)
     tables, plans = by_hand(TWO, datapath, [(0, OUTPUT_CHIP, (1, 8, 0)), (0, OUTPUT_DRAM, (1, 8, 0))])
-    tiles, _ = all_tiles(plans, tables[3], 1)
+    tiles, _ = all_tiles(tables[0], plans, tables[3], 1)
     assert tiles[0, S_WEIGHT_BITS] == 2 * 9 * 64  # 16 channels in two words

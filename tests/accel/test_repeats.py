@@ -64,7 +64,7 @@ def test_marked_tiles_are_like_those_a_period_earlier() -> None:
     problem = load_instance("tiling/cnv-w1a1-b16")
     assert isinstance(problem, TilingProblem)
     plans = some_plans(problem, seed=0, count=0)[0]
-    tiles = tile_table(plans, problem.tables[3], 0)
+    tiles = tile_table(problem.tables[0], plans, problem.tables[3], 0)
     mark_repeats(tiles, plans)
     alike = 0
     for t, tile in enumerate(tiles):

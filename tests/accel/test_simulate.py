@@ -126,7 +126,7 @@ def test_every_tile_loads_all_rows_that_it_reads() -> None:
     # Two tiles of 4 rows: the first reads rows 0..4, the second 3..7, each 5 rows of 8 words of 32 bits.
     decisions = [(WEIGHTS_PINNED, OUTPUT_DRAM, (2, 4, 0))]
     tables, plans = by_hand(ONE, SMALL_ENGINE, decisions)
-    table = tile_table(plans, tables[3], 0)
+    table = tile_table(tables[0], plans, tables[3], 0)
     assert table[:, S_INPUT_BITS].tolist() == [5 * 256, 5 * 256]
     assert table[:, S_CYCLES].tolist() == [144 + FLUSH] * 2
     assert table[:, S_STORE_BITS].tolist() == [64 * 32] * 2
@@ -251,6 +251,6 @@ def test_a_short_last_tile_waits_for_half_of_the_program_that_follows(first: int
         (WEIGHTS_PINNED_AHEAD, OUTPUT_DRAM, (first, 1, 0)),
     ]
     tables, plans = by_hand(chain.workload("dense"), datapath, decisions)
-    table = tile_table(plans, tables[3], 0)
+    table = tile_table(tables[0], plans, tables[3], 0)
     assert table[:, S_CYCLES].tolist() == [4 * 8 + 17, first * 8 + 17]
     assert table[:, S_PAUSE].tolist() == [0, (max(0, 65 - 8 * first - 17) + 1) // 2]

@@ -15,7 +15,7 @@ from foldwright.accel.known_workloads import LayerChain, known_workload, pooling
 from foldwright.accel.mapping import M_BLOCKS
 from foldwright.accel.repeats import S_CYCLES, S_INPUT_BITS, S_STORE_BITS, S_WEIGHT_BITS
 from foldwright.accel.schedule import network_tables
-from foldwright.accel.tables import L_OUT_H
+from foldwright.accel.tables import L_OUT_H, layer_table
 from foldwright.accel.tile_table import tile_table
 from foldwright.accel.tiles import (
     P_CHUNK_WORDS,
@@ -120,7 +120,9 @@ def test_words_of_weights_by_hand(
     row = row_of(tile, (0, pinned, 0, 1, 1, 0))
     assert row[[P_WEIGHT_WORDS, P_CHUNK_WORDS]].tolist() == [words, chunk]
     assert chunk_count(row) == chunks
-    loaded = tile_table(row[None], np.zeros(1, dtype=np.int64), 0)[:, S_WEIGHT_BITS]
+    loaded = tile_table(layer_table(pooled_chain())[:1], row[None], np.zeros(1, dtype=np.int64), 0)[
+        :, S_WEIGHT_BITS
+    ]
     assert (loaded > 0).sum() == chunks
     # A word takes 8 * 16 bits, four beats.
     sweeps = 4 if chunks > 4 else 1
@@ -150,7 +152,7 @@ def test_traffic_is_what_the_tiles_load_and_store(seed: int) -> None:
     for _ in range(10):
         tables = problem.tables
         plans = expand(*tables, rng.integers(problem.sizes))
-        rows = np.concatenate([tile_table(plans, tables[3], e) for e in range(len(tables[1]))])
+        rows = np.concatenate([tile_table(tables[0], plans, tables[3], e) for e in range(len(tables[1]))])
         load, store = total_traffic(plans)
         assert rows[:, [S_WEIGHT_BITS, S_INPUT_BITS]].sum() == load
         assert rows[:, S_STORE_BITS].sum() == store

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from foldwright.accel.cost import sum_of_terms, value_slices
@@ -60,7 +61,9 @@ def small(
     return AllocationProblem("allocation/small-dsp", chain.workload("small-dsp"), part, percent, 256, 2)
 
 
-def in_slices(problem: AllocationProblem, engine: int, choices: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def in_slices(
+    problem: AllocationProblem, engine: int, choices: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
     out = choices.copy()
     out[first_decision(problem.max_engines, engine) + A_PLANES] = IN_SLICES
     return out
@@ -100,11 +103,11 @@ def test_a_chain_has_one_engine_in_slices_at_most() -> None:
     for engine in (0, 1):
         assert is_legal(problem.tables[0], 2, in_slices(problem, engine, two))
     assert not is_legal(problem.tables[0], 2, in_slices(problem, 1, in_slices(problem, 0, two)))
-    engine = Engine(4, 32, 4, kind=EngineKind.DSP, planes_per_word=(2,), levels=3, acc_bits=16)
-    both = Datapath((engine, engine), (0, 1), 1, problem.dram_bits_per_cycle)
+    sliced = Engine(4, 32, 4, kind=EngineKind.DSP, planes_per_word=(2,), levels=3, acc_bits=16)
+    both = Datapath((sliced, sliced), (0, 1), 1, problem.dram_bits_per_cycle)
     with pytest.raises(IllegalSolutionError, match="one engine of kind dsp at most"):
         problem.encode(AllocationSolution(both))
-    one = replace(both, engines=(engine, replace(engine, kind=EngineKind.PLANES)))
+    one = replace(both, engines=(sliced, replace(sliced, kind=EngineKind.PLANES)))
     assert problem.encode(AllocationSolution(one))[0] == 1
 
 
@@ -132,6 +135,8 @@ def test_slices_make_a_network_faster_than_luts_alone() -> None:
     best, _, _ = problem.search.solve(lambda work: work > 300)
     without = Frontiers(layers, lut_terms, problem.lut_budget, int(limits[N_DSP]), has_dsp=False)
     of_planes, _, _ = FrontierSearch(problem, without).solve(lambda work: work > 300)
+    assert best is not None
+    assert of_planes is not None
     assert problem.cost_of(best) < problem.cost_of(of_planes)
     assert EngineKind.DSP in [e.kind for e in problem.decode(best).datapath.engines]
     assert EngineKind.DSP not in [e.kind for e in problem.decode(of_planes).datapath.engines]
@@ -147,7 +152,7 @@ def test_one_engine_of_the_chain_takes_the_slices_where_that_saves_most() -> Non
                 best[kind, run[0], run[1], first:] = np.sort(rng.integers(1, 60, 40 - first))[::-1]
         edges, budget = np.array([0, 1, 2, 3]), int(rng.integers(10, 39))
 
-        def least(kind: int, run: int, value: int, best: np.ndarray = best) -> int:  # type: ignore[type-arg]
+        def least(kind: int, run: int, value: int, best: npt.NDArray[np.int64] = best) -> int:
             fits = np.flatnonzero(best[kind, run, run + 1] <= value)
             return int(fits[0]) if len(fits) else FAR
 

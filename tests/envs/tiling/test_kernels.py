@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,14 +27,22 @@ def traffic(problem: TilingProblem, choices: np.ndarray[tuple[int], np.dtype[np.
     return float(moved) / problem.datapath.dram_bits_per_cycle / problem.bound().value
 
 
-@pytest.mark.parametrize("split_name", ["train", "heldout-id", "heldout-real"])
+def posed(split_name: str) -> list[TilingProblem]:
+    if split_name == "fused":
+        return [replace(p, fuses=True) for p in posed("train")]
+    problems = [p for p in split("tiling", split_name, 8, seed=2) if p.sizes.sum() < 600][:5]
+    assert all(isinstance(p, TilingProblem) for p in problems)
+    return problems  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("split_name", ["train", "heldout-id", "heldout-real", "fused"])
 def test_block_rams_and_traffic_of_every_candidate_are_those_computed_anew(split_name: str) -> None:
     rng = np.random.default_rng(3)
-    problems = [p for p in split("tiling", split_name, 8, seed=2) if p.sizes.sum() < 600][:5]
+    problems = posed(split_name)
     assert problems
+    assert any(3 in problem.sizes[1::3] for problem in problems) == (split_name == "fused")
     env = TilingEnv(instances=problems, flat=False)
     for problem in problems:
-        assert isinstance(problem, TilingProblem)
         observation, _ = env.reset(options={"instance": problem})
         for d, size in enumerate(problem.sizes):
             trial = env.choices()
@@ -47,6 +57,7 @@ def test_block_rams_and_traffic_of_every_candidate_are_those_computed_anew(split
                 assert seen[BLOCKS] == pytest.approx(min(LIMIT, used / problem.pool_bram36))
                 change = np.clip(traffic(problem, trial) - now, -LIMIT, LIMIT)
                 assert seen[CHANGE] == pytest.approx(change, rel=1e-4, abs=1e-4)
+                assert observation["action_mask"][k] == (used <= problem.pool_bram36)
             observation, *_ = env.step(int(rng.choice(np.flatnonzero(observation["action_mask"]))))
 
 
