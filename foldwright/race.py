@@ -15,7 +15,6 @@ from foldwright.budget import Budget
 from foldwright.config import OptimizeOptions
 from foldwright.envs.allocation.problem import AllocationProblem, AllocationSolution
 from foldwright.envs.tiling.problem import TilingProblem
-from foldwright.envs.tiling.start import fitted_start
 
 if TYPE_CHECKING:
     from foldwright.envs.problem import Choices
@@ -57,8 +56,7 @@ def race(
             if instances[k].bound().value / instances[k].datapath.batch_frames >= others:
                 saved += part
                 continue
-            known = found[k][1].choices if k in found else ()
-            instance = beginning_with(instances[k], known or fitted_start(instances[k]).tolist())
+            instance = beginning_with(instances[k], found[k][1].choices) if k in found else instances[k]
             result = tile(instance, options, solvers, budget, part)
             if k not in found or rate(instance, result) < rate(*found[k]):
                 found[k] = instance, result

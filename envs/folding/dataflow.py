@@ -125,7 +125,7 @@ def score_dataflow(config: FoldingConfig, workload: Workload, part_name: str = "
     datapath, notes = dataflow_datapath(config, workload)
     pool = part.budget.bram36 - reserve_bram36(datapath, part)
     problem = TilingProblem(f"folding/{workload.name}", workload, datapath, pool, part_name)
-    solution = problem.decode(problem.start)
+    solution = problem.decode(problem.by_rule)
     return DataflowScore(
         datapath=datapath,
         cycles=problem.evaluate(solution).value,

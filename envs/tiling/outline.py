@@ -144,7 +144,9 @@ def _engine_cycles(
             elif row[_CHUNKS] > 1:
                 last, back = _done(ends, chunks, chunks[j + 1] - places, back)
             port = max(port + row[_CHUNK] * row[_CHUNKS] + row[_INPUTS], last + row[_CHUNK])
-            end = max(end, port + row[_LAST_TILE])
+            # A place is taken from a chunk's load until the tiles that use it have ended.
+            taken = row[_CHUNKS] * (row[_CHUNK] + DRAM_LATENCY_CYCLES + 2 * HAND_OVER_CYCLES) + row[_COMPUTE]
+            end = max(end, port + row[_LAST_TILE], first + taken / places)
         else:
             port = max(port, ends[j] - row[_INPUTS]) + row[_INPUTS]
             if row[_INPUTS] > 0:

@@ -65,7 +65,7 @@ from foldwright.accel.workload import Workload
 from foldwright.envs.cp_problem import CpProblem
 from foldwright.envs.problem import Bound, Choices, Cost
 from foldwright.envs.tiling.outline import outline_cycles
-from foldwright.envs.tiling.start import quick_choices, quick_tiles
+from foldwright.envs.tiling.start import fitted_start, quick_choices, quick_tiles
 from foldwright.errors import ConfigError, IllegalSolutionError, InfeasibleError
 from foldwright.jsonform import STRICT
 from foldwright.netlists.part import Part, load_part
@@ -148,7 +148,12 @@ class TilingProblem:
 
     @cached_property
     def start(self) -> Choices:
-        """Returns the schedule by rule that allocation assumes, in this instance's tiles: where a search may begin."""
+        """Returns where a search may begin: the schedule by rule, mended, and around fused layers where these may be."""
+        return fitted_start(self)
+
+    @cached_property
+    def by_rule(self) -> Choices:
+        """Returns the schedule by rule that allocation assumes, in this instance's tiles."""
         layers, engines, mappings, assignment, widths, geometries, tiles, numbers = self.tables
         quick = quick_tiles(mappings)
         choices = quick_choices(layers, engines, mappings, assignment, widths, geometries, quick, numbers)

@@ -37,6 +37,9 @@ __all__ = ["QUICK_TILES", "fitted_start", "quick_choices", "quick_tiles", "resid
 IntArray = npt.NDArray[np.int64]
 
 QUICK_TILES = 3
+_FUSING_PASSES = 2
+_FUSING_PARTS = (2, 4, 8, 16)
+"""Bands that are tried, as parts of the last layer's rows."""
 
 
 @njit(cache=True)
@@ -134,16 +137,17 @@ def _choices_around(
 
 
 def fitted_start(problem: TilingProblem) -> IntArray:
-    """Returns the schedule by rule with the best of an instance's own tiles where the rule's tile is not among them.
+    """Returns the best of the schedule by rule and those around fused layers, by their outlines, after quick mends of it.
 
-    Such a tile is beaten on its layer alone, but the smallest one, which `TilingProblem.start` takes for it, may be far
-    slower than what the allocation counted with.
+    Where the rule's tile is not among the instance's it takes the best of these: such a tile is beaten on its layer alone, but
+    the smallest one may be far slower than what the allocation counted with. Then layers are fused with the next one, one after
+    another, where that helps.
     """
     layers, engines, mappings, assignment, widths, geometries, tiles, numbers = problem.tables
     quick = quick_tiles(mappings)
     by_rule = quick_choices(layers, engines, mappings, assignment, widths, geometries, quick, numbers)
     outline, tables = problem.outline()
-    best = problem.start.copy()
+    best = problem.by_rule.copy()
     cost = outline(*tables, best)
     for trial in _fused_starts(problem, quick):
         value = outline(*tables, trial)
@@ -159,7 +163,42 @@ def fitted_start(problem: TilingProblem) -> IntArray:
             value = outline(*tables, trial)
             if value < cost:
                 best[at], cost = k, value
-    return best if problem.cost_of(best) > 0 else problem.start
+    for _ in range(_FUSING_PASSES):
+        for i in range(len(layers)):
+            for trial in _with_link(problem, best, i):
+                value = outline(*tables, trial)
+                if value < cost:
+                    best, cost = trial, value
+    return best if problem.cost_of(best) > 0 else problem.by_rule
+
+
+def _with_link(problem: TilingProblem, choices: IntArray, i: int) -> Iterator[IntArray]:
+    """Yields choices with layer `i` fused with the next one: its weights and the next one's as they are or pinned, in bands of
+    several sizes of the group's last layer; or not fused any more, if it is.
+    """
+    sizes, tiles, at = problem.sizes, problem.tables[6], DECISIONS * i
+    if sizes[at + 1] <= OUTPUT_FUSED:
+        return
+    if choices[at + 1] == OUTPUT_FUSED:
+        trial = choices.copy()
+        trial[at + 1] = OUTPUT_CHIP
+        yield trial
+        return
+    last = i + 1
+    while choices[DECISIONS * last + 1] == OUTPUT_FUSED:
+        last += 1
+    rows = int(problem.tables[2][last, M_ROWS])
+    mine = tiles[last, : sizes[DECISIONS * last + D_TILE]]
+    wanted = {int(np.argmin(np.abs(mine[:, 1] - rows / parts))) for parts in _FUSING_PARTS}
+    for tile in sorted(wanted | {int(choices[DECISIONS * last + D_TILE])}):
+        for pins in (False, True):
+            trial = choices.copy()
+            trial[at + 1], trial[DECISIONS * last + D_TILE] = OUTPUT_FUSED, tile
+            for layer in (i, i + 1) if pins else ():
+                trial[DECISIONS * layer] = WEIGHTS_PINNED + choices[DECISIONS * layer] % 2
+                if layer < last:
+                    trial[DECISIONS * layer + D_TILE] = 0
+            yield trial
 
 
 def _fused_starts(problem: TilingProblem, quick: IntArray) -> Iterator[IntArray]:

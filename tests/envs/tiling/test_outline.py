@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from foldwright.accel.evaluate import bram36_of_choices
-from foldwright.envs.registry import split
+from foldwright.accel.evaluate import bram36_of_choices, settled
+from foldwright.accel.tiles import P_PLACES
+from foldwright.envs.registry import load_instance, split
 from foldwright.envs.tiling import TilingProblem
 from foldwright.envs.tiling.outline import outline_cycles
 from tests.envs.tiling.test_problem import OPTIMUM, best_solution, by_hand, tight
@@ -45,3 +46,14 @@ def test_what_does_not_fit_is_dearer_the_less_it_fits() -> None:
         small = replace(large, pool_bram36=pool)
         assert small.cost_of(choices) < 0
         assert outline_cycles(*small.tables, choices) == fits + fits * (10 + 3 * (need - pool)) // 100
+
+
+def test_a_chunk_in_the_only_place_waits_for_the_tiles_before_it() -> None:
+    """MobileNet in little memory: loads and tiles take turns, so that a round takes as long as both together."""
+    problem = load_instance("tiling/mobilenet-s-b64-p60")
+    assert isinstance(problem, TilingProblem)
+    choices = problem.start
+    plans, _ = settled(*problem.tables, choices)
+    assert plans[0, P_PLACES] == 1
+    ratio = outline_cycles(*problem.tables, choices) / problem.cost_of(choices)
+    assert 0.9 < ratio < 1.1
