@@ -51,6 +51,18 @@ def tiling_network(body: dict[str, Any]) -> str:
         if case
         else ""
     )
+    cycles = {row["instance"]: row["cycles"] for row in body["rows"]}
+    saved = [
+        1 - value / cycles[name.replace("-f-", "-")]
+        for name, value in cycles.items()
+        if name.replace("-f-", "-") in cycles and "-f-" in name
+    ]
+    if saved:
+        said += (
+            f" In {len(saved)} of them (`-f`) layers may be fused by rows: they take {statistics.median(saved):.1%} fewer cycles "
+            f"(median; {min(saved):.1%} to {max(saved):.1%}) than the best schedule known without; their bounds know "
+            "less."
+        )
     title = (
         "**Schedules of whole networks: cycles over the proven bound,** by the simulator, for DRAM of 8, 16, 32 and 64 bits a "
         "cycle times pools of block RAMs; the bound is the problem's own or CP-SAT's on its relaxation. "

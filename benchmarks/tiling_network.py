@@ -15,7 +15,7 @@ import argparse
 import copy
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +67,12 @@ def search(task: Task) -> tuple[str, str, Result]:
     if result.has_solution:
         problem.check(result.solution)
     return task.instance, content_hash(problem), result
+
+
+def known_start(name: str, entries: Mapping[str, BestKnown]) -> tuple[int, ...]:
+    """Returns the best schedule known of an instance; where layers may be fused, one without is a schedule, too."""
+    known = [entries[n] for n in (name, name.replace("-f-", "-")) if n in entries]
+    return min(known, key=lambda entry: entry.cost).choices if known else ()
 
 
 def searched(tasks: Sequence[Task], workers: int) -> Iterator[Any]:
@@ -124,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         limit = options.again_above
         above = {n for n in wanted if n not in entries or entries[n].cost > limit * entries[n].bound}
         tasks = [
-            Task(n, seconds, options.seed, () if is_first or n not in entries else entries[n].choices, proves)
+            Task(n, seconds, options.seed, () if is_first else known_start(n, entries), proves)
             for n in wanted
             if seconds > 0 and (is_first or n in above)
         ]
