@@ -10,7 +10,7 @@ a limit. A network with its hardware travels through the kernels as one tuple, `
     (layers, engines, mappings, assignment, widths, geometries, tiles, numbers)
 
 `tiles` is int64 (layers, MAX_TILES, 3), `geometries` as in `cost.geometry_table`, and `numbers` is (batch, DRAM bits per
-cycle, pool of RAMB36, most places of weights of an engine).
+cycle, pool of RAMB36, most places of weights of an engine, whether rows of inputs stay for the next tile).
 """
 
 from __future__ import annotations

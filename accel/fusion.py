@@ -44,9 +44,7 @@ from foldwright.accel.tiles import (
     P_ROWS,
     P_SH,
     P_STORED_H,
-    P_SWEEP_ROWS,
     P_TILE_ROWS,
-    input_rows,
     set_input_words,
     set_stage_words,
     stored_rows,
@@ -179,23 +177,15 @@ def _set_bands(
     layer: IntArray, engine: IntArray, mapping: IntArray, batch: int, ends: IntArray, plan: IntArray
 ) -> None:
     """Writes what follows from a layer's bands: tiles of rows, their largest, and the buffers for them."""
-    before, most_in = 0, 0
-    plan[P_BANDS], plan[P_ORDER], plan[P_ROW_TILES], plan[P_TILE_ROWS], plan[P_SWEEP_ROWS] = (
-        len(ends),
-        ORDER_ROWS,
-        0,
-        0,
-        0,
-    )
+    before = 0
+    plan[P_BANDS], plan[P_ORDER], plan[P_ROW_TILES], plan[P_TILE_ROWS] = len(ends), ORDER_ROWS, 0, 0
     for end in ends:
         if end == before:
             continue
-        rows = input_rows(plan, before, end)
         plan[P_ROW_TILES] += 1
         plan[P_TILE_ROWS] = max(plan[P_TILE_ROWS], end - before)
-        plan[P_SWEEP_ROWS] += rows
-        most_in, before = max(most_in, rows), end
+        before = end
     if plan[P_IN_DRAM]:
-        set_input_words(layer, engine, mapping, batch, most_in, plan)
+        set_input_words(layer, engine, mapping, batch, ends, plan)
     if plan[P_OUT_DRAM]:
         set_stage_words(layer, engine, batch, plan)

@@ -47,6 +47,7 @@ from foldwright.accel.simulate import (
 )
 from foldwright.accel.tables import L_A_BITS, L_IN_C, L_INPUT, engine_table, layer_table
 from foldwright.accel.tiles import (
+    N_KEEPS_ROWS,
     P_BLOCKS,
     P_FUSED,
     P_LEAD,
@@ -162,15 +163,18 @@ class Schedule:
     bram36: int
     blocks: tuple[MemoryBlock, ...]
     events: tuple[TileEvent, ...]
+    keeps_rows: bool = False  # rows of an input from DRAM that the next tile reads too stay
 
 
 def network_tables(
-    workload: Workload, datapath: Datapath, part: Part, pool_bram36: int, weight_places: int = ALL_PLACES
-) -> NetworkTables:
+    workload: Workload, datapath: Datapath, part: Part, pool_bram36: int, weight_places: int = ALL_PLACES,
+    keeps_rows: bool = False,
+) -> NetworkTables:  # fmt: skip
     """Returns the integer tables of a workload on a datapath, with every layer's Pareto-optimal tiles.
 
     Args:
         weight_places: the most places of streamed weights that an engine may have.
+        keeps_rows: whether rows of an input from DRAM that the next tile reads too stay, see `tiles`.
 
     Raises:
         ConfigError: an engine cannot run a layer assigned to it, or the assignment is for another workload.
@@ -189,7 +193,8 @@ def network_tables(
                 f"engine {e} cannot run; use an engine with arithmetic 'and'"
             )
     numbers = np.array(
-        [datapath.batch_frames, datapath.dram_bits_per_cycle, pool_bram36, weight_places], dtype=np.int64
+        [datapath.batch_frames, datapath.dram_bits_per_cycle, pool_bram36, weight_places, keeps_rows],
+        dtype=np.int64,
     )
     tiles = np.empty((len(layers), MAX_TILES, 3), dtype=np.int64)
     for i, row in enumerate(layers):
@@ -218,6 +223,7 @@ def build_schedule(workload: Workload, tables: NetworkTables, choices: IntArray)
         bram36=int(bram36_in_use(widths, depth, geometries)),
         blocks=_blocks(workload, items),
         events=_events(workload, tables, plans, int(cycles)),
+        keeps_rows=bool(numbers[N_KEEPS_ROWS]),
     )
     return schedule, depth
 

@@ -169,12 +169,18 @@ def _need_input(
     engine = datapath.engines[e]
     rows, cut = layer.in_height, decision.tile_rows < layer.out_height
     ahead = decision.input_lead > 0 and producer < 0
-    if cut and group.is_fused:
-        spans = (rows_read(layer, begin, end) for begin, end in pairwise([0, *group.ends[i]]) if begin < end)
+    again = decision.outer_loop == "weights" and decision.tile_blocks < block_count(workload, layer, engine)
+    spans = [rows_read(layer, begin, end) for begin, end in pairwise([0, *group.ends[i]]) if begin < end]
+    if cut and (group.is_fused or schedule.keeps_rows):
         rows = max(high - low for low, high in spans)
     elif cut:
         rows = min(rows, (decision.tile_rows - 1) * layer.stride[0] + layer.kernel[0])
-    if cut or ahead:
+    if (
+        cut and schedule.keeps_rows and not again and not ahead
+    ):  # a tile's rows, and those that the next one adds
+        added = [max(0, b[1] - max(a[1], b[0])) for a, b in pairwise(spans)]
+        rows = max(high - low + more for (low, high), more in zip(spans, [*added, 0], strict=True))
+    elif cut or ahead:
         rows *= 2
     if packing_of(layer, engine)[1]:
         batch = engine.lanes is LaneMode.BATCH

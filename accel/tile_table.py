@@ -43,8 +43,8 @@ from foldwright.accel.tiles import (
     P_TILE_BLOCKS,
     P_TILE_ROWS,
     P_WEIGHT_BITS_PER_BLOCK,
-    input_rows,
     is_ahead,
+    loaded_rows,
     loads_chunk,
     stored_rows,
     tile_cycles,
@@ -131,7 +131,7 @@ def _layer_tiles(p: IntArray, layer: int, out: IntArray, k: int) -> int:
         block, row = m * p[P_TILE_BLOCKS], y * p[P_TILE_ROWS]
         blocks, rows = min(p[P_TILE_BLOCKS], p[P_BLOCKS] - block), min(p[P_TILE_ROWS], p[P_ROWS] - row)
         if p[P_IN_DRAM] and (m == 0 or reloads):
-            out[k, S_INPUT_BITS] = input_rows(p, row, row + rows) * p[P_IN_BITS_PER_ROW]
+            out[k, S_INPUT_BITS] = loaded_rows(p, row, row + rows) * p[P_IN_BITS_PER_ROW]
         if ahead:
             out[k, S_REFILL] = _refill(step, tiles, parts_y, 1 if reloads else parts_m, len(out))
         _write_tile(p, layer, (block, blocks), (row, rows), loads_chunk(p, m, y), out[k])
@@ -182,7 +182,7 @@ def _group_tiles(layers: IntArray, plans: IntArray, first: int, last: int, out: 
                 block = m * p[P_TILE_BLOCKS]
                 blocks = min(p[P_TILE_BLOCKS], p[P_BLOCKS] - block)
                 if p[P_IN_DRAM] and m == 0:
-                    out[k, S_INPUT_BITS] = input_rows(p, row, row + rows) * p[P_IN_BITS_PER_ROW]
+                    out[k, S_INPUT_BITS] = loaded_rows(p, row, row + rows) * p[P_IN_BITS_PER_ROW]
                     loads[layer, loaded[layer], 0] = k
                     loaded[layer] += 1
                 _write_tile(p, i, (block, blocks), (row, rows), loads_chunk(p, m, b), out[k])

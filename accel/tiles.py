@@ -10,7 +10,9 @@ anew for every tile of blocks, and where rows are outside for every tile, unless
 of an engine's layers take its *places* in turns, each as large as the largest chunk.
 
 An input from DRAM comes in copies of what one tile reads, used in turns: two where there are several tiles of rows, or where
-an image's next round is loaded meanwhile (`is_ahead`), else one. Rows that two tiles share are loaded with both. In DRAM words of
+an image's next round is loaded meanwhile (`is_ahead`), else one. Rows that two tiles share are loaded with both, or, where a
+network's tables say so (`N_KEEPS_ROWS`), stay: then a sweep loads every row once, and what holds them is a ring with room for
+a tile's rows and those that the next one adds. In DRAM words of
 weights, the pixels of an image, and the items of results that leave the accelerator are padded to whole beats (`export.dram`);
 tensors between layers, which are not built in DRAM yet, count by their bits.
 
@@ -66,6 +68,7 @@ from foldwright.accel.tables import (
 from foldwright.kernels import njit
 
 __all__ = [
+    "N_KEEPS_ROWS",
     "ORDER_ROWS",
     "ORDER_WEIGHTS",
     "PLAN_FIELDS",
@@ -74,8 +77,10 @@ __all__ = [
     "input_rows",
     "is_ahead",
     "layer_cycles",
+    "loaded_rows",
     "loads_chunk",
     "plan_row",
+    "set_input_rows",
     "set_input_words",
     "set_stage_words",
     "standalone_cycles",
@@ -88,6 +93,8 @@ __all__ = [
 IntArray = npt.NDArray[np.int64]
 
 ORDER_WEIGHTS, ORDER_ROWS = 0, 1
+N_KEEPS_ROWS = 4
+"""Among the numbers of a network's tables: whether rows of an input from DRAM stay for the next tile; not if it is left out."""
 
 DRAM_READ_CYCLES = 40
 """From an address at the port to its first data: through the PS of a Zynq-7000 about 200 ns at 200 MHz (assumed)."""
@@ -102,14 +109,15 @@ HAND_OVER_CYCLES = 7
 # Entries of a plan row. P_WEIGHT_WORDS: of pinned weights. P_CHUNK_WORDS: of the largest chunk. P_PLACES: of the engine.
 # P_TILE_ROWS: of the largest tile. P_SWEEP_ROWS: input rows that one sweep over all tiles of rows loads. P_FUSED: with the next
 # layer; P_BANDS: of the layer's group, 0 without one; P_HELD_ROWS: of its output on chip; slots: between which it lives.
+# P_BUFFER_ROWS: of an input from DRAM.
 (
     P_ENGINE, P_BLOCKS, P_ROWS, P_TILE_BLOCKS, P_TILE_ROWS, P_ORDER, P_PINNED_BLOCKS, P_LEAD, P_IN_DRAM, P_OUT_DRAM,
     P_CYCLES_PER_BLOCK_ROW, P_WEIGHT_BITS_PER_BLOCK, P_IN_BITS_PER_ROW, P_OUT_BITS_PER_ROW, P_IN_H, P_KH, P_SH, P_PAD_T,
     P_STORED_H, P_POOL_K, P_POOL_S, P_POOL_PAD, P_WEIGHT_WORDS, P_MAP_WORDS, P_LINE_WORDS, P_STAGE_WORDS, P_LATENCY,
     P_RESIDUAL_DRAM, P_PROGRAM, P_SWITCH, P_FROM_IMAGE, P_CHUNK_WORDS, P_PLACES, P_ROW_TILES, P_SWEEP_ROWS, P_FUSED,
-    P_BANDS, P_HELD_ROWS, P_FIRST_SLOT, P_LAST_SLOT,
-) = range(40)  # fmt: skip
-PLAN_FIELDS = 40
+    P_BANDS, P_HELD_ROWS, P_FIRST_SLOT, P_LAST_SLOT, P_KEEPS_ROWS, P_BUFFER_ROWS,
+) = range(42)  # fmt: skip
+PLAN_FIELDS = 42
 
 
 @njit(cache=True)
@@ -137,12 +145,49 @@ def input_rows(plan: IntArray, row_from: int, row_to: int) -> int:
 
 
 @njit(cache=True)
-def _all_input_rows(plan: IntArray) -> int:
-    """Returns the input rows that one sweep over all tiles of rows loads."""
-    total = 0
-    for row in range(0, plan[P_ROWS], plan[P_TILE_ROWS]):
-        total += input_rows(plan, row, min(row + plan[P_TILE_ROWS], plan[P_ROWS]))
-    return total
+def loaded_rows(plan: IntArray, row_from: int, row_to: int) -> int:
+    """Returns the input rows that come for output rows row_from..row_to - 1: all that they read, or those that are new."""
+    rows = input_rows(plan, row_from, row_to)
+    if plan[P_KEEPS_ROWS] and row_from > 0:
+        kept = (row_from - 1) * plan[P_SH] - plan[P_PAD_T] + plan[P_KH]
+        rows = min(
+            rows, max(0, min(plan[P_IN_H], (row_to - 1) * plan[P_SH] - plan[P_PAD_T] + plan[P_KH]) - kept)
+        )
+    return rows
+
+
+@njit(cache=True)
+def set_input_rows(plan: IntArray, ends: IntArray) -> None:
+    """Writes the rows that a sweep loads and those of the buffer, given the output rows before which each tile ends."""
+    sweep, most, most_kept, before = 0, 0, 0, 0
+    for k in range(len(ends)):
+        if ends[k] == before:
+            continue
+        rows = input_rows(plan, before, ends[k])
+        after = k + 1
+        while after < len(ends) and ends[after] == ends[k]:
+            after += 1
+        added = loaded_rows(plan, ends[k], ends[after]) if after < len(ends) else 0
+        sweep += loaded_rows(plan, before, ends[k])
+        most, most_kept, before = max(most, rows), max(most_kept, rows + added), ends[k]
+    again = (
+        plan[P_ORDER] == ORDER_WEIGHTS and plan[P_TILE_BLOCKS] < plan[P_BLOCKS]
+    )  # the last tile's rows, then the first's
+    if plan[P_ROW_TILES] == 1:
+        plan[P_BUFFER_ROWS] = plan[P_IN_H] * (2 if is_ahead(plan) else 1)
+    elif plan[P_KEEPS_ROWS] and not again and not is_ahead(plan):
+        plan[P_BUFFER_ROWS] = min(plan[P_IN_H], most_kept)
+    else:
+        if not plan[P_KEEPS_ROWS] and not plan[P_BANDS]:  # as the RTL sizes copies: no tile at an edge
+            most = (plan[P_TILE_ROWS] - 1) * plan[P_SH] + plan[P_KH]
+        plan[P_BUFFER_ROWS] = 2 * min(plan[P_IN_H], most)
+    plan[P_SWEEP_ROWS] = sweep
+
+
+@njit(cache=True)
+def _tile_ends(plan: IntArray) -> IntArray:
+    """Returns the output rows before which each tile of rows ends."""
+    return np.minimum(np.arange(1, plan[P_ROW_TILES] + 1) * plan[P_TILE_ROWS], plan[P_ROWS])
 
 
 @njit(cache=True)
@@ -239,9 +284,8 @@ def plan_row(
     streamed = min(out[P_TILE_BLOCKS], out[P_BLOCKS] - out[P_PINNED_BLOCKS])
     out[P_CHUNK_WORDS] = streamed * mapping[M_WEIGHT_WORDS_PER_BLOCK]
     if out[P_IN_DRAM]:
-        out[P_SWEEP_ROWS] = _all_input_rows(out)
-        rows = (out[P_TILE_ROWS] - 1) * layer[L_SH] + layer[L_KH]
-        set_input_words(layer, engine, mapping, batch, rows, out)
+        out[P_KEEPS_ROWS] = len(numbers) > N_KEEPS_ROWS and numbers[N_KEEPS_ROWS]
+        set_input_words(layer, engine, mapping, batch, _tile_ends(out), out)
     if out[P_OUT_DRAM]:
         set_stage_words(layer, engine, batch, out)
 
@@ -277,14 +321,11 @@ def _result_bits(layer: IntArray, engine: IntArray, mapping: IntArray, batch: in
 
 @njit(cache=True)
 def set_input_words(
-    layer: IntArray, engine: IntArray, mapping: IntArray, batch: int, tile_rows: int, out: IntArray
+    layer: IntArray, engine: IntArray, mapping: IntArray, batch: int, ends: IntArray, out: IntArray
 ) -> None:
-    """Sizes the copies of an input that comes from DRAM: the rows that a tile reads at most, or the whole tensor."""
-    rows, many_rows = layer[L_IN_H], out[P_ROW_TILES] > 1
-    if many_rows:
-        rows = min(rows, tile_rows)
-    if many_rows or is_ahead(out):
-        rows *= 2
+    """Sizes what holds an input from DRAM: copies of a tile's rows, a ring of rows, or the whole tensor; see `set_input_rows`."""
+    set_input_rows(out, ends)
+    rows = out[P_BUFFER_ROWS]
     if mapping[M_PACKED]:
         columns = layer[L_IN_W] * ceil_div(batch, engine[E_DN])
         if not engine[E_BATCH]:

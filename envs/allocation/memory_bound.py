@@ -8,7 +8,7 @@ width in each of them. What is left of these bits beside the image is the *spare
 - A tensor whose load exceeds the spare is on chip. It lies in the map memory of its reader's engine
   while it is written and read: with the reader's own output, if that is on chip too; twice, and always, if another engine
   writes it. Where all layers from its maker to its reader may be fused, only the rows of one kernel.
-- Any other input takes at least the rows of one kernel twice, or all rows, in the map memory or the window's line memory.
+- Any other input takes at least the rows that an output row reads, in the map memory or the window's line memory.
 
 Every engine may use all of the spare here. Residual operands, stage buffers, stores and fragmentation are left out. Each of
 these figures is one that `foldwright.accel.memory` can only exceed, so their block RAMs are a lower bound.
@@ -108,7 +108,7 @@ def layer_words(layer: IntArray, engine: IntArray, mapping: IntArray, batch: int
     out[:] = 0
     out[W_TILE] = mapping[M_WEIGHT_WORDS_PER_BLOCK]
     out[W_PINNED] = mapping[M_BLOCKS] * mapping[M_WEIGHT_WORDS_PER_BLOCK]
-    rows = min(layer[L_IN_H], 2 * layer[L_KH])
+    rows = _most_rows_read(layer)
     if mapping[M_PACKED]:
         columns = layer[L_IN_W] * ceil_div(batch, engine[E_DN])
         if not engine[E_BATCH]:
@@ -117,7 +117,7 @@ def layer_words(layer: IntArray, engine: IntArray, mapping: IntArray, batch: int
     elif mapping[M_PA]:
         total = map_words(layer, batch, mapping[M_PA], engine[E_DK], engine[E_DN], engine[E_BATCH])
         out[W_TENSOR], out[W_RING] = total, rows * (total // layer[L_IN_H])
-        out[W_HELD] = _most_rows_read(layer) * (total // layer[L_IN_H])
+        out[W_HELD] = out[W_RING]
 
 
 @njit(cache=True)

@@ -63,16 +63,14 @@ from foldwright.accel.tiles import (
     DRAM_LATENCY_CYCLES,
     ORDER_ROWS,
     P_BLOCKS,
+    P_BUFFER_ROWS,
     P_IN_BITS_PER_ROW,
     P_IN_DRAM,
     P_IN_H,
-    P_KH,
     P_ORDER,
     P_OUT_BITS_PER_ROW,
     P_RESIDUAL_DRAM,
-    P_ROW_TILES,
     P_ROWS,
-    P_SH,
     P_STORED_H,
     P_TILE_BLOCKS,
     P_TILE_ROWS,
@@ -265,12 +263,8 @@ def _words(
     for item in items[(items[:, I_LAYER] == i) & (items[:, I_MEMORY] != MEMORY_WEIGHT)]:
         words, plan = int(item[I_WORDS]), plans[i]
         if bands and item[I_WHAT] == HOLDS_INPUT:
-            cut, twice = plan[P_ROW_TILES] > 1, 2 if is_ahead(plan) else 1
-            rows = (
-                min(plan[P_IN_H], (plan[P_TILE_ROWS] - 1) * plan[P_SH] + plan[P_KH]) if cut else plan[P_IN_H]
-            )
-            words //= int(rows) * (2 if cut else twice)
-            words *= 2 * _most_rows_read(plan) if bands > 1 else twice * int(plan[P_IN_H])
+            words //= int(plan[P_BUFFER_ROWS])
+            words *= _most_rows_read(plan) if bands > 1 else int(plan[P_IN_H])
         elif bands > 1 and not is_last and item[I_WHAT] == HOLDS_TENSOR:
             words = words // int(plan[P_STORED_H]) * _fewest_held_rows(layers, assignment, plans, i)
         for slot in range(int(item[I_MASK]).bit_length()):

@@ -213,7 +213,7 @@ def _contexts(tables: NetworkTables, bound: int) -> FloatArray:
     n = len(layers)
     out = np.zeros((n, CONTEXT_WIDTH))
     plans = expand(*tables, np.zeros(DECISIONS * n, dtype=np.int64))
-    batch, bits, pool, _ = (int(v) for v in numbers)
+    batch, bits, pool = (int(v) for v in numbers[:3])
     weights = (plans[:, P_BLOCKS] * plans[:, P_WEIGHT_BITS_PER_BLOCK]).astype(float)
     values = layers[:, L_OUT_C] * layers[:, L_STORED_H] * layers[:, L_STORED_W]
     output = (batch * values * layers[:, L_OUT_BITS]).astype(float)

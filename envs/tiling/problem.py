@@ -3,7 +3,8 @@
 Each layer takes three decisions, in the order of the layers: how many blocks of its weights stay on chip for good, and
 whether an input from DRAM is loaded one layer ahead (an image has two copies then); whether its output stays on chip, and,
 where the problem `fuses`, whether it then runs in turns with the next layer, a band of rows each
-(`foldwright.accel.fusion`); and its tile and outer loop, one of the Pareto-optimal ones of `foldwright.accel.tiles`. The
+(`foldwright.accel.fusion`); and its tile and outer loop, one of the Pareto-optimal ones of `foldwright.accel.tiles`. A problem
+that fuses also keeps rows of an input from DRAM for the next tile that reads them; what is built does neither. The
 memories of all engines share the pool; addresses are first fit, and what is left over become places of streamed weights, at
 most `weight_places` an engine, so that they are prefetched as far ahead as memory allows. The cost is what the simulator
 measures, in cycles per round of `batch_frames` frames. The fallback streams everything by the smallest tile.
@@ -127,7 +128,9 @@ class TilingProblem:
 
     @cached_property
     def tables(self) -> NetworkTables:
-        return network_tables(self.workload, self.datapath, self._part, self.pool_bram36, self.weight_places)
+        return network_tables(
+            self.workload, self.datapath, self._part, self.pool_bram36, self.weight_places, self.fuses
+        )
 
     @cached_property
     def sizes(self) -> npt.NDArray[np.int64]:
