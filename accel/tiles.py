@@ -443,6 +443,11 @@ def tile_options(
             cost[t, 1] = row[P_MAP_WORDS] + row[P_STAGE_WORDS] + row[P_LINE_WORDS]
         _mark_pareto(cost, keep)
     keep[n - 1] = True
+    if (
+        len(numbers) > N_KEEPS_ROWS and numbers[N_KEEPS_ROWS]
+    ):  # of whole rows, as the rule of `envs.tiling.start` has them
+        for t in range(n):
+            keep[t] |= tiles[t, 1] == row_tiles[-1] and tiles[t, 0] in (block_tiles[0], block_tiles[-1])
     return _thin(tiles[keep], most)
 
 

@@ -403,7 +403,7 @@ def _command(name: str) -> str:
 ARGUMENTS = {
     "allocation_finn": "--cp-sat 100",
     "solvers_equal_cpu": "tiling --seeds 3 --instances 3 --budgets 0.1 1 --workers 2",
-    "networks_on_parts": "--cpu-seconds 30 --front-seconds 45 --workers 2 --pictures docs/pictures",
+    "networks_on_parts": "--cpu-seconds 60 --front-seconds 45 --workers 2 --pictures docs/pictures",
     "tiling_network": "--workers 2",
     "placement_baselines": "--seeds 3",
     "train_throughput": "--seconds 10",

@@ -169,7 +169,8 @@ def fitted_start(problem: TilingProblem) -> IntArray:
                 value = outline(*tables, trial)
                 if value < cost:
                     best, cost = trial, value
-    return best if problem.cost_of(best) > 0 else problem.by_rule
+    simulated = problem.cost_of(best), problem.cost_of(problem.by_rule)
+    return best if 0 < simulated[0] <= simulated[1] or simulated[1] < 0 else problem.by_rule
 
 
 def _with_link(problem: TilingProblem, choices: IntArray, i: int) -> Iterator[IntArray]:
