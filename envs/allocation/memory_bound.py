@@ -64,8 +64,9 @@ __all__ = [
 IntArray = npt.NDArray[np.int64]
 
 # Entries of a row of words: a layer on an engine.
-W_TILE, W_PINNED, W_RING, W_TENSOR, W_LINE, W_HELD = range(6)
-LAYER_WORDS = 6
+# W_ROWS: of the input rows that an output row reads.
+W_TILE, W_PINNED, W_ROWS, W_TENSOR, W_LINE = range(5)
+LAYER_WORDS = 5
 
 
 @njit(cache=True)
@@ -116,8 +117,7 @@ def layer_words(layer: IntArray, engine: IntArray, mapping: IntArray, batch: int
         out[W_LINE] = rows * columns
     elif mapping[M_PA]:
         total = map_words(layer, batch, mapping[M_PA], engine[E_DK], engine[E_DN], engine[E_BATCH])
-        out[W_TENSOR], out[W_RING] = total, rows * (total // layer[L_IN_H])
-        out[W_HELD] = out[W_RING]
+        out[W_TENSOR], out[W_ROWS] = total, rows * (total // layer[L_IN_H])
 
 
 @njit(cache=True)
@@ -143,7 +143,7 @@ def extend_run(
             most that live while a layer runs besides.
     """
     source = layers[j, L_INPUT]
-    live[j, 0], live[j, 1] = words[j, W_RING], 0
+    live[j, 0], live[j, 1] = words[j, W_ROWS], 0
     run[0] += words[j, W_PINNED]
     run[1] = max(run[1], words[j, W_TILE])
     if kept[j] and source < i and j == i:
@@ -153,7 +153,7 @@ def extend_run(
         fused = source >= i
         for k in range(max(i, source), j):
             fused &= may_fuse(layers, k)
-        held = words[j, W_HELD] if fused else words[j, W_TENSOR]
+        held = words[j, W_ROWS] if fused else words[j, W_TENSOR]
         live[j, 0] = held
         if source >= i:
             live[source, 1] = max(live[source, 1], held)

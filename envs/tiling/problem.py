@@ -54,11 +54,13 @@ from foldwright.accel.schedule import (
 from foldwright.accel.schedule_check import check_schedule
 from foldwright.accel.tables import L_INPUT, L_IS_RESULT, L_POOL_S
 from foldwright.accel.tiles import (
+    P_BANDS,
     P_BLOCKS,
     P_IN_BITS_PER_ROW,
     P_OUT_BITS_PER_ROW,
     P_ROWS,
     P_STORED_H,
+    P_TILE_ROWS,
     P_WEIGHT_BITS_PER_BLOCK,
     input_rows,
 )
@@ -223,9 +225,7 @@ class TilingProblem:
             columns = 3
             if decision.fused:  # bands are as the last layer of the group says
                 columns = 1
-            elif (
-                i and solution.decisions[i - 1].fused
-            ):  # whole windows of pooling, and rows outside, whatever the tile says
+            elif i and solution.decisions[i - 1].fused:  # bands of whole windows of pooling, rows outside
                 pooled = int(self.tables[0][i, L_POOL_S])
                 tiles[:, 1] = np.minimum(-(-tiles[:, 1] // pooled) * pooled, self.tables[2][i, M_ROWS])
                 columns = 2
@@ -306,7 +306,14 @@ class TilingProblem:
                 _output_choice(d),
             )
         layers, engines, mappings, assignment, widths, geometries, _, numbers = self.tables
-        return (layers, engines, mappings, assignment, widths, geometries, tiles, numbers), choices
+        tables = layers, engines, mappings, assignment, widths, geometries, tiles, numbers
+        for said, plan in zip(solution.decisions, expand(*tables, choices), strict=True):
+            if plan[P_BANDS] and (said.tile_rows, said.outer_loop) != (plan[P_TILE_ROWS], "rows"):
+                raise IllegalSolutionError(
+                    f"layer {said.layer!r}, fused with others: tile_rows is {said.tile_rows}, {said.outer_loop} outside; the "
+                    f"bands of the group's last layer make it {plan[P_TILE_ROWS]}, rows outside"
+                )
+        return tables, choices
 
     def schedule(self, solution: TilingSolution) -> Schedule:
         """Returns the schedule of a solution: addresses and events."""
