@@ -86,7 +86,8 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_ctrl_c_exits_with_130() -> None:
     code = (
-        "import sys, time, foldwright.verbs.doctor as d\n"
+        "import signal, sys, time, foldwright.verbs.doctor as d\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs are started deaf to it
         "def wait(as_json):\n    print('ready', flush=True)\n    time.sleep(600)\n"
         "d.print_diagnosis = wait\n"
         "from foldwright.cli import main\nsys.exit(main(['doctor']))"
