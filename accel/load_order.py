@@ -46,6 +46,8 @@ from foldwright.accel.tiles import (
 from foldwright.kernels import njit
 
 __all__ = [
+    "FRONT_AT",
+    "FRONT_ROUND",
     "first_fronts",
     "has_one_loader",
     "load_order",
@@ -62,6 +64,9 @@ FloatArray = npt.NDArray[np.float64]
 # for, and by how many turns of the order its round is behind the turn.
 Y_ENGINE, Y_TILE, Y_IS_INPUT, Y_BACK, Y_LAG = range(5)
 LOAD_FIELDS = 5
+# Entries of an engine's fronts, each of weights and then of inputs: tile since the start, place in the round, round.
+FRONT_COUNT, FRONT_AT, FRONT_ROUND = range(0, 6, 2)
+FRONT_FIELDS = 6
 # Entries of the loader's line: place in the order, and turn.
 N_AT, N_TURN = range(2)
 
@@ -198,27 +203,34 @@ def load_order(
 
 
 @njit(cache=True)
-def first_fronts(tiles: IntArray, starts: IntArray) -> IntArray:
-    """Returns which tile of each engine needs the next weights and the next input, int64 (engines, 2), counted from the start.
+def first_fronts(tiles: IntArray, starts: IntArray) -> tuple[IntArray, IntArray]:
+    """Returns the fronts of loads at the start, and how many tiles behind each tile the next one is that something is loaded for.
 
-    It is far away where none of that kind is ever loaded.
+    A front is which tile of an engine needs the next weights, or the next input, counted from the start; far away where none
+    of that kind is ever loaded. Its place in the round and its round are kept beside it.
+
+    Returns:
+        int64 (engines, FRONT_FIELDS) and int64 (tiles, 2).
     """
     engines = len(starts) - 1
-    fronts = np.empty((engines, 2), dtype=np.int64)
+    fronts = np.zeros((engines, FRONT_FIELDS), dtype=np.int64)
+    gaps = np.full((len(tiles), 2), FAR, dtype=np.int64)
     for e in range(engines):
         for kind in range(2):
-            fronts[e, kind] = _next_user(tiles[starts[e] : starts[e + 1]], -1, kind)
-    return fronts
-
-
-@njit(cache=True)
-def _next_user(tiles: IntArray, k: int, kind: int) -> int:
-    """Returns the tile behind tile k that something is loaded for."""
-    column, count = S_INPUT_BITS if kind else S_WEIGHT_BITS, len(tiles)
-    for t in range(k + 1, k + 1 + count):
-        if tiles[t % count, column] > 0:
-            return t
-    return FAR
+            column = S_INPUT_BITS if kind else S_WEIGHT_BITS
+            first = FAR
+            for t in range(starts[e + 1] - 1, starts[e] - 1, -1):
+                if tiles[t, column] > 0:
+                    first = t
+            fronts[e, kind] = fronts[e, FRONT_AT + kind] = first - starts[e] if first < FAR else FAR
+            if first == FAR:
+                continue
+            following = first + starts[e + 1] - starts[e]
+            for t in range(starts[e + 1] - 1, starts[e] - 1, -1):
+                gaps[t, kind] = following - t
+                if tiles[t, column] > 0:
+                    following = t
+    return fronts, gaps
 
 
 @njit(cache=True)
@@ -264,23 +276,27 @@ def take_load(
     line: IntArray,
     order: IntArray,
     starts: IntArray,
-    tiles: IntArray,
+    gaps: IntArray,
     fronts: IntArray,
     times: IntArray,
     loaded: int,
 ) -> None:
     """Notes that what is next in the order is there at `loaded`, and goes on to the next."""
     load = order[line[N_AT]]
-    e, kind, count = load[Y_ENGINE], load[Y_IS_INPUT], starts[load[Y_ENGINE] + 1] - starts[load[Y_ENGINE]]
-    k = (line[N_TURN] - load[Y_LAG]) * count + load[Y_TILE] - starts[e]
-    note_load(e, k, kind, starts, tiles, fronts, times, loaded)
+    note_load(load[Y_ENGINE], load[Y_IS_INPUT], starts, gaps, fronts, times, loaded)
     _pass(line, order)
 
 
 @njit(cache=True)
 def note_load(
-    e: int, k: int, kind: int, starts: IntArray, tiles: IntArray, fronts: IntArray, times: IntArray, loaded: int
-) -> None:  # fmt: skip
-    """Notes that weights (kind 0) or input (1) of an engine's tile k, counted from the start, are there at `loaded`."""
+    e: int, kind: int, starts: IntArray, gaps: IntArray, fronts: IntArray, times: IntArray, loaded: int
+) -> None:
+    """Notes that weights (kind 0) or input (1) of the tile at an engine's front are there at `loaded`; the front goes on."""
+    k, at = fronts[e, kind], fronts[e, FRONT_AT + kind]
     times[T_LOADED, e, k] = max(times[T_LOADED, e, k], loaded)
-    fronts[e, kind] = _next_user(tiles[starts[e] : starts[e + 1]], k, kind)
+    gap, per_round = gaps[starts[e] + at, kind], starts[e + 1] - starts[e]
+    fronts[e, kind] += gap
+    fronts[e, FRONT_AT + kind] += gap
+    if fronts[e, FRONT_AT + kind] >= per_round:  # a gap is a round at most
+        fronts[e, FRONT_AT + kind] -= per_round
+        fronts[e, FRONT_ROUND + kind] += 1

@@ -142,7 +142,7 @@ def skip_tiles(
     """Skips repeating tiles before the next one of engine 0, which would start at `now`; returns whether it did.
 
     Args:
-        fronts: int64 (2,), which tile needs the next weights and the next input, counted from the start.
+        fronts: int64 (FRONT_FIELDS,) of `load_order`: which tile needs the next weights and the next input, and where it is.
         is_waiting: whether an input of another layer cannot be asked for yet.
         snapshots: int64 (tiles, TILE_SNAPSHOT_FIELDS), the newest snapshot of every place in a round, count -1 for none.
     """
@@ -158,7 +158,7 @@ def skip_tiles(
         if inside:
             last = max(last, lead)
         elif ahead < FAR // 2:
-            waits = tiles[fronts[kind] % len(tiles), S_REFILL if kind else S_BACK]
+            waits = tiles[fronts[2 + kind], S_REFILL if kind else S_BACK]
             if kind == 0 or waits > 0:
                 gate = min(gate, ahead - waits)
             if gate < 0 or (kind == 1 and not is_waiting):
@@ -214,6 +214,7 @@ def _shift(
     for kind in range(2):
         if here[K_FRONT + 2 * kind]:
             fronts[kind] += tiles
+            fronts[2 + kind] += tiles  # its place in the round, in the same layer
     for i in range(2):
         free[0, i] += cycles
         free[1, i] += cycles
@@ -266,7 +267,7 @@ def loads_repeat(
 
     Args:
         line: place in the loader's order and turn of it, (-1, round) where the order is not fixed.
-        fronts: int64 (engines, 2), which tile of each engine needs the next weights and the next input.
+        fronts: of each engine, as for `skip_tiles`.
         before: int64 (engines + 1, 3), of each engine tiles computed and both fronts, then place, turn and time.
     """
     engines = len(pc)

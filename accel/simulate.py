@@ -32,6 +32,8 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.load_order import (
+    FRONT_AT,
+    FRONT_ROUND,
     LOAD_FIELDS,
     N_AT,
     N_TURN,
@@ -48,7 +50,6 @@ from foldwright.accel.load_order import (
     take_load,
 )
 from foldwright.accel.mapping import ceil_div
-from foldwright.accel.memory import slots_of
 from foldwright.accel.repeats import (
     BEGIN_FIELDS,
     C_AT,
@@ -63,12 +64,9 @@ from foldwright.accel.repeats import (
     S_BACK,
     S_CYCLES,
     S_ENDS,
-    S_INPUT_BITS,
     S_LAYER,
     S_PAUSE,
-    S_REFILL,
     S_STORE_BITS,
-    S_WEIGHT_BITS,
     STORE_FREE,
     T_COMPUTED,
     T_LOADED,
@@ -85,15 +83,24 @@ from foldwright.accel.repeats import (
 )
 from foldwright.accel.tables import L_INPUT, L_IS_RESULT, L_RESIDUAL
 from foldwright.accel.tile_table import all_tiles
+from foldwright.accel.tile_waits import (
+    Z_BACK,
+    Z_BEGINS,
+    Z_GATE,
+    Z_GATE_ROUNDS,
+    Z_LAYERS,
+    Z_LOAD_BEATS,
+    Z_MAKER,
+    Z_RESIDUAL_MAKER,
+    Z_STAGES,
+    Z_STORE_BEATS,
+    tile_waits,
+)
 from foldwright.accel.tiles import (
     DRAM_LATENCY_CYCLES,
     HAND_OVER_CYCLES,
     P_BANDS,
-    P_FIRST_SLOT,
-    P_IN_DRAM,
-    P_LEAD,
     P_OUT_DRAM,
-    P_RESIDUAL_DRAM,
     TRANSFER_CYCLES,
 )
 from foldwright.kernels import njit
@@ -122,7 +129,6 @@ def run_events(
     Returns:
         End of each round in cycles, int64 (rounds,), and the number of events written.
     """
-    slot, count = slots_of(assignment, engines)
     tiles, starts = all_tiles(layers, plans, assignment, engines)
     ahead = rounds + engines + 1
     most = 0
@@ -135,9 +141,6 @@ def run_events(
     free = np.zeros((engines + 1, 2), dtype=np.int64)
     layer_end = np.full((ahead, len(layers)), FAR, dtype=np.int64)
     layer_stored = np.full((ahead, len(layers)), FAR, dtype=np.int64)
-    by_slot = np.empty((engines, len(layers)), dtype=np.int64)
-    for i in range(len(layers)):
-        by_slot[assignment[i], slot[i]] = i
     quick = len(events) == 0  # whoever wants the events wants all of them
     fixed = has_one_loader(layers, plans, assignment, engines)
     skips = quick and engines == 1 and not fixed and not plans[:, P_BANDS].any()
@@ -145,7 +148,9 @@ def run_events(
         mark_repeats(tiles, plans)
     snapshots = np.full((len(tiles) if skips else 0, TILE_SNAPSHOT_FIELDS), -1, dtype=np.int64)
     begins = np.full((2, engines, BEGIN_FIELDS), -1, dtype=np.int64)
-    line, fronts = np.zeros(2, dtype=np.int64), first_fronts(tiles, starts)
+    line = np.zeros(2, dtype=np.int64)
+    fronts, gaps = first_fronts(tiles, starts)
+    waits = tile_waits(layers, plans, assignment, tiles, starts, dram_bits)
     order = np.empty((0, LOAD_FIELDS), dtype=np.int64)
     loader_then = np.full((engines + 1, 3), -1, dtype=np.int64)
     times[T_LOADED] = 0
@@ -153,9 +158,9 @@ def run_events(
         order = load_order(layers, plans, assignment, tiles, starts)
         line[N_TURN] = order[:, Y_LAG].min()
     until = _cycles_until(tiles, starts)
-    ready = np.full(
-        (engines, 4), FAR, dtype=np.int64
-    )  # of each engine's next weights, input, compute and store
+    # of each engine: when its next weights, input, compute and store may begin; after how many cycles both loads are needed
+    ready = np.full((engines, 4), FAR, dtype=np.int64)
+    needs = np.zeros((engines, 2), dtype=np.int64)
     stale = np.ones(engines, dtype=np.bool_)
     written, wanted, distance = 0, rounds, 0
     ends = np.zeros(ahead, dtype=np.int64)
@@ -169,25 +174,34 @@ def run_events(
                 if _settle_stores(e, starts, tiles, pc, free, times, layer_stored):
                     stale[:] = True
                     stale[e] = False
-                ready[e] = FAR
+                for stage in range(STORE + 1):
+                    ready[e, stage] = FAR
                 if not fixed and fronts[e, 0] < all_tiles_ahead:
-                    ready[e, 0] = _weights_ready(fronts[e, 0], e, starts, tiles, pc, times)
+                    ready[e, 0] = _weights_ready(e, fronts, starts, tiles, pc, times)
+                    needs[e, 0] = _needed_in(e, 0, fronts, starts, until, pc)
                 if not fixed and fronts[e, 1] < all_tiles_ahead:
-                    ready[e, 1] = _input_ready(
-                        fronts[e, 1], e, starts, tiles, layers, plans, slot, count, by_slot, pc, times, layer_end,
-                        layer_stored,
-                    )  # fmt: skip
+                    t = first + fronts[e, FRONT_AT + 1]
+                    ready[e, 1] = _input_ready(e, t, fronts, waits, pc, times)
+                    if waits[t, Z_LAYERS] and ready[e, 1] < FAR:
+                        ended = _layers_ended(waits[t], fronts[e, FRONT_ROUND + 1], layer_end, layer_stored)
+                        ready[e, 1] = max(ready[e, 1], ended)
+                    needs[e, 1] = _needed_in(e, 1, fronts, starts, until, pc)
                 if pc[e, C_COUNT] < pc[e, F_COUNT]:
-                    ready[e, 2] = _compute_ready(
-                        e, first, tiles, layers, plans, assignment, pc, free, times, layer_end, layer_stored
-                    )
+                    t = first + pc[e, C_AT]
+                    ready[e, 2] = _compute_ready(e, t, waits, pc, free, times)
+                    if waits[t, Z_BEGINS]:
+                        layer = tiles[t, S_LAYER]
+                        others_ready = _layer_may_begin(
+                            layer, pc[e, C_ROUND], layers, plans, assignment, layer_end, layer_stored
+                        )
+                        ready[e, 2] = max(ready[e, 2], others_ready)
                 if pc[e, W_COUNT] < pc[e, C_COUNT]:
                     ready[e, 3] = times[T_COMPUTED, e, pc[e, W_COUNT]]
             for stage in range(COMPUTE, STORE + 1):
                 if ready[e, stage] < best:
                     best, best_engine, best_kind = ready[e, stage], e, stage
         if not fixed:
-            begin, loader, kind = _first_needed(ready, fronts, starts, until, pc, free[engines, READ_FREE])
+            begin, loader, kind = _first_needed(ready, needs, free[engines, READ_FREE])
             if begin < FAR and begin <= best:
                 best, best_engine, best_kind = begin, loader, kind
         else:
@@ -231,22 +245,20 @@ def run_events(
         if fixed and best_kind < COMPUTE:
             at, now_round = order[line[N_AT], Y_TILE] - first, line[N_TURN] - order[line[N_AT], Y_LAG]
         elif best_kind < COMPUTE:
-            k = fronts[e, best_kind]
-            at, now_round = k % per_round, k // per_round
+            at, now_round = fronts[e, FRONT_AT + best_kind], fronts[e, FRONT_ROUND + best_kind]
         t = first + at
         layer = tiles[t, S_LAYER]
         start, end = best, best
         stale[e] = True
         if best_kind < COMPUTE:
-            bits = tiles[t, S_WEIGHT_BITS] if best_kind == LOAD_WEIGHTS else tiles[t, S_INPUT_BITS]
             start = max(best, free[engines, READ_FREE])
-            end = start + ceil_div(bits, dram_bits) + TRANSFER_CYCLES
+            end = start + waits[t, Z_LOAD_BEATS + best_kind] + TRANSFER_CYCLES
             free[engines, READ_FREE] = end
             loaded = end + DRAM_LATENCY_CYCLES + HAND_OVER_CYCLES
             if fixed:
-                take_load(line, order, starts, tiles, fronts, times, loaded)
+                take_load(line, order, starts, gaps, fronts, times, loaded)
             else:
-                note_load(e, k, best_kind, starts, tiles, fronts, times, loaded)
+                note_load(e, best_kind, starts, gaps, fronts, times, loaded)
         elif best_kind == COMPUTE:
             end = start + tiles[t, S_CYCLES]
             times[T_COMPUTED, e, k] = end
@@ -258,7 +270,7 @@ def run_events(
                 ends[now_round] = max(ends[now_round], end)
         else:
             start = max(best, free[engines, WRITE_FREE])
-            end = start + ceil_div(tiles[t, S_STORE_BITS], dram_bits)
+            end = start + waits[t, Z_STORE_BEATS]
             free[engines, WRITE_FREE] = free[e, STORE_FREE] = end
             times[T_STORED, e, k] = end + HAND_OVER_CYCLES
             _advance(pc, e, W_COUNT, per_round)
@@ -332,30 +344,34 @@ def _cycles_until(tiles: IntArray, starts: IntArray) -> IntArray:
     return out
 
 
+@njit(cache=True, forceinline=True)
+def _needed_in(e: int, kind: int, fronts: IntArray, starts: IntArray, until: IntArray, pc: IntArray) -> int:
+    """Returns in how many cycles at the soonest an engine gets to the tile at the front of its loads of a kind."""
+    low = starts[e] + e
+    rounds, at = fronts[e, FRONT_ROUND + kind] - pc[e, C_ROUND], fronts[e, FRONT_AT + kind]
+    return rounds * until[starts[e + 1] + e] + until[low + at] - until[low + pc[e, C_AT]]
+
+
 @njit(cache=True)
-def _first_needed(
-    ready: IntArray, fronts: IntArray, starts: IntArray, until: IntArray, pc: IntArray, port_free: int
-) -> tuple[int, int, int]:
+def _first_needed(ready: IntArray, needs: IntArray, port_free: int) -> tuple[int, int, int]:
     """Returns start, engine and kind of the load that comes next: the one needed first of those that may start first."""
     begin, engine, kind, least = FAR, -1, -1, FAR
-    for e in range(len(pc)):
-        per_round = starts[e + 1] - starts[e]
-        low = starts[e] + e
+    for e in range(len(ready)):
         for k in range(2):
             if ready[e, k] == FAR:
                 continue
             at = max(ready[e, k], port_free)
-            rounds, tile = fronts[e, k] // per_round - pc[e, C_ROUND], fronts[e, k] % per_round
-            need = rounds * until[low + per_round] + until[low + tile] - until[low + pc[e, C_AT]]
-            if at < begin or (at == begin and need < least):
-                begin, engine, kind, least = at, e, k, need
+            if at < begin or (at == begin and needs[e, k] < least):
+                begin, engine, kind, least = at, e, k, needs[e, k]
     return begin, engine, kind
 
 
 @njit(cache=True, forceinline=True)
-def _weights_ready(k: int, e: int, starts: IntArray, tiles: IntArray, pc: IntArray, times: IntArray) -> int:
-    """Returns when the weights of an engine's tile k may be asked for; far away while that is not known."""
-    gate = k - tiles[starts[e] + k % (starts[e + 1] - starts[e]), S_BACK]
+def _weights_ready(
+    e: int, fronts: IntArray, starts: IntArray, tiles: IntArray, pc: IntArray, times: IntArray
+) -> int:
+    """Returns when the weights at an engine's front may be asked for; far away while that is not known."""
+    gate = fronts[e, LOAD_WEIGHTS] - tiles[starts[e] + fronts[e, FRONT_AT + LOAD_WEIGHTS], S_BACK]
     if gate >= pc[e, C_COUNT]:
         return FAR
     # tiles before the last two have ended, and what they let go is let go
@@ -363,57 +379,57 @@ def _weights_ready(k: int, e: int, starts: IntArray, tiles: IntArray, pc: IntArr
 
 
 @njit(cache=True, forceinline=True)
-def _input_ready(
-    k: int, e: int, starts: IntArray, tiles: IntArray, layers: IntArray, plans: IntArray, slot: IntArray,
-    count: IntArray, by_slot: IntArray, pc: IntArray, times: IntArray, layer_end: IntArray, layer_stored: IntArray,
-) -> int:  # fmt: skip
-    """Returns when the input of an engine's tile k may be asked for; far away while that is not known."""
-    first, per_round = starts[e], starts[e + 1] - starts[e]
-    at, now_round, ready = k % per_round, k // per_round, 0
-    layer, back = tiles[first + at, S_LAYER], tiles[first + at, S_REFILL]
-    if back == 0:
-        lead = min(plans[layer, P_LEAD], count[e] - 1)
-        place, gate_round = plans[layer, P_FIRST_SLOT] - lead - 1, now_round
-        if place < 0:
-            place, gate_round = place + count[e], now_round - 1
-        if gate_round >= 0:
-            ready = layer_end[gate_round, by_slot[e, place]]
-        back = 2 if at >= 2 and tiles[first + at - 2, S_LAYER] == layer else 0
-    if back > 0 and k - back >= pc[e, C_COUNT]:
-        ready = FAR
-    elif back > 0 and k - back >= max(0, pc[e, C_COUNT] - 2):
-        ready = max(ready, times[T_COMPUTED, e, k - back] + HAND_OVER_CYCLES)
-    if plans[layer, P_IN_DRAM] and layers[layer, L_INPUT] >= 0:
-        ready = max(ready, layer_stored[now_round, layers[layer, L_INPUT]])
-    if plans[layer, P_RESIDUAL_DRAM] and layers[layer, L_RESIDUAL] >= 0:
-        ready = max(ready, layer_stored[now_round, layers[layer, L_RESIDUAL]])
+def _input_ready(e: int, t: int, fronts: IntArray, waits: IntArray, pc: IntArray, times: IntArray) -> int:
+    """Returns when the tiles have ended whose input the one at an engine's front may replace; far away while not known."""
+    gate = fronts[e, LOAD_INPUT] - waits[t, Z_BACK]
+    if waits[t, Z_BACK] == 0 or gate < max(0, pc[e, C_COUNT] - 2):
+        return 0
+    return times[T_COMPUTED, e, gate] + HAND_OVER_CYCLES if gate < pc[e, C_COUNT] else FAR
+
+
+@njit(cache=True)
+def _layers_ended(row: IntArray, now_round: int, layer_end: IntArray, layer_stored: IntArray) -> int:
+    """Returns when the layers have ended, and are stored, that the input of a tile waits for; `row` is the tile's waits."""
+    ready, gate_round = 0, now_round - row[Z_GATE_ROUNDS]
+    if row[Z_GATE] >= 0 and gate_round >= 0:
+        ready = layer_end[gate_round, row[Z_GATE]]
+    for column in (Z_MAKER, Z_RESIDUAL_MAKER):
+        if row[column] >= 0:
+            ready = max(ready, layer_stored[now_round, row[column]])
     return ready
 
 
 @njit(cache=True, forceinline=True)
-def _compute_ready(
-    e: int, first: int, tiles: IntArray, layers: IntArray, plans: IntArray, assignment: IntArray, pc: IntArray,
-    free: IntArray, times: IntArray, layer_end: IntArray, layer_stored: IntArray,
+def _compute_ready(e: int, t: int, waits: IntArray, pc: IntArray, free: IntArray, times: IntArray) -> int:
+    """Returns when an engine's next tile may start for all that the engine knows; far away while that is not known."""
+    k = pc[e, C_COUNT]
+    if waits[t, Z_STAGES] == 0 or k < 2:
+        return max(free[e, ENGINE_FREE], times[T_LOADED, e, k])
+    if k - 2 >= pc[e, W_COUNT]:
+        return FAR
+    return max(free[e, ENGINE_FREE], times[T_LOADED, e, k], times[T_STORED, e, k - 2])
+
+
+@njit(cache=True)
+def _layer_may_begin(
+    layer: int, now_round: int, layers: IntArray, plans: IntArray, assignment: IntArray, layer_end: IntArray,
+    layer_stored: IntArray,
 ) -> int:  # fmt: skip
-    """Returns when the next compute of an engine may start; far away while that is not known."""
-    k, at, now_round = pc[e, C_COUNT], pc[e, C_AT], pc[e, C_ROUND]
-    layer = tiles[first + at, S_LAYER]
-    ready = max(free[e, ENGINE_FREE], times[T_LOADED, e, k])
-    if plans[layer, P_OUT_DRAM] and not layers[layer, L_IS_RESULT] and k >= 2:
-        ready = max(ready, times[T_STORED, e, k - 2]) if k - 2 < pc[e, W_COUNT] else FAR
-    if at == 0 or tiles[first + at - 1, S_LAYER] != layer:
-        for column in (L_INPUT, L_RESIDUAL):
-            producer = layers[layer, column]
-            if producer >= 0 and assignment[producer] != e and not plans[producer, P_OUT_DRAM]:
-                ready = max(ready, layer_end[now_round, producer])
-        if layers[layer, L_IS_RESULT] and now_round >= 2:
-            ready = max(ready, layer_stored[now_round - 2, layer])
-        if not plans[layer, P_OUT_DRAM] and now_round >= 2:
-            for reader in range(layer + 1, len(layers)):
-                if assignment[reader] != e and (
-                    layers[reader, L_INPUT] == layer or layers[reader, L_RESIDUAL] == layer
-                ):
-                    ready = max(ready, layer_end[now_round - 2, reader])
+    """Returns when other engines have made what a layer reads, and no longer read what it writes over."""
+    e, ready = assignment[layer], 0
+    for column in (L_INPUT, L_RESIDUAL):
+        producer = layers[layer, column]
+        if producer >= 0 and assignment[producer] != e and not plans[producer, P_OUT_DRAM]:
+            ready = max(ready, layer_end[now_round, producer])
+    if now_round < 2:
+        return ready
+    if layers[layer, L_IS_RESULT]:
+        ready = max(ready, layer_stored[now_round - 2, layer])
+    if not plans[layer, P_OUT_DRAM]:
+        for reader in range(layer + 1, len(layers)):
+            reads = layers[reader, L_INPUT] == layer or layers[reader, L_RESIDUAL] == layer
+            if reads and assignment[reader] != e:
+                ready = max(ready, layer_end[now_round - 2, reader])
     return ready
 
 

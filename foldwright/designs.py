@@ -54,6 +54,8 @@ _MILLI = 1000
 _ALLOCATION_SHARE, _BUILDABLE_SHARE = 0.2, 0.6
 _BUILDABLE_DESIGNS = 3
 _WIDENED_PERMILLE = 100
+_PER_FRAMES = 2
+"""Designs of each number of frames per round whose schedules race, beside those that allocation scores best."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def _allocate(
         )
     designs = [np.array(allocation.choices, dtype=np.int64)]
     if solver.name == "exact":
-        designs += problem.search.leading() + problem.search.lowest_by_frames()
+        designs += problem.search.leading(_PER_FRAMES)
     return allocation, designs
 
 

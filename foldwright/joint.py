@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foldwright.accel.evaluate import D_TILE, DECISIONS
-from foldwright.accel.mapping import M_CYCLES, M_PA, map_layers
 from foldwright.agents.result import Result
 from foldwright.agents.stop import NO_COST, CpuClock
 from foldwright.budget import Budget
 from foldwright.config import OptimizeOptions
 from foldwright.envs.allocation import space
 from foldwright.envs.allocation.problem import AllocationProblem, AllocationSolution
-from foldwright.envs.allocation.score import MILLI, logic_fits
+from foldwright.envs.allocation.score import MILLI
 from foldwright.envs.tiling.problem import TilingProblem
 from foldwright.errors import IllegalSolutionError, InfeasibleError
 from foldwright.race import Solvers, beginning_with, rate, tile, tiling_instance
@@ -30,7 +29,7 @@ from foldwright.race import Solvers, beginning_with, rate, tile, tiling_instance
 if TYPE_CHECKING:
     from foldwright.envs.problem import Choices
 
-__all__ = ["Beginning", "compute_rate", "improve", "neighbour", "taken_over"]
+__all__ = ["Beginning", "improve", "neighbour", "taken_over"]
 
 _SHARE = 0.2
 """Of the CPU time of `optimize`: half for neighbours, half for the schedules of the nearest."""
@@ -100,7 +99,7 @@ def _walk(problem: AllocationProblem, first: Beginning, seed: int, budget: Budge
 
 def _begun(problem: AllocationProblem, choices: Choices, now: Beginning) -> Beginning | None:
     """Returns a neighbour with the schedule of the design now; None where it does not fit or is not near."""
-    if compute_rate(problem, choices) >= now.rate:
+    if problem.busiest_cycles(choices) >= now.rate:
         return None
     try:
         instance = tiling_instance(problem, choices)
@@ -121,19 +120,6 @@ def neighbour(problem: AllocationProblem, choices: Choices, rng: np.random.Gener
     for decision in rng.integers(1, decisions, rng.integers(1, _MOST_CHANGES + 1)):
         near[decision] = np.clip(near[decision] + rng.choice(_STEPS), 0, problem.sizes[decision] - 1)
     return near if space.is_legal(problem.tables[0], problem.max_engines, near) else choices
-
-
-def compute_rate(problem: AllocationProblem, choices: Choices) -> float:
-    """Returns the cycles per frame of the busiest engine of legal choices; infinite where the logic does not fit or run."""
-    layers, _, lut, ff, limits = problem.tables
-    engines, rows, assignment, batch = space.build(layers, problem.max_engines, choices)
-    if not logic_fits(rows, lut, ff, limits):
-        return np.inf
-    mappings = map_layers(layers, engines, assignment, batch)
-    if mappings[:, M_PA].min() == 0:
-        return np.inf
-    busy = np.bincount(assignment, weights=mappings[:, M_CYCLES])
-    return float(busy.max() / batch)
 
 
 def taken_over(before: TilingProblem, schedule: Sequence[int], instance: TilingProblem) -> Choices:

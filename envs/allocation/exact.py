@@ -42,8 +42,6 @@ IntArray = npt.NDArray[np.int64]
 
 LEADERS = 5
 """How many chains with the best designs by the quick rule a search offers to tiling."""
-LOWEST_BOUNDS = 9
-"""How many chains with the lowest bounds it offers beside them: the rule may score a design far above what tiling reaches."""
 _SLACKS = (0, 2, 5, 10, 15, 20, 30, 50, 80, 120, 200)
 """Thousandths by which a chain's engines may be slower than its bound; each gives other, smaller engines."""
 
@@ -160,30 +158,36 @@ class FrontierSearch:
         if key not in self._leaders or cost < self._leaders[key][0]:
             self._leaders[key] = cost, choices
 
-    def leading(self) -> list[Choices]:
-        """Returns designs worth a search for their schedules: the best of those simulated, then those of lowest bounds.
+    def leading(self, per_frames: int = 1) -> list[Choices]:
+        """Returns designs worth a search for their schedules: the best of those simulated, one a chain, then others.
 
-        One design a chain; what fits with no schedule is left out.
+        The others are `fastest_by_frames`: the rule that allocation simulates may score a design far above what tiling reaches.
         """
         best = sorted(self._leaders.values(), key=lambda leader: leader[0])[:LEADERS]
-        fitting = (d for d in map(self._first_that_fits, self.chains()) if d is not None)
-        return [*(choices for _, choices in best), *islice(fitting, LOWEST_BOUNDS)]
+        return [*(choices for _, choices in best), *self.fastest_by_frames(per_frames)]
 
-    def lowest_by_frames(self) -> list[Choices]:
-        """Returns a design for each number of frames per round, that of the lowest bound that fits with some schedule.
+    def fastest_by_frames(self, most: int) -> list[Choices]:
+        """Returns, for each number of frames per round, designs of up to `most` chains whose engines are the fastest.
 
-        Bounds hardly tell these numbers apart, memories do.
+        Each has room for the smallest tiles. Bounds hardly tell the numbers of frames apart, memories do. The fastest comes
+        first.
         """
-        found: dict[int, Choices] = {}
-        for chain in self.chains():
-            if chain.batch_index not in found and (design := self._first_that_fits(chain)) is not None:
-                found[chain.batch_index] = design
-        return list(found.values())
-
-    def _first_that_fits(self, chain: _Chain) -> Choices | None:
-        """Returns the fastest design of a chain that has room for the smallest tiles; None without any."""
         tables = self._problem.tables
-        return next((d for d in self.designs(chain) if fits_choices.py_func(*tables, d)), None)
+        found: list[list[tuple[float, Choices]]] = [[] for _ in BATCHES]
+        for chain in self.chains():
+            kept = found[chain.batch_index]
+            slowest = kept[-1][0] if len(kept) == most else np.inf
+            if chain.value >= MILLI * slowest:
+                continue
+            fitting = [c for c in self.designs(chain) if self._problem.busiest_cycles(c) < slowest]
+            fitting = sorted(fitting, key=self._problem.busiest_cycles)
+            choices = next((c for c in fitting if fits_choices.py_func(*tables, c)), None)
+            if choices is not None:
+                kept.append((self._problem.busiest_cycles(choices), choices))
+                kept.sort(key=lambda pair: pair[0])
+                del kept[most:]
+        everything = sorted((pair for kept in found for pair in kept), key=lambda pair: pair[0])
+        return [choices for _, choices in everything]
 
     def like(self, choices: Choices, most: int) -> list[Choices]:
         """Returns designs, as many as asked for at most, that fit and cut layers and frames as choices do."""

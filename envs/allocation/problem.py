@@ -29,7 +29,7 @@ from foldwright.accel.memory import store_words
 from foldwright.accel.tables import engine_table, layer_table
 from foldwright.accel.workload import ResultKind, Workload
 from foldwright.envs.allocation import space
-from foldwright.envs.allocation.score import cost_of_choices, fits_choices, score
+from foldwright.envs.allocation.score import busiest_cycles, cost_of_choices, fits_choices, score
 from foldwright.envs.allocation.smallest import least_needs, why_nothing_fits
 from foldwright.envs.problem import INFEASIBLE, Bound, Choices, Cost
 from foldwright.errors import ConfigError, IllegalSolutionError, InfeasibleError
@@ -199,6 +199,10 @@ class AllocationProblem:
             return INFEASIBLE
         engines, rows, assignment, batch = space.build(layers, self.max_engines, choices)
         return int(score.py_func(layers, engines, rows, assignment, batch, geometries, lut, ff, limits))
+
+    def busiest_cycles(self, choices: Choices) -> float:
+        """Returns the least cycles per frame of the busiest engine of legal choices, infinite where logic does not fit or run."""
+        return float(busiest_cycles.py_func(*self.tables, choices))
 
     def allowed(self, choices: Choices, decision: int) -> npt.NDArray[np.bool_]:
         trial = self.fallback.copy()

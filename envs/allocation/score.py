@@ -10,14 +10,29 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.cost import C_DSP, multiplier_slices, sum_of_terms, value_slices
-from foldwright.accel.evaluate import ALL_PLACES, DECISIONS, bram36_of_choices, cycles_of_choices
+from foldwright.accel.evaluate import (
+    ALL_PLACES,
+    DECISIONS,
+    bram36_of_choices,
+    compute_bound,
+    cycles_of_choices,
+)
 from foldwright.accel.mapping import M_PA, ceil_div, map_layers
 from foldwright.accel.memory import memory_widths, reserve
 from foldwright.envs.allocation.space import build, is_legal
 from foldwright.envs.tiling.start import QUICK_TILES, quick_choices, quick_tiles, resident_choices
 from foldwright.kernels import njit
 
-__all__ = ["MILLI", "cost_of_choices", "fits_choices", "is_resident", "logic_fits", "score", "slices_of"]
+__all__ = [
+    "MILLI",
+    "busiest_cycles",
+    "cost_of_choices",
+    "fits_choices",
+    "is_resident",
+    "logic_fits",
+    "score",
+    "slices_of",
+]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -112,6 +127,23 @@ def is_resident(
         layers, engines, mappings, assignment, widths, geometries, tiles, numbers, all_here
     )
     return used <= pool
+
+
+@njit(cache=True)
+def busiest_cycles(
+    layers: IntArray,
+    geometries: IntArray,
+    lut_terms: IntArray,
+    ff_terms: IntArray,
+    limits: IntArray,
+    choices: IntArray,
+) -> float:
+    """Returns the least cycles per frame of the busiest engine of legal choices, infinite where logic does not fit or run."""
+    engines, rows, assignment, batch = build(layers, limits[N_MAX_ENGINES], choices)
+    mappings = map_layers(layers, engines, assignment, batch)
+    if not logic_fits(rows, lut_terms, ff_terms, limits) or mappings[:, M_PA].min() == 0:
+        return np.inf
+    return float(compute_bound(mappings, engines, assignment) / batch)
 
 
 @njit(cache=True)
