@@ -1,11 +1,12 @@
-"""Frames per second of seven networks on a part, with bounds, several seeds each, and fronts against LUTs as pictures.
+"""Frames per second of networks on a part, with bounds, several seeds each, and fronts against LUTs as pictures.
 
     python benchmarks/networks_on_parts.py [--networks NAME ...] [--part NAME] [--seeds N] [--cpu-seconds S]
         [--front-seconds S] [--workers N] [--pictures FOLDER] [--json FILE]
 
 Each network is searched as `foldwright optimize` does, by its shapes: published ones, UltraNet at 224x224, so that it stands
-beside the classifiers. A plan's schedule and its datapath are checked by the referees before it counts. The bound is of all
-designs of the space within the same LUTs. A front takes --front-seconds for 12 budgets; 0 leaves the fronts out.
+beside the classifiers. A name that ends in -2-ports has DRAM on two AXI ports, 64 bits a cycle, the others one of 32. A plan's
+schedule and its datapath are checked by the referees before it counts. The bound is of all designs of the space within the same
+LUTs. A front takes --front-seconds for 12 budgets; 0 leaves the fronts out.
 """
 
 from __future__ import annotations
@@ -40,19 +41,32 @@ NETWORKS = (
     "resnet18-w1a2",
     "resnet18-w2a2",
     "ultranet-224x224",
+    "resnet18-w1a2-2-ports",
+    "resnet18-w2a2-2-ports",
 )
+_TWO_PORTS = "-2-ports"
+_PORT_BITS = 32
 Task = tuple[str, str, float, int, bool]
 
 
 def workload_of(name: str) -> Workload:
+    name = name.removesuffix(_TWO_PORTS)
     return ultranet_of(224, 224) if name == "ultranet-224x224" else known_workload(name)
 
 
 def measure(task: Task) -> dict[str, Any]:
     """Returns what one search found: name, part, CPU seconds, seed, and whether for a front."""
     name, part, cpu_seconds, seed, is_front = task
-    given = {"model": name, "part": part, "out": "unused", "cpu_seconds": cpu_seconds, "seed": seed}
-    options = merge_options({}, "benchmark", given | {"pareto": is_front or None})
+    given: dict[str, Any] = {
+        "model": name,
+        "part": part,
+        "out": "unused",
+        "cpu_seconds": cpu_seconds,
+        "seed": seed,
+    }
+    dram_bits = 2 * _PORT_BITS if name.endswith(_TWO_PORTS) else _PORT_BITS
+    given |= {"set": {"dram_bits_per_cycle": dram_bits}, "pareto": is_front or None}
+    options = merge_options({}, "benchmark", given)
     workload = workload_of(name)
     found = optimize_workload(workload, options)
     design, used = found.design, found.plan.utilization()
@@ -61,6 +75,7 @@ def measure(task: Task) -> dict[str, Any]:
         "network": name,
         "seed": seed,
         "clock_mhz": options.clock_mhz,
+        "dram_bits_per_cycle": dram_bits,
         "frames_per_second": options.clock_mhz * 1e6 / design.cycles_per_frame,
         "bound_frames_per_second": options.clock_mhz * 1e9 / bound.value,
         "cycles_per_frame": design.cycles_per_frame,
@@ -138,9 +153,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(aligned(header, list(map(_shown, table))))
     _write(options, table, [])
     if options.front_seconds > 0:
-        fronts = [(name, options.part, options.front_seconds, 0, True) for name in options.networks]
-        drawn = [front_of(row) for row in told(fronts, options.workers)]
-        _write(options, table, drawn)
+        fronts = [
+            (name, options.part, options.front_seconds, 0, True)
+            for name in options.networks
+            if _TWO_PORTS not in name
+        ]
+        drawn: list[dict[str, Any]] = []
+        for row in told(fronts, options.workers):
+            drawn.append(front_of(row))
+            _write(options, table, drawn)
         if options.pictures:
             options.pictures.mkdir(parents=True, exist_ok=True)
             for theme in ("light", "dark"):
