@@ -52,10 +52,10 @@ def networks_on_parts(body: dict[str, Any]) -> str:
     title = (
         f"**Networks on {body['part']} at {first['clock_mhz']:g} MHz (assumed), 80 % of the LUTs:** "
         f"`foldwright optimize`, {body['seeds']} seeds, {body['cpu_seconds_budget']:g} CPU seconds each besides the bound's. "
-        "One AXI port brings 32 bits of DRAM a cycle, two bring 64. Cycles by the simulator, checked by the referees; LUTs by the "
-        "calibrated cost model; the bound holds for every design of the space. The talk's yardstick is 1000 frames/s of a backbone "
-        "at 224x224; DoReFa is its four offloaded layers, UltraNet is a detector. Plans are not all built in RTL: see the found "
-        "plans below for those that are."
+        "One AXI port brings 32 bits of DRAM a cycle, two bring 64. Cycles by the simulator, checked by the referees; LUTs by "
+        "the calibrated cost model; the bound holds for every design of the space. The talk's yardstick is 1000 frames/s of a "
+        "backbone at 224x224; DoReFa is its four offloaded layers, UltraNet is a detector. Plans are not all built in RTL: see "
+        "the found plans below for those that are."
     )
     picture = (
         '<picture><source media="(prefers-color-scheme: dark)" srcset="docs/pictures/fronts-dark.svg">'
