@@ -303,6 +303,35 @@ def _solve(
     return 0 if solved.result.has_solution else InfeasibleError.exit_code
 
 
+@cli.command("place", short_help="Place a netlist on a fabric: VPR's packed netlists, or ours.")
+@click.argument("netlist", type=_ANY_PATH)
+@click.option(
+    "--fabric", required=True, help="A part, grid-WxH, or for VPR's netlists ARCH.xml or ARCH.xml@WxH."
+)
+@click.option("--start", type=_ANY_PATH, help="A placement to beat; the better one is written.")
+@click.option("--solver", default="anneal", show_default=True, help="A solver of placement.")
+@click.option("--cpu-seconds", type=float, help="Stop after so much CPU time; 10 if nothing is given.")
+@click.option(
+    "--deterministic", type=float, help="Stop after so much counted work: the same placement always."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--out",
+    type=_ANY_PATH,
+    help="The file to write; NETLIST's name and .place or .placement.json if not given.",
+)
+@click.option("--picture", type=_ANY_PATH, help="An SVG file of the floorplan to write.")
+def _place(netlist: Path, **options: Any) -> None:
+    """Place NETLIST and write a placement that the tool it came from reads: .net (VPR) gets .place, .json gets .json."""
+    from foldwright.progress import Progress
+    from foldwright.verbs.place import place_file
+
+    with Progress() as progress:
+        lines = place_file(netlist, progress=progress, **options)
+    for line in lines:
+        click.echo(line)
+
+
 @cli.command("score", short_help="Score a mapping of another tool: a folding of FINN's, a loop nest.")
 @click.argument("mapping", type=_ANY_PATH)
 @click.option(

@@ -49,7 +49,7 @@ _MAX_SITES = 2**20
 _MAX_SITES_PER_TILE = 16
 _KINDS_TOKEN = re.compile(r"([A-Z][A-Z0-9_]*)(?:\*(\d{1,4}))?")
 _RANGE_TOKEN = re.compile(r"(\d{1,4})(?:\.\.(\d{1,4})(?:/(\d{1,4}))?)?")
-_NAME_TOKENS = ("x", "y", "i", "j", "k", "o", "a")
+_NAME_TOKENS = ("x", "y", "i", "j", "k", "o", "a", "s")
 
 
 class FabricError(PartError, ValueError):
@@ -114,7 +114,7 @@ class SiteRule:
     of kind `row`, each `height` rows tall. A tile holds one site per entry of `offsets` (its column minus the
     tile's), `stacked` of them above each other. In `name`, `{x}` `{y}` are the site's tile, `{i}` `{j}` its
     place among the sites of this rule (holes counted), `{k}` `{a}` its number and letter in the tile, `{o}`
-    its offset.
+    its offset, `{s}` its number among those above each other.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -262,7 +262,10 @@ def _tile_columns(fabric: Fabric, rule: SiteRule) -> tuple[int, ...]:
 
 
 def _tile_rows(fabric: Fabric, rule: SiteRule) -> tuple[int, ...]:
-    return _positions(fabric.row_kinds, rule.row)[:: rule.height]
+    rows = _positions(fabric.row_kinds, rule.row)
+    return rows[
+        : len(rows) // rule.height * rule.height : rule.height
+    ]  # no room for a part of one at the end
 
 
 @lru_cache(maxsize=64)
@@ -278,7 +281,7 @@ def _places(fabric: Fabric, rule: SiteRule) -> tuple[tuple[str, int, int], ...]:
                 for s in range(rule.stacked):
                     x, y = column + offset, row + s * rule.height // rule.stacked
                     i, j = c * len(rule.offsets) + k, r * rule.stacked + s
-                    marks = (x, y, i, j, k, offset, chr(ord("A") + k))
+                    marks = (x, y, i, j, k, offset, chr(ord("A") + k), s)
                     places.append((_named(rule.name, marks), x, y))
     return tuple(places)
 

@@ -15,6 +15,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,20 +41,25 @@ from foldwright.netlists.fabric import Fabric, grid_fabric
 from foldwright.netlists.netlist import Netlist
 from foldwright.netlists.part import load_part
 from foldwright.netlists.placement import Placement, check_placement, hpwl, require_fit
+from foldwright.netlists.vpr.arch import read_arch
 
 __all__ = ["PlacementProblem", "fabric_of"]
 
 _GRID = re.compile(r"grid-(\d{1,4})x(\d{1,4})")
+_VPR = re.compile(r"(.+\.xml(?:\.gz)?)@(\d{1,4})x(\d{1,4})")
 
 
 @lru_cache(maxsize=64)
 def fabric_of(name: str) -> Fabric:
-    """Returns a fabric by name: a part, or a column grid such as "grid-40x60" (columns x rows).
+    """Returns a fabric by name: a part, a column grid such as "grid-40x60" (columns x rows), or "ARCH.xml@48x48" of VPR.
 
     Raises:
+        ConfigError: the architecture file is not one, or its grid is not read.
         PartError: there is no such part, it has no fabric, or the grid is too small or too large.
     """
-    grid = _GRID.fullmatch(name)
+    grid, vpr = _GRID.fullmatch(name), _VPR.fullmatch(name)
+    if vpr is not None:
+        return read_arch(Path(vpr[1])).fabric(int(vpr[2]), int(vpr[3]))
     fabric = grid_fabric(int(grid[1]), int(grid[2])) if grid else load_part(name).fabric
     if fabric is None:
         raise PartError(f"part {name!r} has no fabric, so nothing can be placed on it; add one to its file")

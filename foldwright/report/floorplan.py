@@ -12,7 +12,14 @@ from html import escape
 from foldwright.report.data import Floorplan, FloorplanGroup, FloorplanNet
 from foldwright.report.svg import element, number, picture, text
 
-__all__ = ["COLOURS", "MAX_DRAWN_CELLS", "MAX_DRAWN_NETS", "draw_floorplan", "group_colours"]
+__all__ = [
+    "COLOURS",
+    "MAX_DRAWN_CELLS",
+    "MAX_DRAWN_NETS",
+    "draw_floorplan",
+    "floorplan_file",
+    "group_colours",
+]
 
 COLOURS = 6
 MAX_DRAWN_NETS = 60
@@ -20,6 +27,12 @@ MAX_DRAWN_CELLS = 20_000
 _MAX_DRAWN_PINS = 40
 _WIDTH, _HEIGHT, _MARGIN = 760.0, 640.0, 22.0
 _INSET = 0.08
+_STYLE = (
+    ".die{fill:#fff;stroke:#d1d9e0}.hole{fill:#d1d9e0}.axis{fill:#59636e;font:12px system-ui,sans-serif}"
+    ".region{stroke:#59636e;stroke-dasharray:4 4}.net{fill:none;stroke:#1f2328;stroke-opacity:.25}"
+    ".column-bram{fill:#0969da;opacity:.12}.column-dsp{fill:#bc4c00;opacity:.12}"
+    ".f0{fill:#0969da}.f1{fill:#bc4c00}.f2{fill:#1a7f37}.f3{fill:#8250df}.f4{fill:#cf222e}.f5{fill:#9a6700}.other{fill:#59636e}"
+)
 _SHADED = {"BRAM": "column-bram", "DSP": "column-dsp"}
 
 
@@ -33,6 +46,29 @@ def draw_floorplan(plan: Floorplan | None) -> str:
     """Returns the picture, or nothing where nothing is placed."""
     if plan is None or not plan.groups:
         return ""
+    return picture("floorplan", _WIDTH, _HEIGHT, f"Floorplan of {plan.part}", _summary(plan), _parts(plan))
+
+
+def floorplan_file(plan: Floorplan) -> str:
+    """Returns the picture as an SVG file of its own, readable on light and on dark paper."""
+    label = f"Floorplan of {plan.part}: {_summary(plan)}"
+    return element(
+        "svg",
+        element("title", escape(label)) + element("style", _STYLE) + "".join(_parts(plan)),
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {number(_WIDTH)} {number(_HEIGHT)}",
+        role="img",
+        aria_label=label,
+    )
+
+
+def _summary(plan: Floorplan) -> str:
+    cells = sum(len(g.cells) for g in plan.groups)
+    return f"{cells:,} cells on {plan.width} columns and {plan.height} rows"
+
+
+def _parts(plan: Floorplan) -> list[str]:
+    """Returns what is drawn: the die, the groups of cells, the nets."""
     paper = _Paper(plan)
     colour = group_colours(plan)
     left = MAX_DRAWN_CELLS
@@ -40,10 +76,7 @@ def draw_floorplan(plan: Floorplan | None) -> str:
     for group in sorted(plan.groups, key=lambda g: -len(g.cells)):
         parts.append(paper.group(group, colour[group.label], left))
         left = max(0, left - len(group.cells))
-    parts += [paper.net(net, plan.nets[0].weight) for net in plan.nets[:MAX_DRAWN_NETS]]
-    cells = sum(len(g.cells) for g in plan.groups)
-    summary = f"{cells:,} cells on {plan.width} columns and {plan.height} rows"
-    return picture("floorplan", _WIDTH, _HEIGHT, f"Floorplan of {plan.part}", summary, parts)
+    return parts + [paper.net(net, plan.nets[0].weight) for net in plan.nets[:MAX_DRAWN_NETS]]
 
 
 class _Paper:
