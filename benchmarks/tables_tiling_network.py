@@ -43,7 +43,7 @@ def tiling_network(body: dict[str, Any]) -> str:
                 worst["instance"].removeprefix("tiling/"),
             )
         )
-    ratios = [row["ratio"] for row in body["rows"]]
+    ratios = [row["ratio"] for row in body["rows"] if "-f-" not in row["instance"]]
     case = next((row for row in body["rows"] if row["instance"] == OPEN_CASE), None)
     said = (
         f" The case that was open at 1.36, 64x4x1 multipliers of 8 bits at 16 bits a cycle (`{OPEN_CASE}`), stands at "
@@ -59,9 +59,8 @@ def tiling_network(body: dict[str, Any]) -> str:
     ]
     if saved:
         said += (
-            f" In {len(saved)} of them (`-f`) layers may be fused by rows: they take {statistics.median(saved):.1%} fewer cycles "
-            f"(median; {min(saved):.1%} to {max(saved):.1%}) than the best schedule known without; their bounds know "
-            "less."
+            f" In {len(saved)} more (`-f`) layers may be fused by rows: they take {statistics.median(saved):.1%} fewer cycles "
+            f"(median; {min(saved):.1%} to {max(saved):.1%}) than the best schedule known without; their bounds know less."
         )
     title = (
         "**Schedules of whole networks: cycles over the proven bound,** by the simulator, for DRAM of 8, 16, 32 and 64 bits a "

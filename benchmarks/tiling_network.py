@@ -145,8 +145,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{name}: {known.cost:,} cycles, {known.cost / known.bound:.4f} x {known.bound:,}", flush=True
             )
     rows = [row_of(entries[name]) for name in wanted if name in entries]
-    ratios = [row["ratio"] for row in rows]
-    print(f"{len(rows)} instances: median {statistics.median(ratios):.4f}, worst {max(ratios):.4f}")
+    for what, ratios in (
+        ("instances", [row["ratio"] for row in rows if "-f-" not in row["instance"]]),
+        ("instances where layers may be fused", [row["ratio"] for row in rows if "-f-" in row["instance"]]),
+    ):
+        if ratios:
+            print(f"{len(ratios)} {what}: median {statistics.median(ratios):.4f}, worst {max(ratios):.4f}")
     if options.json:
         options.json.write_text(
             json.dumps({"arguments": {k: str(v) for k, v in vars(options).items()}, "rows": rows}, indent=1)

@@ -303,7 +303,7 @@ def _solve(
     return 0 if solved.result.has_solution else InfeasibleError.exit_code
 
 
-@cli.command("place", short_help="Place a netlist on a fabric: VPR's packed netlists, or ours.")
+@cli.command("place", short_help="Place a netlist of VPR, of yosys or of ours on a fabric.")
 @click.argument("netlist", type=_ANY_PATH)
 @click.option(
     "--fabric", required=True, help="A part, grid-WxH, or for VPR's netlists ARCH.xml or ARCH.xml@WxH."
@@ -322,7 +322,11 @@ def _solve(
 )
 @click.option("--picture", type=_ANY_PATH, help="An SVG file of the floorplan to write.")
 def _place(netlist: Path, **options: Any) -> None:
-    """Place NETLIST and write a placement that the tool it came from reads: .net (VPR) gets .place, .json gets .json."""
+    """Place NETLIST and write a placement that the tool it came from reads.
+
+    A packed netlist of VPR (.net, .net.gz) gets a .place file, a netlist of ours (.json) a placement in JSON, a design that yosys
+    mapped to an ECP5 (.json) its own JSON with sites for block RAMs and multipliers.
+    """
     from foldwright.progress import Progress
     from foldwright.verbs.place import place_file
 

@@ -20,7 +20,7 @@ from foldwright.errors import InputError
 from foldwright.netlists.fabric import CLUSTER_KIND, Fabric, cluster_capacity
 from foldwright.netlists.netlist import Netlist, build_netlist
 
-__all__ = ["LOCKABLE", "MappedDesign", "mapped_netlist", "read_mapped"]
+__all__ = ["LOCKABLE", "MappedDesign", "mapped_netlist", "read_mapped", "top_of"]
 
 LOCKABLE = {"DP16KD": "EBR", "MULT18X18D": "MULT18"}
 """Primitives whose place we decide, and the kind of site that each takes."""
@@ -29,6 +29,7 @@ _LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6, "PFUMX": 0, "L6MUX21": 0, 
 _FLIP_FLOP = "TRELLIS_FF"
 _MOST_PINS = 200
 _NEAR_PINS = 16
+_SHOWN = 80
 _CONSTANTS = ("0", "1", "x", "z")
 
 
@@ -85,18 +86,57 @@ def read_mapped(text: str, top: str, where: str) -> MappedDesign:
     """Returns the design of a JSON text.
 
     Raises:
-        InputError: it is not JSON of yosys or has no such module.
+        InputError: it is not JSON of yosys, has no such module, or a cell of it is not as yosys writes cells.
     """
     try:
         body = json.loads(text)
         cells = body["modules"][top]["cells"]
         assert isinstance(cells, dict)
-        assert all(isinstance(c["connections"], dict) and isinstance(c["type"], str) for c in cells.values())
-    except (ValueError, KeyError, TypeError, AssertionError):
+    except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
         raise InputError(
             f"{where}: is no JSON of yosys with module {top!r}; run the synthesis again"
         ) from None
+    for name, cell in cells.items():
+        if not _is_cell(cell):
+            raise InputError(
+                f"{where}: cell {name[:_SHOWN]!r} needs a type, attributes by name, and connections as lists of bits; "
+                "run the synthesis again"
+            )
     return MappedDesign(body, top)
+
+
+def top_of(text: str, where: str) -> str:
+    """Returns the name of the top module of a JSON text of yosys: the one with that attribute, or the only one.
+
+    Raises:
+        InputError: it is not JSON of yosys, or no module is the top.
+    """
+    try:
+        modules = json.loads(text)["modules"]
+        assert isinstance(modules, dict)
+        named = [n for n, m in modules.items() if str(m.get("attributes", {}).get("top", "")).strip("0")]
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError):
+        raise InputError(f"{where}: is no JSON of yosys; write it with 'write_json'") from None
+    if len(named) == 1 or len(modules) == 1:
+        return str((named or list(modules))[0])
+    raise InputError(
+        f"{where}: {len(named)} of {len(modules)} modules have the attribute top; run 'hierarchy -auto-top' before 'write_json'"
+    )
+
+
+def _is_cell(cell: object) -> bool:
+    if not isinstance(cell, dict) or not isinstance(cell.get("type"), str):
+        return False
+    attributes, connections = cell.get("attributes", {}), cell.get("connections")
+    return (
+        isinstance(attributes, dict)
+        and isinstance(connections, dict)
+        and all(isinstance(bits, list) and all(map(_is_bit, bits)) for bits in connections.values())
+    )
+
+
+def _is_bit(bit: object) -> bool:
+    return bit in _CONSTANTS if isinstance(bit, str) else type(bit) is int
 
 
 def mapped_netlist(design: MappedDesign, fabric: Fabric) -> Netlist:

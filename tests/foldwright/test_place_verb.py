@@ -14,6 +14,7 @@ from foldwright.cli import main
 from foldwright.netlists.fabric import grid_fabric
 from foldwright.netlists.generators import systolic_array
 from foldwright.netlists.netlist import netlist_from_json
+from foldwright.netlists.part import load_part
 from foldwright.netlists.placement import check_placement, hpwl, placement_from_json
 from foldwright.netlists.vpr.arch import read_arch
 from foldwright.netlists.vpr.packed import read_packed
@@ -115,11 +116,50 @@ def test_a_netlist_of_ours_gets_a_placement_of_ours(tmp_path: Path) -> None:
     assert json.loads(out.read_text())["netlist"] == netlist.name
 
 
+def mapped(top: str = "1") -> str:
+    """Returns a design as yosys maps it to an ECP5: two RAMs that share an address bit, each with a LUT, and a clock."""
+
+    def cell(kind: str, *bits: int | str) -> dict[str, object]:
+        return {"type": kind, "attributes": {"src": "here"}, "connections": {"X": list(bits)}}
+
+    cells = {
+        "ram.0": cell("DP16KD", 0, 9, 1),
+        "ram.1": cell("DP16KD", 0, 9, 2),
+        "a": cell("LUT4", 1, 3, "0"),
+        "b": cell("LUT4", 2, 4, "x"),
+    }
+    other: dict[str, object] = {"attributes": {}, "cells": {}}
+    return json.dumps(
+        {"creator": "Yosys", "modules": {"box": other, "chip": {"attributes": {"top": top}, "cells": cells}}}
+    )
+
+
+def test_a_design_of_yosys_gets_its_own_json_back_with_sites_on_its_memories(tmp_path: Path) -> None:
+    file, out = write(tmp_path, "chip.json", mapped()), tmp_path / "placed.json"
+    options = ["--fabric", "lfe5u-85f", "--deterministic", "300", "--out", str(out)]
+    assert main(["place", str(file), *options]) == 0
+    before, after = json.loads(file.read_text()), json.loads(out.read_text())
+    cells = after["modules"]["chip"]["cells"]
+    sites = {name: cells[name]["attributes"].pop("BEL") for name in ("ram.0", "ram.1")}
+    assert after == before
+    assert len(set(sites.values())) == 2
+    known = load_part("lfe5u-85f").fabric
+    assert known is not None
+    assert set(sites.values()) <= set(known.table("EBR").names)
+
+
 WRONG = {
     "no arch": (["{net}", "--fabric", "xc7z020"], 2, "needs its architecture file"),
     "no form": (["{xml}", "--fabric", "xc7z020"], 2, "what it is is not known by its name"),
     "no such file": (["{net}x.net", "--fabric", "{xml}"], 2, "cannot be read"),
     "too small": (["{net}", "--fabric", "{xml}@4x4"], 3, "smallest square grid with room for all is 5 x 5"),
+    "no top": (["{mapped}", "--fabric", "lfe5u-85f"], 2, "0 of 2 modules have the attribute top"),
+    "a start": (
+        ["{chip}", "--fabric", "lfe5u-85f", "--start", "{net}"],
+        2,
+        "has no place of its own to begin at",
+    ),
+    "no memories": (["{box}", "--fabric", "lfe5u-85f"], 2, "is a block RAM or multiplier of an ECP5"),
     "no solver": (["{net}", "--fabric", "{xml}", "--solver", "aneal"], 2, "'anneal'"),
     "no folder": (["{net}", "--fabric", "{xml}", "--picture", "{xml}/none/a.svg"], 2, "there is no folder"),
 }
@@ -131,7 +171,12 @@ def test_wrong_input_is_told_and_nothing_is_written(
 ) -> None:
     words, code, message = WRONG[case]
     out = tmp_path / "my.place"
-    given = [word.format(net=files[0], xml=files[1]) for word in words]
+    designs = {
+        "mapped": write(tmp_path, "mapped.json", mapped("0")),
+        "chip": write(tmp_path, "chip.json", mapped()),
+        "box": write(tmp_path, "box.json", '{"modules": {"box": {"cells": {}}}}'),
+    }
+    given = [word.format(net=files[0], xml=files[1], **designs) for word in words]
     assert main(["place", *given, "--deterministic", "10", "--out", str(out)]) == code
     assert message in capsys.readouterr().err
     assert not out.exists()

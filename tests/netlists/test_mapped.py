@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
 
-from foldwright.errors import IllegalSolutionError, InputError, VerificationError
+from foldwright.errors import FoldwrightError, IllegalSolutionError, InputError, VerificationError
 from foldwright.netlists.fabric import Fabric
 from foldwright.netlists.locks import check_locks, check_obeyed, locked_json
-from foldwright.netlists.mapped import MappedDesign, mapped_netlist, read_mapped
+from foldwright.netlists.mapped import MappedDesign, mapped_netlist, read_mapped, top_of
 from foldwright.netlists.part import load_part
+from tests.netlists.vpr_samples import mutate
 
 TOP = "top"
 
@@ -102,7 +104,30 @@ def test_locks_reach_the_tool_and_are_compared_with_what_it_did(design: MappedDe
         check_obeyed(locks, read_mapped(design.with_attributes("NEXTPNR_BEL", elsewhere), TOP, "placed"))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"modules": {}}', '{"modules": {"top": {"cells": {"a": 1}}}}'])
+def test_a_cell_that_is_none_of_yosys_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"a\.json: cell 'a' needs a type, attributes by name, and connections"
+    ):
+        read_mapped('{"modules": {"top": {"cells": {"a": 1}}}}', TOP, "a.json")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"modules": {}}', '{"modules": {"top": {"cells": []}}}'])
 def test_what_is_no_design_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"a\.json: is no JSON of yosys with module 'top'"):
         read_mapped(text, TOP, "a.json")
+
+
+def test_mutated_designs_are_read_or_refused(fabric: Fabric) -> None:
+    cells = {f"m{i}": _cell("DP16KD", i, 9) | {"attributes": {"src": "a"}} for i in range(3)} | {
+        "l": _cell("LUT4", 1, "x")
+    }
+    text = json.dumps({"modules": {TOP: {"attributes": {"top": "1"}, "cells": cells}}})
+    rng, refused, longest = random.Random(1), 0, 0
+    for _ in range(10_000):
+        try:
+            changed = mutate(rng, text.encode()).decode("utf-8", "replace")
+            mapped_netlist(read_mapped(changed, top_of(changed, "by hand"), "by hand"), fabric)
+        except FoldwrightError as error:
+            refused, longest = refused + 1, max(longest, len(str(error)))
+    assert 2500 < refused < 10_000
+    assert longest < 2000

@@ -13,7 +13,7 @@ from foldwright.netlists.placement import check_placement, hpwl
 from foldwright.netlists.vpr.arch import VprArch, read_arch
 from foldwright.netlists.vpr.packed import PackedNetlist, read_packed
 from foldwright.netlists.vpr.place import placement_to_vpr, read_vpr_placement, vpr_grid_size
-from tests.netlists.vpr_samples import ARCH, NET, PLACE_HEAD, block, net, write
+from tests.netlists.vpr_samples import ARCH, NET, PLACE_HEAD, block, mutate, net, write
 
 VPR_ARCH = "reference/vpr/k6_frac_N10_frac_chain_mem32K_40nm.xml.gz"
 SIDES = {"s4": 26, "s8": 48, "clma": 30}
@@ -234,28 +234,6 @@ def test_two_blocks_on_one_place_are_for_the_referee(
 
 
 MUTATED = 10_000
-
-
-def mutate(rng: random.Random, data: bytes) -> bytes:
-    """Returns a text with a few bytes changed, cut out, doubled or exchanged for parts of itself."""
-    out = bytearray(data)
-    for _ in range(rng.randint(1, 6)):
-        at, length = rng.randrange(len(out) + 1), rng.randint(1, 40)
-        kind = rng.randrange(5)
-        if kind == 0:
-            out[at : at + length] = b""
-        elif kind == 1:
-            out[at:at] = out[at : at + length] * rng.randint(1, 4)
-        elif kind == 2:
-            other = rng.randrange(len(out) + 1)
-            out[at : at + length] = out[other : other + rng.randint(1, 40)]
-        elif kind == 3:
-            out[at : at + 1] = bytes([rng.randrange(256)])
-        else:
-            out[at:at] = rng.choice(
-                [b"<", b">", b"&", b'"', b"9999999", b"-1", b"\xff\xfe", b"[0]", b"open", b"->", b"\n"]
-            )
-    return bytes(out)
 
 
 @pytest.mark.parametrize("what", ["arch", "net", "place"])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import random
 from pathlib import Path
 
-__all__ = ["ARCH", "NET", "PLACE_HEAD", "block", "net", "write"]
+__all__ = ["ARCH", "NET", "PLACE_HEAD", "block", "mutate", "net", "write"]
 
 ARCH = """<architecture>
   <tiles>
@@ -61,3 +62,25 @@ def write(folder: Path, name: str, text: str) -> Path:
     data = text.encode()
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     return path
+
+
+def mutate(rng: random.Random, data: bytes) -> bytes:
+    """Returns a text with a few bytes changed, cut out, doubled or exchanged for parts of itself."""
+    out = bytearray(data)
+    for _ in range(rng.randint(1, 6)):
+        at, length = rng.randrange(len(out) + 1), rng.randint(1, 40)
+        kind = rng.randrange(5)
+        if kind == 0:
+            out[at : at + length] = b""
+        elif kind == 1:
+            out[at:at] = out[at : at + length] * rng.randint(1, 4)
+        elif kind == 2:
+            other = rng.randrange(len(out) + 1)
+            out[at : at + length] = out[other : other + rng.randint(1, 40)]
+        elif kind == 3:
+            out[at : at + 1] = bytes([rng.randrange(256)])
+        else:
+            out[at:at] = rng.choice(
+                [b"<", b">", b"&", b'"', b"9999999", b"-1", b"\xff\xfe", b"[0]", b"open", b"->", b"\n"]
+            )
+    return bytes(out)
