@@ -16,6 +16,7 @@ from typing import Any
 from tables import table  # type: ignore[import-not-found]  # the script's own folder is on the path
 from tables_bits import bits_digits  # type: ignore[import-not-found]
 from tables_folding import allocation_finn  # type: ignore[import-not-found]
+from tables_placement import placement_baselines, placement_vpr  # type: ignore[import-not-found]
 from tables_solvers import networks_on_parts, solvers_equal_cpu  # type: ignore[import-not-found]
 from tables_tiling import tiling_layer  # type: ignore[import-not-found]
 from tables_tiling_network import tiling_network  # type: ignore[import-not-found]
@@ -97,31 +98,6 @@ def env_speed(body: dict[str, Any]) -> str:
         "free site of every region and column. That is what their policies live on, and why no rate comes near a million."
     )
     return f"**Environments on one core.** {note}\n\n{table(header, rows)}"
-
-
-def _wire(row: dict[str, Any]) -> str:
-    """Returns HPWL and CPU seconds of one placer in a cell of a table."""
-    if "skipped" in row:
-        return "-"
-    low, high = row.get("hpwl_range", (row["hpwl"], row["hpwl"]))
-    spread = f" ({low:,.0f} - {high:,.0f})" if low != high else ""
-    return f"{row['hpwl']:,.0f}{spread} in {row['cpu_seconds']:,.3g} s"
-
-
-def placement_baselines(body: dict[str, Any]) -> str:
-    solvers = ("greedy", "anneal 0.1", "anneal 1", "anneal 10", "cp-sat", "nextpnr-generic")
-    rows = []
-    for name, r in body.items():
-        speed = f"{r['anneal 1']['per_second'] / 1e6:.2f}M"
-        rows.append((name, f"{r['cells']:,}", f"{r['bound']:,}", *(_wire(r[s]) for s in solvers), speed))
-    header = ("instance", "cells", "bound", *solvers[:-1], "nextpnr-generic (HeAP)", "moves/s")
-    seeds = next(iter(body.values()))["anneal 1"]["seeds"]
-    title = (
-        f"**Placement: wirelength (HPWL, tiles) and CPU seconds, median and range of {seeds} seeds** (greedy and nextpnr: one); "
-        "annealing at three efforts, one run each. nextpnr-generic, where it is there, has one cell fixed as an anchor. "
-        "The annealer's defaults were chosen on the two systolic instances."
-    )
-    return f"{title}\n\n{table(header, rows)}"
 
 
 def train_throughput(body: dict[str, Any]) -> str:
@@ -385,6 +361,7 @@ SECTIONS: dict[str, Callable[[Any], str]] = {
     "reference_equals": reference_equals,
     "env_speed": env_speed,
     "solvers_equal_cpu": solvers_equal_cpu,
+    "placement_vpr": placement_vpr,
     "placement_baselines": placement_baselines,
     "train_throughput": train_throughput,
     "policies_equal_cpu": policies_equal_cpu,
@@ -402,7 +379,7 @@ def _command(name: str) -> str:
 
 ARGUMENTS = {
     "allocation_finn": "--cp-sat 100",
-    "solvers_equal_cpu": "tiling --seeds 3 --instances 3 --budgets 0.1 1 --workers 2",
+    "solvers_equal_cpu": "--seeds 3 --instances 2 --long-instances 1 --budgets 0.1 1 10 --workers 2",
     "networks_on_parts": "--cpu-seconds 60 --front-seconds 45 --workers 2 --pictures docs/pictures",
     "tiling_network": "--workers 2",
     "placement_baselines": "--seeds 3",
