@@ -60,7 +60,7 @@ def placement_vpr(body: dict[str, Any]) -> str:
         "reading, CPU s",
     )
     title = (
-        f"**Circuits packed by VPR: wirelength (HPWL, tiles) and CPU seconds, median and range of {body['seeds']} seeds,** beside "
+        f"**Circuits packed by VPR: wirelength (HPWL, tiles), CPU seconds, median and range of {body['seeds']} seeds,** beside "
         "the placement that VPR wrote for the same netlist and grid, by the same measure. s4 and s8 are systolic arrays, clma is "
         "random logic. VPR's placer minimises a cost of its own, with timing where asked; how ours route is not shown here."
     )
