@@ -95,7 +95,7 @@ def solvers_equal_cpu(body: dict[str, Any]) -> str:
     if any(r["kind"] == "allocation" for r in body["rows"]):
         title += (
             " Allocation's solvers are charged for the frontiers that their starts and models rest on, seconds; the policy "
-            "needs none."
+            "needs none. Who has spent all on them holds the fallback, hundreds of times the best."
         )
     return f"{title}\n\n{table(header, rows)}"
 
