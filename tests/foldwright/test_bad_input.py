@@ -299,6 +299,28 @@ MISTAKES = [
         "'tiling/digits-w1a2-b16' is a problem of tiling; leave the option out",
     ),
     Mistake("a folding in no folder", [*SOLVE, "--folding", "no/f.json"], "no/f.json: there is no folder no"),
+    Mistake("a placement of nothing", ["place", "--fabric", "xc7z020"], "Missing argument 'NETLIST'"),
+    Mistake("a placement on nothing", ["place", "n.json"], "Missing option '--fabric'"),
+    Mistake("a netlist that is absent", ["place", "n.json", "--fabric", "xc7z020"], "n.json: cannot be read"),
+    Mistake(
+        "a netlist of no known form",
+        ["place", "n.blif", "--fabric", "xc7z020"],
+        "n.blif: what it is is not known by its name; give .net, .net.gz or .json",
+    ),
+    Mistake(
+        "a packed netlist on a part",
+        ["place", "n.net", "--fabric", "xc7z020"],
+        "--fabric xc7z020: n.net is a packed netlist of VPR, which needs its architecture file",
+    ),
+    Mistake(
+        "an architecture that is absent", ["place", "n.net", "--fabric", "a.xml"], "a.xml: cannot be read"
+    ),
+    Mistake(
+        "an architecture that is cut off",
+        ["place", "n.net", "--fabric", "a.xml"],
+        "a.xml: line 1: not well-formed XML",
+        _write("a.xml", "<architecture><tiles>"),
+    ),
     Mistake("a score of nothing", ["score"], "Missing argument 'MAPPING'"),
     Mistake(
         "a score of two sorts",
