@@ -16,6 +16,9 @@ import numpy.typing as npt
 from foldwright.accel.repeats import (
     C_COUNT,
     FAR,
+    FRONT_AT,
+    FRONT_FIELDS,
+    FRONT_ROUND,
     READ_FREE,
     S_BACK,
     S_BLOCK,
@@ -46,8 +49,6 @@ from foldwright.accel.tiles import (
 from foldwright.kernels import njit
 
 __all__ = [
-    "FRONT_AT",
-    "FRONT_ROUND",
     "first_fronts",
     "has_one_loader",
     "load_order",
@@ -64,9 +65,6 @@ FloatArray = npt.NDArray[np.float64]
 # for, and by how many turns of the order its round is behind the turn.
 Y_ENGINE, Y_TILE, Y_IS_INPUT, Y_BACK, Y_LAG = range(5)
 LOAD_FIELDS = 5
-# Entries of an engine's fronts, each of weights and then of inputs: tile since the start, place in the round, round.
-FRONT_COUNT, FRONT_AT, FRONT_ROUND = range(0, 6, 2)
-FRONT_FIELDS = 6
 # Entries of the loader's line: place in the order, and turn.
 N_AT, N_TURN = range(2)
 

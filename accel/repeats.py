@@ -59,6 +59,8 @@ TILE_SNAPSHOT_FIELDS = K_FRONT + 4
 # A start of a round adds where the engine is, relative to the round that engine 0 starts.
 B_AT, B_ROUND = SNAPSHOT_FIELDS, SNAPSHOT_FIELDS + 1
 BEGIN_FIELDS = SNAPSHOT_FIELDS + 2
+# Entries of an engine's fronts, each of weights and then of inputs: the tile since the start, its place in the round, its round.
+FRONT_AT, FRONT_ROUND, FRONT_FIELDS = 2, 4, 6
 FAR = 1 << 60
 """What is not known yet."""
 
@@ -142,7 +144,7 @@ def skip_tiles(
     """Skips repeating tiles before the next one of engine 0, which would start at `now`; returns whether it did.
 
     Args:
-        fronts: int64 (FRONT_FIELDS,) of `load_order`: which tile needs the next weights and the next input, and where it is.
+        fronts: int64 (FRONT_FIELDS,): which tile needs the next weights and the next input, and where it is.
         is_waiting: whether an input of another layer cannot be asked for yet.
         snapshots: int64 (tiles, TILE_SNAPSHOT_FIELDS), the newest snapshot of every place in a round, count -1 for none.
     """
@@ -158,7 +160,7 @@ def skip_tiles(
         if inside:
             last = max(last, lead)
         elif ahead < FAR // 2:
-            waits = tiles[fronts[2 + kind], S_REFILL if kind else S_BACK]
+            waits = tiles[fronts[FRONT_AT + kind], S_REFILL if kind else S_BACK]
             if kind == 0 or waits > 0:
                 gate = min(gate, ahead - waits)
             if gate < 0 or (kind == 1 and not is_waiting):
@@ -214,7 +216,7 @@ def _shift(
     for kind in range(2):
         if here[K_FRONT + 2 * kind]:
             fronts[kind] += tiles
-            fronts[2 + kind] += tiles  # its place in the round, in the same layer
+            fronts[FRONT_AT + kind] += tiles  # its place in the round, in the same layer
     for i in range(2):
         free[0, i] += cycles
         free[1, i] += cycles

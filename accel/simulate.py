@@ -32,8 +32,6 @@ import numpy as np
 import numpy.typing as npt
 
 from foldwright.accel.load_order import (
-    FRONT_AT,
-    FRONT_ROUND,
     LOAD_FIELDS,
     N_AT,
     N_TURN,
@@ -58,6 +56,8 @@ from foldwright.accel.repeats import (
     ENGINE_FREE,
     F_COUNT,
     FAR,
+    FRONT_AT,
+    FRONT_ROUND,
     PC_FIELDS,
     Q_NOW,
     READ_FREE,
@@ -180,10 +180,12 @@ def run_events(
                     ready[e, 0] = _weights_ready(e, fronts, starts, tiles, pc, times)
                     needs[e, 0] = _needed_in(e, 0, fronts, starts, until, pc)
                 if not fixed and fronts[e, 1] < all_tiles_ahead:
-                    t = first + fronts[e, FRONT_AT + 1]
+                    t = first + fronts[e, FRONT_AT + LOAD_INPUT]
                     ready[e, 1] = _input_ready(e, t, fronts, waits, pc, times)
                     if waits[t, Z_LAYERS] and ready[e, 1] < FAR:
-                        ended = _layers_ended(waits[t], fronts[e, FRONT_ROUND + 1], layer_end, layer_stored)
+                        ended = _layers_ended(
+                            waits[t], fronts[e, FRONT_ROUND + LOAD_INPUT], layer_end, layer_stored
+                        )
                         ready[e, 1] = max(ready[e, 1], ended)
                     needs[e, 1] = _needed_in(e, 1, fronts, starts, until, pc)
                 if pc[e, C_COUNT] < pc[e, F_COUNT]:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from foldwright.envs.placement.problem import PlacementProblem, fabric_of
 from foldwright.errors import ConfigError, InfeasibleError
 from foldwright.jsonform import read_text
-from foldwright.netlists.fabric import Fabric
 from foldwright.netlists.locks import check_locks, locked_json
 from foldwright.netlists.mapped import MappedDesign, mapped_netlist, read_mapped, top_of
 from foldwright.netlists.netlist import Netlist, netlist_from_json
@@ -24,7 +22,6 @@ from foldwright.netlists.placement import (
     Placement,
     placement_from_json,
     placement_to_json,
-    require_fit,
     site_names,
 )
 from foldwright.netlists.vpr.arch import VprArch, read_arch
@@ -64,16 +61,12 @@ class NetlistFile(Protocol):
 class _Packed:
     """A packed netlist of VPR."""
 
+    problem: PlacementProblem
     packed: PackedNetlist
-    fabric: str
-
-    @cached_property
-    def problem(self) -> PlacementProblem:
-        return PlacementProblem(f"placement/{self.packed.netlist.name}", self.packed.netlist, self.fabric)
 
     @property
     def default_out(self) -> str:
-        return f"{self.packed.netlist.name}.place"
+        return f"{self.packed.netlist.name}.foldwright.place"  # VPR's own is NAME.place
 
     def read(self, path: Path) -> Placement:
         return read_vpr_placement(path, self.packed, self.problem.grid)
@@ -86,36 +79,25 @@ class _Packed:
 class _Ours:
     """A netlist in our own JSON."""
 
-    netlist: Netlist
-    fabric: str
-
-    @cached_property
-    def problem(self) -> PlacementProblem:
-        return PlacementProblem(f"placement/{self.netlist.name}", self.netlist, self.fabric)
+    problem: PlacementProblem
 
     @property
     def default_out(self) -> str:
-        return f"{self.netlist.name}.placement.json"
+        return f"{self.problem.netlist.name}.placement.json"
 
     def read(self, path: Path) -> Placement:
-        return placement_from_json(self.netlist, self.problem.grid, read_text(path), str(path))
+        return placement_from_json(self.problem.netlist, self.problem.grid, read_text(path), str(path))
 
     def written(self, placement: Placement) -> str:
-        return placement_to_json(self.netlist, self.problem.grid, placement)
+        return placement_to_json(self.problem.netlist, self.problem.grid, placement)
 
 
 @dataclass(frozen=True)
 class _Mapped:
     """A design that yosys mapped; logic is placed by clusters, which say where it pulls, and only memories are written."""
 
+    problem: PlacementProblem
     design: MappedDesign
-    grid: Fabric
-    fabric: str
-
-    @cached_property
-    def problem(self) -> PlacementProblem:
-        netlist = mapped_netlist(self.design, self.grid)
-        return PlacementProblem(f"placement/{netlist.name}", netlist, self.fabric)
 
     @property
     def default_out(self) -> str:
@@ -127,11 +109,10 @@ class _Mapped:
         )
 
     def written(self, placement: Placement) -> str:
-        netlist = self.problem.netlist
-        names = site_names(netlist, self.grid, placement)
-        sites = dict(zip(netlist.cell_names, names, strict=True))
+        netlist, grid = self.problem.netlist, self.problem.grid
+        sites = dict(zip(netlist.cell_names, site_names(netlist, grid, placement), strict=True))
         locks = {cell: sites[cell] for cell in self.design.lockable}
-        check_locks(locks, self.design, self.grid)
+        check_locks(locks, self.design, grid)
         return locked_json(self.design, locks)
 
 
@@ -152,14 +133,18 @@ def open_netlist(file: Path, fabric: str, start: Path | None = None) -> NetlistF
         raise ConfigError(f"{file}: what it is is not known by its name; give {', '.join(_PACKED)} or .json")
     grid, text = fabric_of(fabric), read_text(file)
     if not _YOSYS.search(text):
-        return _Ours(netlist_from_json(text, str(file)), fabric)
+        return _Ours(_problem(netlist_from_json(text, str(file)), fabric))
     design = read_mapped(text, top_of(text, str(file)), str(file))
     if not design.lockable:
         raise ConfigError(
             f"{file}: no cell of module {design.top!r} is a block RAM or multiplier of an ECP5 (DP16KD, MULT18X18D), and only "
             "their sites are written; map the design with 'synth_ecp5'"
         )
-    return _Mapped(design, grid, fabric)
+    return _Mapped(_problem(mapped_netlist(design, grid), fabric), design)
+
+
+def _problem(netlist: Netlist, fabric: str) -> PlacementProblem:
+    return PlacementProblem(f"placement/{netlist.name}", netlist, fabric)
 
 
 def _open_packed(file: Path, fabric: str, start: Path | None) -> _Packed:
@@ -172,13 +157,11 @@ def _open_packed(file: Path, fabric: str, start: Path | None) -> _Packed:
     arch = read_arch(Path(named[1]))
     packed = read_packed(file, arch)
     width, height = _size(arch, packed, named, start)
-    opened = _Packed(packed, f"{named[1]}@{width}x{height}")
     try:
-        require_fit(packed.netlist, fabric_of(opened.fabric))
+        return _Packed(_problem(packed.netlist, f"{named[1]}@{width}x{height}"), packed)
     except InfeasibleError as error:
         least = " x ".join(map(str, arch.smallest(packed.needed())))
         raise InfeasibleError(f"{error}; the smallest square grid with room for all is {least}") from None
-    return opened
 
 
 def _size(arch: VprArch, packed: PackedNetlist, named: re.Match[str], start: Path | None) -> tuple[int, int]:

@@ -263,9 +263,8 @@ def _tile_columns(fabric: Fabric, rule: SiteRule) -> tuple[int, ...]:
 
 def _tile_rows(fabric: Fabric, rule: SiteRule) -> tuple[int, ...]:
     rows = _positions(fabric.row_kinds, rule.row)
-    return rows[
-        : len(rows) // rule.height * rule.height : rule.height
-    ]  # no room for a part of one at the end
+    whole = len(rows) // rule.height * rule.height  # no room for a part of a tile at the end
+    return rows[: whole : rule.height]
 
 
 @lru_cache(maxsize=64)

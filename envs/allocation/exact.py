@@ -179,13 +179,15 @@ class FrontierSearch:
             slowest = kept[-1][0] if len(kept) == most else np.inf
             if chain.value >= MILLI * slowest:
                 continue
-            fitting = [c for c in self.designs(chain) if self._problem.busiest_cycles(c) < slowest]
-            fitting = sorted(fitting, key=self._problem.busiest_cycles)
-            choices = next((c for c in fitting if fits_choices.py_func(*tables, c)), None)
-            if choices is not None:
-                kept.append((self._problem.busiest_cycles(choices), choices))
-                kept.sort(key=lambda pair: pair[0])
-                del kept[most:]
+            timed = sorted(
+                ((self._problem.busiest_cycles(c), c) for c in self.designs(chain)), key=lambda pair: pair[0]
+            )
+            faster = (
+                (cycles, c) for cycles, c in timed if cycles < slowest and fits_choices.py_func(*tables, c)
+            )
+            kept.extend(islice(faster, 1))
+            kept.sort(key=lambda pair: pair[0])
+            del kept[most:]
         everything = sorted((pair for kept in found for pair in kept), key=lambda pair: pair[0])
         return [choices for _, choices in everything]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from foldwright.agents.registry import get_solver
 from foldwright.envs.placement.problem import PlacementProblem
-from foldwright.errors import InfeasibleError
+from foldwright.errors import ConfigError, InfeasibleError
 from foldwright.netlist_files import open_netlist
 from foldwright.netlists.placement import Placement, check_placement, hpwl
 from foldwright.report.floorplan import floorplan_file
@@ -50,6 +50,9 @@ def place_file(
     """
     given = open_netlist(file, fabric, start)
     out = out or Path(given.default_out)
+    for option, path in (("--start", start), ("NETLIST", file)):
+        if path is not None and out.resolve() == path.resolve():
+            raise ConfigError(f"--out {out}: is {option} itself, which would be lost; choose another file")
     for option, path in (("--out", out), ("--picture", picture)):
         refuse_unwritable(option, path)
     chosen, stop = get_solver(solver), stop_rule(solver, cpu_seconds, deterministic)

@@ -165,6 +165,31 @@ WRONG = {
 }
 
 
+def test_neither_the_start_nor_the_netlist_is_written_over(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = read_packed(tmp_path / "hand.net", read_arch(tmp_path / "hand.xml"))
+    start = write(tmp_path, "start.place", PLACE_HEAD.format(id=packed.file_id, width=6, height=6) + BEST)
+    before = start.read_text()
+    for out, what in ((str(start), "--start"), (files[0], "NETLIST")):
+        words = [
+            "place",
+            files[0],
+            "--fabric",
+            files[1],
+            "--start",
+            str(start),
+            "--deterministic",
+            "10",
+            "--out",
+            out,
+        ]
+        assert main(words) == 2
+        assert f"is {what} itself, which would be lost" in capsys.readouterr().err
+    assert start.read_text() == before
+    assert Path(files[0]).read_text() == NET
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_input_is_told_and_nothing_is_written(
     case: str, files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
